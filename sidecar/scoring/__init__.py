@@ -1,0 +1,1 @@
+"""From what the user sent to what the bundle says of it."""

@@ -1,0 +1,51 @@
+"""The shapes that cross the seams of the core.
+
+Shapes are written [B, C]: B requests of one batch, C candidates in the bundle's output order.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+class Turn(NamedTuple):
+    """One turn of a conversation, its text parts joined."""
+
+    role: str
+    text: str
+
+
+class Window(NamedTuple):
+    """The text that is scored, and the kind of envelope that was peeled off it (empty if there was none)."""
+
+    text: str
+    envelope: str
+
+
+class Scores(NamedTuple):
+    """What a bundle says of a batch.
+
+    Attributes:
+        quality: [B, C] calibrated probability in [0, 1] that the candidate's answer is acceptable; already shrunk
+            toward the candidates' priors by novelty.
+        output_tokens: [B, C] expected tokens of the answer.
+        novelty: [B] in [0, 1], 1 - p-value of the prompt among the training data.
+        tokenize_s: seconds spent tokenising the batch.
+        score_s: seconds spent in the model.
+    """
+
+    quality: Floats
+    output_tokens: Floats
+    novelty: Floats
+    tokenize_s: float
+    score_s: float
+
+
+class Score(Protocol):
+    """Scores a batch of windows. Safe to call from several threads."""
+
+    def __call__(self, texts: Sequence[str], /) -> Scores: ...
