@@ -48,4 +48,6 @@ class Scores(NamedTuple):
 class Score(Protocol):
     """Scores a batch of windows. Safe to call from several threads."""
 
-    def __call__(self, texts: Sequence[str], /) -> Scores: ...
+    def __call__(self, texts: Sequence[str], /) -> Scores:
+        """Scores B windows. Raises whatever the model raises: the router answers degraded then."""
+        ...

@@ -24,7 +24,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """A value object of the manifest: immutable, and no key goes unnoticed."""
 
 
-class TrainedCandidate(Record):
+class TrainedCandidate(Record, frozen=True):
     """A candidate as it was at training; the order is that of the model's outputs.
 
     Attributes:
@@ -42,14 +42,14 @@ class TrainedCandidate(Record):
     output_usd_per_mtok: Price
 
 
-class TokenizerLimits(Record):
+class TokenizerLimits(Record, frozen=True):
     """How windows are tokenised: at most max_tokens tokens, short rows of a batch filled with pad_id."""
 
     max_tokens: Annotated[int, msgspec.Meta(ge=1, le=8192)]
     pad_id: Count = 0
 
 
-class TrainingData(Record):
+class TrainingData(Record, frozen=True):
     """The fingerprint of the data that the router was trained on.
 
     Attributes:
@@ -67,7 +67,7 @@ class TrainingData(Record):
     sha256: Sha256
 
 
-class NoveltyRule(Record):
+class NoveltyRule(Record, frozen=True):
     """How novelty is measured and how far it shrinks quality toward the prior; the arrays lie in reference.npz.
 
     Attributes:
@@ -79,14 +79,14 @@ class NoveltyRule(Record):
     shrinkage: dict[str, float] = {}
 
 
-class FileEntry(Record):
+class FileEntry(Record, frozen=True):
     """Digest and size in bytes of one file of the bundle."""
 
     sha256: Sha256
     size: Count
 
 
-class Manifest(Record):
+class Manifest(Record, frozen=True):
     """manifest.json. Every other file of the bundle is listed in `files`; anything else in the directory is refused."""
 
     format_version: Literal[1]

@@ -285,18 +285,16 @@ class CandidateInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., input_usd_per_mtok: _Optional[float] = ..., output_usd_per_mtok: _Optional[float] = ..., context_window: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., prior_quality: _Optional[float] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_batch_items", "max_score_batch", "max_scored_chars", "max_streams")
+    __slots__ = ("max_message_bytes", "max_batch_items", "max_score_batch", "max_scored_chars")
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_ITEMS_FIELD_NUMBER: _ClassVar[int]
     MAX_SCORE_BATCH_FIELD_NUMBER: _ClassVar[int]
     MAX_SCORED_CHARS_FIELD_NUMBER: _ClassVar[int]
-    MAX_STREAMS_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_batch_items: int
     max_score_batch: int
     max_scored_chars: int
-    max_streams: int
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_batch_items: _Optional[int] = ..., max_score_batch: _Optional[int] = ..., max_scored_chars: _Optional[int] = ..., max_streams: _Optional[int] = ...) -> None: ...
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_batch_items: _Optional[int] = ..., max_score_batch: _Optional[int] = ..., max_scored_chars: _Optional[int] = ...) -> None: ...
 
 class Counters(_message.Message):
     __slots__ = ("decisions", "degraded", "invalid", "batches")

@@ -1,0 +1,51 @@
+"""Collects what arrived while the last batch ran, and brings every answer back to its request.
+
+There is no timer: the lane adds whatever has arrived, and flushes when for a moment nothing more is there. At low load a
+request is a batch of its own and waits for nobody; at high load batches grow by themselves.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, TypeVar
+
+Job = TypeVar("Job")
+Answer = TypeVar("Answer")
+Deliver = Callable[[Hashable, Answer], None]
+
+
+class Batcher(Generic[Job, Answer]):
+    """Pairs jobs with where their answers go.
+
+    Not safe for use from several threads: it belongs to the lane's thread.
+
+    Args:
+        answer: answers a batch, in order; must not raise.
+        limit: most jobs of one batch.
+    """
+
+    def __init__(self, answer: Callable[[Sequence[Job]], Sequence[Answer]], limit: int) -> None:
+        self._answer = answer
+        self._limit = limit
+        self._jobs: list[Job] = []
+        self._tickets: list[tuple[Deliver[Answer], Hashable]] = []
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    @property
+    def full(self) -> bool:
+        """Whether a flush would fill at least one batch."""
+        return len(self._jobs) >= self._limit
+
+    def add(self, job: Job, deliver: Deliver[Answer], key: Hashable) -> None:
+        """Takes a job; `deliver(key, answer)` will be called once, from within flush."""
+        self._jobs.append(job)
+        self._tickets.append((deliver, key))
+
+    def flush(self) -> None:
+        """Answers all that is waiting, in the order in which it came. Deliveries may add new jobs; these wait."""
+        jobs, self._jobs = self._jobs, []
+        tickets, self._tickets = self._tickets, []
+        for start in range(0, len(jobs), self._limit):
+            stop = start + self._limit
+            for (deliver, key), answer in zip(tickets[start:stop], self._answer(jobs[start:stop]), strict=True):
+                deliver(key, answer)

@@ -1,0 +1,175 @@
+"""The configuration: one frozen value, read once, checked whole.
+
+Precedence: a command-line option wins over the file, the file over the defaults below.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from sidecar.errors import ConfigError, InvalidRequest
+from sidecar.routing.policy import Policy, Terms
+
+Price = Annotated[float, msgspec.Meta(ge=0.0)]
+
+# What one acceptable answer is worth decides everything; the three cover what published per-call prices span.
+BUILT_IN_POLICIES = {
+    "thrifty": Policy(answer_value_usd=0.002),
+    "balanced": Policy(answer_value_usd=0.02),
+    "quality": Policy(answer_value_usd=1.0),
+}
+ENVELOPE_KEY = "envelope"
+SEGMENT_KEY = "segment"
+METADATA_KEY = "metadata."
+
+
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A value object of the configuration: immutable, and no key goes unnoticed."""
+
+
+class CandidateConfig(Entry, frozen=True):
+    """What the operator knows of a candidate; every figure that is left out comes from the bundle or is unknown.
+
+    Attributes:
+        name: in the bundle.
+        model: the name that the gateway knows; the candidate's name if left out.
+        aliases: other names that requests may use for it.
+        input_usd_per_mtok: USD per million input tokens, instead of the bundle's.
+        output_usd_per_mtok: USD per million output tokens, instead of the bundle's.
+        context_window: tokens that prompt and answer may have together; 0 is unknown and unlimited.
+        capabilities: what it can do beside text (vision, audio, file, tools, or words of your own).
+        first_token_seconds: expected time to the first token.
+        seconds_per_output_token: expected time for each token after it.
+    """
+
+    name: str
+    model: str = ""
+    aliases: tuple[str, ...] = ()
+    input_usd_per_mtok: Price | None = None
+    output_usd_per_mtok: Price | None = None
+    context_window: Annotated[int, msgspec.Meta(ge=0)] = 0
+    capabilities: tuple[str, ...] = ()
+    first_token_seconds: Price | None = None
+    seconds_per_output_token: Price | None = None
+
+
+class SegmentConfig(Entry, frozen=True):
+    """What differs for one segment."""
+
+    policy: str
+
+
+class Config(Entry, frozen=True):
+    """Everything that can be configured.
+
+    Attributes:
+        listen: HOST:PORT; port 0 lets the system choose.
+        bundle: directory of the bundle; empty is the embedded default bundle.
+        lane: `fast`, `portable`, or `auto`: fast where its probe succeeds.
+        candidates: if any are given, only these may be chosen; else all of the bundle's.
+        safe_candidate: answers when nothing can be scored; if left out, the one with the best prior quality.
+        policies: by name, beside the built-in thrifty, balanced and quality.
+        default_policy: in force where neither request nor segment names one.
+        quality_free_policies: names of policies that may leave quality out of the objective.
+        segments: what differs per segment.
+        segment_keys: what a segment is built from, joined by `/`: `segment`, `envelope`, `metadata.KEY`.
+        max_message_bytes: largest message that is accepted.
+        max_batch_items: most items of one RouteBatch.
+        max_score_batch: most requests that are scored in one run of the model.
+        drain_seconds: how long calls in flight may take to end at shutdown.
+    """
+
+    listen: str = "127.0.0.1:8470"
+    bundle: str = ""
+    lane: Literal["auto", "fast", "portable"] = "auto"
+    candidates: tuple[CandidateConfig, ...] = ()
+    safe_candidate: str = ""
+    policies: dict[str, Policy] = {}
+    default_policy: str = "balanced"
+    quality_free_policies: tuple[str, ...] = ()
+    segments: dict[str, SegmentConfig] = {}
+    segment_keys: tuple[str, ...] = (SEGMENT_KEY,)
+    max_message_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1 << 30)] = 8 << 20
+    max_batch_items: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 1024
+    max_score_batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32
+    drain_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=3600.0)] = 10.0
+
+    def all_policies(self) -> dict[str, Policy]:
+        """The built-in policies and the configured ones; a configured one wins."""
+        return {**BUILT_IN_POLICIES, **self.policies}
+
+    def terms(self) -> dict[str, Terms]:
+        """Every policy as Terms, by name.
+
+        Raises:
+            ConfigError: a policy is wrong; the message names it.
+        """
+        try:
+            return {
+                name: policy.terms(f"policies.{name}", quality_free=name in self.quality_free_policies)
+                for name, policy in self.all_policies().items()
+            }
+        except InvalidRequest as error:
+            raise ConfigError(str(error)) from None
+
+    def checked(self) -> "Config":
+        """This configuration, if its parts fit together.
+
+        Raises:
+            ConfigError: the message names the key and the remedy.
+        """
+        known = self.terms()
+        _among("default_policy", self.default_policy, known)
+        for name in self.quality_free_policies:
+            _among("quality_free_policies", name, known)
+        for segment, entry in self.segments.items():
+            _among(f"segments.{segment}.policy", entry.policy, known)
+        for key in self.segment_keys:
+            if key not in (SEGMENT_KEY, ENVELOPE_KEY) and not (key.startswith(METADATA_KEY) and key != METADATA_KEY):
+                raise ConfigError(f"segment_keys: {key!r} is none of segment, envelope, metadata.KEY.")
+        self._check_names()
+        return self
+
+    def _check_names(self) -> None:
+        owner: dict[str, str] = {}
+        for candidate in self.candidates:
+            for name in {candidate.name, candidate.model or candidate.name, *candidate.aliases}:
+                if not name:
+                    raise ConfigError("candidates: a name or alias is empty; give every candidate a name.")
+                if owner.setdefault(name, candidate.name) != candidate.name or not candidate.name:
+                    raise ConfigError(
+                        f"candidates.{candidate.name}: {name!r} also names {owner[name]!r}; names and aliases are unique."
+                    )
+        names = [candidate.name for candidate in self.candidates]
+        if len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ConfigError(f"candidates: {twice!r} stands there twice; keep one entry.")
+        if self.safe_candidate and names:
+            _among("safe_candidate", self.safe_candidate, owner)
+
+
+def load_config(path: Path) -> Config:
+    """Reads and checks a TOML file.
+
+    Raises:
+        ConfigError: it cannot be read, is no TOML, has an unknown key, a wrong type, or parts that do not fit.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    try:
+        return msgspec.convert(raw, Config).checked()
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _among(key: str, value: str, known: dict[str, Terms] | dict[str, str]) -> None:
+    if value not in known:
+        raise ConfigError(f"{key}: {value!r} is unknown; known are {', '.join(sorted(known))}.")

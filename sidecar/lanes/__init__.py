@@ -1,0 +1,1 @@
+"""Adapters between gRPC and the core: two lanes, one meaning."""

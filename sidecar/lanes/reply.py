@@ -1,0 +1,122 @@
+"""From what was decided to bytes on the wire.
+
+The ranking is most of a reply: one message for each candidate. Building these through protobuf objects costs more than
+scoring the prompt, so they are laid out in one array for the whole batch, after the protobuf encoding
+(https://protobuf.dev/programming-guides/encoding/): a constant head for each candidate, then four floats with their
+tags. Protobuf allows a message to be written in pieces, so the pieces are simply joined.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from sidecar.errors import RouterError
+from sidecar.routing.candidates import CandidateTable
+from sidecar.routing.decision import Choice, Expectations
+from sidecar.routing.decision_id import DecisionIds
+from sidecar.routing.router import Decided
+from sidecar.wire import router_pb2 as pb
+
+LENGTH_DELIMITED = 2
+FIXED32 = 5
+MORE = 0x80  # set in every byte of a varint but its last
+RANKING_TAG = pb.RouteResponse.RANKING_FIELD_NUMBER << 3 | LENGTH_DELIMITED
+FLOAT_FIELDS = ("quality", "cost_usd", "expected_seconds", "utility_usd")
+
+Encoded = bytes | RouterError
+
+
+def varint(number: int) -> bytes:
+    """A non-negative number in protobuf's base-128 encoding."""
+    encoded = bytearray()
+    while number >= MORE:
+        encoded.append(number % MORE | MORE)
+        number //= MORE
+    encoded.append(number)
+    return bytes(encoded)
+
+
+def delimited(field_number: int, payload: bytes) -> bytes:
+    """A field that holds a message, a string or bytes."""
+    return varint(field_number << 3 | LENGTH_DELIMITED) + varint(len(payload)) + payload
+
+
+class Replies:
+    """Encodes RouteResponse.
+
+    Args:
+        table: the candidates.
+        bundle: (name, version) of the running bundle; empty strings if there is none.
+        ids: where decision ids come from.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, table: CandidateTable, bundle: tuple[str, str], ids: DecisionIds, clock: Callable[[], float]
+    ) -> None:
+        self._models = [row.model for row in table.rows]
+        self._bundle_name, self._bundle_version = bundle
+        self._ids = ids
+        self._clock = clock
+        numbers = {field.name: field.number for field in pb.RankedCandidate.DESCRIPTOR.fields}
+        tags = [numbers[name] << 3 | FIXED32 for name in FLOAT_FIELDS]
+        layout = np.dtype([(f"{kind}{i}", dt) for i in range(len(tags)) for kind, dt in (("t", "u1"), ("f", "<f4"))])
+        self._blank = np.zeros(len(table), layout)
+        for i, tag in enumerate(tags):
+            self._blank[f"t{i}"] = tag
+        self._row_bytes = layout.itemsize
+        self._heads = []
+        for row in table.rows:
+            names = pb.RankedCandidate(candidate=row.name, model=row.model).SerializeToString()
+            self._heads.append(varint(RANKING_TAG) + varint(len(names) + self._row_bytes) + names)
+
+    def encode(self, decided: Decided) -> Iterator[Encoded]:
+        """One RouteResponse for each request of the batch, or the error in its place."""
+        bodies = self._bodies(decided.expected, len(decided.asks))
+        tokenize_us, score_us = int(decided.tokenize_s * 1e6), int(decided.score_s * 1e6)
+        decide_us = int((decided.ended - decided.began - decided.tokenize_s - decided.score_s) * 1e6)
+        scored = decided.score_s > 0.0
+        size = len(decided.asks)
+        ids = self._ids.take(size)
+        for ask, outcome, body, decision_id in zip(decided.asks, decided.outcomes, bodies, ids, strict=True):
+            if not isinstance(outcome, Choice):
+                yield outcome
+                continue
+            head = pb.RouteResponse(
+                decision_id=decision_id,
+                model=self._models[outcome.ranking[0]],
+                reasons=outcome.reasons,  # type: ignore[arg-type]  # the core's enum, equal by number
+                propensity=1.0,
+                bundle_name=self._bundle_name if scored else "",
+                bundle_version=self._bundle_version if scored else "",
+                novelty=outcome.novelty,
+                segment=ask.segment,
+                envelope=ask.envelope,
+                policy=ask.policy,
+                prompt_tokens=ask.prompt_tokens,
+                timings=pb.Timings(
+                    intake_us=int((ask.ready - ask.arrived) * 1e6),
+                    queue_us=max(0, int((decided.began - ask.ready) * 1e6)),
+                    tokenize_us=tokenize_us,
+                    score_us=score_us,
+                    decide_us=decide_us,
+                    total_us=int((self._clock() - ask.arrived) * 1e6),
+                    batch_size=size,
+                ),
+            )
+            yield head.SerializeToString() + self._ranking(outcome.ranking, body)
+
+    def _bodies(self, expected: Expectations, size: int) -> list[bytes]:
+        rows = np.tile(self._blank, (size, 1))
+        rows["f0"], rows["f1"], rows["f2"], rows["f3"] = expected
+        stride = len(self._blank) * self._row_bytes
+        whole = rows.tobytes()
+        return [whole[start : start + stride] for start in range(0, size * stride, stride)]
+
+    def _ranking(self, ranking: list[int], body: bytes) -> bytes:
+        width, heads = self._row_bytes, self._heads
+        pieces: list[bytes] = []
+        for index in ranking:
+            pieces.append(heads[index])
+            pieces.append(body[index * width : (index + 1) * width])
+        return b"".join(pieces)

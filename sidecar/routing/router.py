@@ -1,0 +1,120 @@
+"""Scores a batch and decides it; answers also when nothing can be scored."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from sidecar.errors import RouterError
+from sidecar.routing.ask import Ask
+from sidecar.routing.candidates import CandidateTable
+from sidecar.routing.decision import Expectations, Outcome, choose, degrade
+from sidecar.types import Score
+
+log = logging.getLogger(__name__)
+
+
+class Decided(NamedTuple):
+    """Requests that were scored in one run of the model.
+
+    Attributes:
+        asks: the B requests.
+        expected: each part [B, C].
+        outcomes: B choices, or why there is none.
+        began: clock reading when the batch began, in seconds.
+        tokenize_s: seconds of tokenising.
+        score_s: seconds in the model.
+        ended: clock reading when all was decided.
+    """
+
+    asks: Sequence[Ask]
+    expected: Expectations
+    outcomes: list[Outcome]
+    began: float
+    tokenize_s: float
+    score_s: float
+    ended: float
+
+
+class Tally:
+    """Plain counters; written by the lane's thread alone."""
+
+    __slots__ = ("batches", "decisions", "degraded", "invalid")
+
+    def __init__(self) -> None:
+        self.decisions = self.degraded = self.invalid = self.batches = 0
+
+
+class Router:
+    """Decides batches of requests with one bundle's scores.
+
+    Args:
+        table: the candidates in the bundle's output order.
+        score: the bundle's scorer; None if there is no usable bundle.
+        fault: why there is none.
+        clock: monotonic seconds.
+        on_fault: called with the reason when scoring begins to fail, with "" when it works again.
+    """
+
+    def __init__(
+        self,
+        table: CandidateTable,
+        score: Score | None,
+        clock: Callable[[], float],
+        fault: str = "",
+        on_fault: Callable[[str], None] = lambda _reason: None,
+    ) -> None:
+        self.table = table
+        self.tally = Tally()
+        self.fault = fault
+        self.on_fault = on_fault
+        self._score = score
+        self._clock = clock
+
+    def decide(self, asks: Sequence[Ask]) -> list[Decided]:
+        """Decides a batch. What cannot be scored is answered by the safe candidate; no fault gets out.
+
+        Returns:
+            The batch in one piece, or where its run failed, piece by piece in the same order.
+        """
+        self.tally.decisions += len(asks)
+        if self._score is None:
+            return [self._degraded(asks, self._clock())]
+        began = self._clock()
+        try:
+            decided = self._scored(self._score, asks, began)
+        except Exception as error:  # noqa: BLE001 - whatever a model does, Route answers
+            if len(asks) == 1:
+                self._faulty(f"scoring failed: {_named(error)}")
+                return [self._degraded(asks, began)]
+            # One bad input must not degrade its neighbours.
+            self.tally.decisions -= len(asks)
+            return [piece for ask in asks for piece in self.decide([ask])]
+        if self.fault:
+            self._faulty("")
+        return [decided]
+
+    def _scored(self, score: Score, asks: Sequence[Ask], began: float) -> Decided:
+        scores = score([ask.text for ask in asks])
+        expected, outcomes = choose(self.table, asks, scores)
+        self.tally.batches += 1
+        return Decided(asks, expected, outcomes, began, scores.tokenize_s, scores.score_s, self._clock())
+
+    def _degraded(self, asks: Sequence[Ask], began: float) -> Decided:
+        self.tally.degraded += len(asks)
+        expected, outcomes = degrade(self.table, asks)
+        return Decided(asks, expected, outcomes, began, 0.0, 0.0, self._clock())
+
+    def _faulty(self, reason: str) -> None:
+        if bool(reason) == bool(self.fault):
+            return  # one line when it begins, one when it ends
+        self.fault = reason
+        if reason:
+            log.error("DEGRADED: %s; the safe candidate answers until scoring works again", reason)
+        else:
+            log.warning("recovered: requests are scored again")
+        self.on_fault(reason)
+
+
+def _named(error: Exception) -> str:
+    # Messages of foreign errors may quote what they choked on, and that is a prompt.
+    return str(error) if isinstance(error, RouterError) else type(error).__name__
