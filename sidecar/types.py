@@ -51,3 +51,15 @@ class Score(Protocol):
     def __call__(self, texts: Sequence[str], /) -> Scores:
         """Scores B windows. Raises whatever the model raises: the router answers degraded then."""
         ...
+
+
+class NoveltyMeasure(Protocol):
+    """How unlike the training data prompts are, and what follows for their qualities."""
+
+    def __call__(self, embedding: Floats, /) -> Floats:
+        """Of embeddings [B, D]: the novelty [B] in [0, 1]."""
+        ...
+
+    def shrink(self, quality: Floats, novelty: Floats, /) -> Floats:
+        """Draws qualities [B, C] toward the candidates' priors, the more so the larger the novelty [B]."""
+        ...

@@ -1,0 +1,69 @@
+"""From a directory to a router that scores, or a BundleError that says why not."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sidecar.bundle import arrays, files
+from sidecar.bundle import golden as golden_vectors
+from sidecar.bundle.manifest import MODEL, Manifest
+from sidecar.bundle.verify import examine
+from sidecar.errors import BundleError
+from sidecar.routing.novelty import Novelty
+from sidecar.scoring.scorer import Scorer
+from sidecar.scoring.session import Session
+from sidecar.scoring.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A loaded router.
+
+    Attributes:
+        directory: where it lies, links resolved.
+        manifest: its manifest.
+        manifest_sha256: of manifest.json; identifies the bundle.
+        scorer: scores windows; safe to call from several threads.
+        execution_provider: what ONNX Runtime runs the model on, such as CPUExecutionProvider.
+    """
+
+    directory: Path
+    manifest: Manifest
+    manifest_sha256: str
+    scorer: Scorer
+    execution_provider: str
+
+
+def load(directory: Path, *, golden: bool = True) -> Bundle:
+    """Verifies, loads and tries out a bundle.
+
+    Args:
+        directory: of the bundle.
+        golden: score the golden vectors; False only where they are about to be recorded.
+
+    Raises:
+        BundleError: the bundle is refused; the message names the file and the reason.
+    """
+    verified = examine(directory)
+    manifest = verified.manifest
+    candidates = len(manifest.candidates)
+    vectors = golden_vectors.read(verified.golden, candidates) if golden else ()
+    limits = manifest.tokenizer
+    tokenizer = Tokenizer(verified.tokenizer, max_tokens=limits.max_tokens, pad_id=limits.pad_id)
+    prior = np.array([candidate.prior_quality for candidate in manifest.candidates], np.float32)
+    novelty = Novelty(manifest.novelty, arrays.read(verified.reference), prior)
+    path = verified.directory / MODEL
+    session = Session(path, family=manifest.family, candidates=candidates)
+    if not files.unchanged(path, verified.model_stamp):
+        raise BundleError(f"{MODEL}: changed between its check and its loading; load the bundle again")
+    session.probe(sorted({0, limits.pad_id, tokenizer.last_id}))
+    scorer = Scorer(tokenizer, session, novelty)
+    golden_vectors.check(vectors, scorer, manifest.golden_tolerance) if golden else None
+    return Bundle(
+        directory=verified.directory,
+        manifest=manifest,
+        manifest_sha256=verified.manifest_sha256,
+        scorer=scorer,
+        execution_provider=session.execution_provider,
+    )
