@@ -4,12 +4,12 @@ There is no timer: the lane adds whatever has arrived, and flushes when for a mo
 request is a batch of its own and waits for nobody; at high load batches grow by themselves.
 """
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
-Deliver = Callable[[Hashable, Answer], None]
+Deliver = Callable[[Any, Answer], None]  # (the job's key, its answer)
 
 
 class Batcher(Generic[Job, Answer]):
@@ -26,7 +26,7 @@ class Batcher(Generic[Job, Answer]):
         self._answer = answer
         self._limit = limit
         self._jobs: list[Job] = []
-        self._tickets: list[tuple[Deliver[Answer], Hashable]] = []
+        self._tickets: list[tuple[Deliver[Answer], Any]] = []
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -36,7 +36,7 @@ class Batcher(Generic[Job, Answer]):
         """Whether a flush would fill at least one batch."""
         return len(self._jobs) >= self._limit
 
-    def add(self, job: Job, deliver: Deliver[Answer], key: Hashable) -> None:
+    def add(self, job: Job, deliver: Deliver[Answer], key: Any) -> None:
         """Takes a job; `deliver(key, answer)` will be called once, from within flush."""
         self._jobs.append(job)
         self._tickets.append((deliver, key))

@@ -168,7 +168,9 @@ def _turn(index: int, message: pb.ChatMessage, needed: set[str]) -> Turn:
         if kind == "text":
             texts.append(part.text)
         elif kind is None:
-            raise InvalidRequest(f"messages[{index}].parts[{number}] is empty: set text, image_url, input_audio or file.")
+            raise InvalidRequest(
+                f"messages[{index}].parts[{number}] is empty: set text, image_url, input_audio or file."
+            )
         else:
             needed.add(PART_CAPABILITIES[kind])
     return Turn(role, "\n".join(texts))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from sidecar.errors import RouterError
+from sidecar.lanes.lane import Encoded
 from sidecar.routing.candidates import CandidateTable
 from sidecar.routing.decision import Choice, Expectations
 from sidecar.routing.decision_id import DecisionIds
@@ -22,8 +22,6 @@ FIXED32 = 5
 MORE = 0x80  # set in every byte of a varint but its last
 RANKING_TAG = pb.RouteResponse.RANKING_FIELD_NUMBER << 3 | LENGTH_DELIMITED
 FLOAT_FIELDS = ("quality", "cost_usd", "expected_seconds", "utility_usd")
-
-Encoded = bytes | RouterError
 
 
 def varint(number: int) -> bytes:

@@ -1,23 +1,23 @@
 """What both lanes serve: bytes in, bytes or errors out, the same to the letter."""
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 
 from sidecar.batching import Batcher
 from sidecar.errors import InvalidRequest, RouterError, TooLarge
 from sidecar.lanes.intake import Intake
+from sidecar.lanes.lane import SERVICE, Deliver, Encoded, Take
 from sidecar.lanes.malformed import explain
-from sidecar.lanes.reply import Encoded, Replies, delimited
+from sidecar.lanes.reply import Replies, delimited
 from sidecar.routing.ask import Ask
 from sidecar.routing.router import Router, Tally
 from sidecar.wire import router_pb2 as pb
 
 log = logging.getLogger(__name__)
 
-SERVICE = "router.v1.RouterService"
 ROUTE, ROUTE_BATCH, ROUTE_STREAM, INFO = (f"/{SERVICE}/{m}" for m in ("Route", "RouteBatch", "RouteStream", "Info"))
 
 RESPONSE = pb.RouteResult.RESPONSE_FIELD_NUMBER
@@ -27,9 +27,6 @@ RESULT = pb.RouteStreamResponse.RESULT_FIELD_NUMBER
 
 # Numbers of https://github.com/grpc/grpc/blob/master/doc/statuscodes.md for the names in sidecar.errors.
 STATUS_NUMBERS = {"INVALID_ARGUMENT": 3, "RESOURCE_EXHAUSTED": 8, "FAILED_PRECONDITION": 9, "INTERNAL": 13}
-
-Deliver = Callable[[Hashable, Encoded], None]
-AMessage = TypeVar("AMessage", bound=Message)
 
 
 class RouterServices:
@@ -43,6 +40,7 @@ class RouterServices:
         intake: checks requests.
         replies: encodes answers.
         clock: monotonic seconds.
+        info: what Info answers.
         max_score_batch: most requests of one run of the model.
         max_batch_items: most items of one RouteBatch.
     """
@@ -54,6 +52,7 @@ class RouterServices:
         replies: Replies,
         clock: Callable[[], float],
         *,
+        info: Callable[[], pb.InfoResponse],
         max_score_batch: int,
         max_batch_items: int,
     ) -> None:
@@ -63,13 +62,16 @@ class RouterServices:
         self._clock = clock
         self._max_batch_items = max_batch_items
         self.batcher: Batcher[Ask, Encoded] = Batcher(self._answer, max_score_batch)
+        self.unary: dict[str, Take] = {ROUTE: self.route, ROUTE_BATCH: self.route_batch}
+        self.streams: dict[str, Take] = {ROUTE_STREAM: self.route_stream}
+        self.cold: dict[str, Callable[[bytes], bytes]] = {INFO: lambda _raw: info().SerializeToString()}
 
     @property
     def tally(self) -> Tally:
         """Counters since the start."""
         return self._router.tally
 
-    def route(self, raw: bytes, deliver: Deliver, key: Hashable) -> None:
+    def route(self, raw: bytes, deliver: Deliver, key: Any) -> None:
         """Takes the bytes of a RouteRequest; delivers those of a RouteResponse."""
         arrived = self._clock()
         try:
@@ -80,14 +82,10 @@ class RouterServices:
             return
         self.batcher.add(ask, deliver, key)
 
-    def route_batch(self, raw: bytes, deliver: Deliver, key: Hashable) -> None:
+    def route_batch(self, raw: bytes, deliver: Deliver, key: Any) -> None:
         """Takes the bytes of a RouteBatchRequest; delivers those of a RouteBatchResponse."""
         try:
-            requests = pb.RouteBatchRequest.FromString(raw).requests
-            if not requests:
-                raise InvalidRequest("requests is empty: send at least one request.")
-            if len(requests) > self._max_batch_items:
-                raise TooLarge(f"requests: {len(requests)} items; send at most {self._max_batch_items} in one call.")
+            requests = self._items(raw)
         except Exception as error:  # noqa: BLE001 - the caller gets it as a status
             deliver(key, self._refused(error, raw, pb.RouteBatchRequest))
             return
@@ -101,7 +99,7 @@ class RouterServices:
             else:
                 self.batcher.add(ask, group.put, index)
 
-    def route_stream(self, raw: bytes, deliver: Deliver, key: Hashable) -> None:
+    def route_stream(self, raw: bytes, deliver: Deliver, key: Any) -> None:
         """Takes the bytes of a RouteStreamRequest; delivers those of a RouteStreamResponse, errors inside it.
 
         Answers come in the order of the calls.
@@ -118,6 +116,14 @@ class RouterServices:
             deliver(key, _stream_response(sequence, refused))
             return
         self.batcher.add(ask, lambda to, encoded: deliver(to, _stream_response(sequence, encoded)), key)
+
+    def _items(self, raw: bytes) -> Sequence[pb.RouteRequest]:
+        requests = pb.RouteBatchRequest.FromString(raw).requests
+        if not requests:
+            raise InvalidRequest("requests is empty: send at least one request.")
+        if len(requests) > self._max_batch_items:
+            raise TooLarge(f"requests: {len(requests)} items; send at most {self._max_batch_items} in one call.")
+        return requests
 
     def _answer(self, asks: Sequence[Ask]) -> list[Encoded]:
         try:
@@ -139,14 +145,13 @@ class RouterServices:
 class _Group:
     """Gathers the results of one RouteBatch."""
 
-    def __init__(self, size: int, deliver: Deliver, key: Hashable) -> None:
+    def __init__(self, size: int, deliver: Deliver, key: Any) -> None:
         self._results = [b""] * size
         self._missing = size
         self._deliver = deliver
         self._key = key
 
-    def put(self, index: Hashable, encoded: Encoded) -> None:
-        assert isinstance(index, int)
+    def put(self, index: int, encoded: Encoded) -> None:
         self._results[index] = delimited(RESULTS, _result(encoded))
         self._missing -= 1
         if self._missing == 0:

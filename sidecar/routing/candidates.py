@@ -122,16 +122,20 @@ def join(config: Config, trained: Sequence[TrainedCandidate]) -> CandidateTable:
     return CandidateTable(rows, config.safe_candidate)
 
 
-def without_bundle(config: Config) -> CandidateTable:
-    """The table where no bundle can be used: the configured candidates, of which only the safe one is ever chosen.
+def without_bundle(config: Config, fault: str) -> CandidateTable:
+    """The table where no bundle can be used: the configured candidates, ranked after the safe one.
+
+    Args:
+        config: names the candidates.
+        fault: why there is no bundle.
 
     Raises:
         ConfigError: the configuration does not say which candidates there are and which of them is safe.
     """
     if not config.candidates or not config.safe_candidate:
         raise ConfigError(
-            "there is no usable bundle to take candidates from: mend the bundle, or set `candidates` and "
-            "`safe_candidate` so that the sidecar can answer without one."
+            f"{fault} There is no usable bundle to take candidates from: mend it, or set `candidates` and "
+            "`safe_candidate`, so that the sidecar can answer without one."
         )
     rows = [
         Candidate(

@@ -1,0 +1,67 @@
+# Every verb makes what it needs and reuses it: a folder of its own for each set of packages, made anew only when the
+# pins or pyproject.toml change.
+PYTHON ?= python3
+SERVE  := .venv
+DEV    := .venv-dev
+PIP     = -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help demo serve test test-fast test-newest lint format proto bench bench-quality bench-peers default-bundle clean
+
+help:  ## list the verbs
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
+
+$(SERVE)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(SERVE)
+	$(SERVE)/bin/python $(PIP) -c constraints.txt -e '.[cpu]'
+	@touch $@
+
+$(DEV)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/python $(PIP) --upgrade 'pip>=25.1'
+	$(DEV)/bin/python $(PIP) -c constraints.txt -e '.[cpu,train,bench]' --group lint --group test
+	@touch $@
+
+demo: $(SERVE)/.done  ## route a dozen prompts through a sidecar of its own
+	@$(SERVE)/bin/router-sidecar demo
+
+serve: $(SERVE)/.done  ## serve on 127.0.0.1:8470 (ARGS="--config FILE ...")
+	@$(SERVE)/bin/router-sidecar serve $(ARGS)
+
+test: $(DEV)/.done  ## run all tests (ARGS="-k word ...")
+	$(DEV)/bin/pytest -n 2 $(ARGS)
+
+test-fast: $(DEV)/.done  ## run the tests that take seconds
+	$(DEV)/bin/pytest -n 2 -m 'not slow' $(ARGS)
+
+test-newest: pyproject.toml  ## run the lanes' conformance suite on the newest grpcio of the supported range
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python $(PIP) --upgrade 'pip>=25.1'
+	.venv-newest/bin/python $(PIP) --upgrade -e '.[cpu]' onnx hypothesis pytest pytest-asyncio pytest-randomly pytest-timeout
+	.venv-newest/bin/pytest tests/lanes $(ARGS)
+
+lint: $(DEV)/.done  ## check style, types, imports and the contract
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/mypy
+	PYTHONPATH=. $(DEV)/bin/lint-imports
+	cd proto && ../$(DEV)/bin/buf lint && ../$(DEV)/bin/buf format --diff --exit-code
+
+format: $(DEV)/.done  ## lay out the code
+	$(DEV)/bin/ruff check --fix .
+	$(DEV)/bin/ruff format .
+	cd proto && ../$(DEV)/bin/buf format --write
+
+proto: $(DEV)/.done  ## regenerate sidecar/wire from proto/
+	$(DEV)/bin/python proto/generate.py
+
+bench: $(DEV)/.done  ## measure latency and throughput beside the empty-handler floors (ARGS="--help")
+	$(DEV)/bin/python benchmarks/latency.py $(ARGS)
+
+bench-quality: $(DEV)/.done  ## measure decision quality; needs the data sets (ARGS="--data DIR ...")
+	$(DEV)/bin/python benchmarks/quality.py $(ARGS)
+
+bench-peers: $(DEV)/.done  ## measure mosec, PyTriton and MLServer with the same model beside us
+	$(DEV)/bin/python benchmarks/peers/run.py $(ARGS)
+
+clean:  ## remove the environments and caches
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,187 @@
+"""The command line of router-sidecar. Commands import what they need when they run: `--help` stays instant."""
+
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+
+import sidecar
+from sidecar.errors import RouterError
+
+TARGET = "127.0.0.1:8470"
+DIRECTORY = click.Path(path_type=Path, file_okay=False)
+
+
+class _Command(click.Group):
+    """Turns our errors into one line and exit status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except RouterError as error:
+            raise click.ClickException(str(error)) from None
+
+
+@click.group(cls=_Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(sidecar.__version__, prog_name="router-sidecar")
+def main() -> None:
+    """Decides, inline, which model answers each LLM request."""
+
+
+@main.command()
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="TOML file; see `config show`.")
+@click.option("--bundle", type=DIRECTORY, help="Bundle directory instead of the embedded default bundle.")
+@click.option("--listen", metavar="HOST:PORT", help=f"Where to listen; port 0 lets the system choose. [{TARGET}]")
+@click.option("--lane", type=click.Choice(["auto", "fast", "portable"]), help="Which server carries the hot methods.")
+def serve(config: Path | None, bundle: Path | None, listen: str | None, lane: str | None) -> None:
+    """Serve Route over gRPC until SIGTERM or SIGINT."""
+    import msgspec
+
+    from sidecar.config import Config, load_config
+    from sidecar.server import Server
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = load_config(config) if config else Config()
+    given = {"bundle": str(bundle) if bundle else None, "listen": listen, "lane": lane}
+    settings = msgspec.structs.replace(settings, **{key: value for key, value in given.items() if value is not None})
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    server = Server(settings)
+    address = server.start()
+    _warn_if_open(address)
+    running = f"bundle {server.bundle.manifest.name} {server.bundle.manifest.version}" if server.bundle else "no bundle"
+    click.echo(f"listening on {address} ({server.choice.make.name} lane, {running})", err=True)
+    stop.wait()
+    server.drain()
+
+
+@main.command()
+@click.argument("text")
+@click.option("--target", default=TARGET, metavar="HOST:PORT", help="The sidecar to ask.")
+@click.option("--segment", default="", help="Slice of traffic.")
+@click.option("--policy", default="", help="Name of a policy.")
+@click.option("--json", "as_json", is_flag=True, help="Print the reply as JSON.")
+def route(text: str, target: str, segment: str, policy: str, as_json: bool) -> None:
+    """Ask a running sidecar which model should answer TEXT (`-` reads standard input)."""
+    from sidecar.terminal import connect, render_decision
+    from sidecar.wire import router_pb2 as pb
+
+    request = pb.RouteRequest(text=sys.stdin.read() if text == "-" else text, segment=segment)
+    if policy:
+        request.policy_name = policy
+    with connect(target) as call:
+        reply = call("Route", request)
+    _print(reply, as_json, render_decision)
+
+
+@main.command()
+@click.option("--target", default=TARGET, metavar="HOST:PORT", help="The sidecar to ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print the reply as JSON.")
+def info(target: str, as_json: bool) -> None:
+    """Ask a running sidecar what it runs and within which limits."""
+    from sidecar.terminal import connect, render_info
+    from sidecar.wire import router_pb2 as pb
+
+    with connect(target) as call:
+        reply = call("Info", pb.InfoRequest())
+    _print(reply, as_json, render_info)
+
+
+@main.command()
+def demo() -> None:
+    """Start a sidecar on the default bundle, route a dozen prompts through it, print what was chosen."""
+    from sidecar.demo import run
+
+    run()
+
+
+@main.group()
+def bundle() -> None:
+    """Look at exported routers."""
+
+
+@bundle.command()
+@click.argument("directory", type=DIRECTORY)
+def verify(directory: Path) -> None:
+    """Check DIRECTORY as `serve` would: files, digests, graph, golden vectors."""
+    from sidecar.bundle.load import load
+
+    loaded = load(directory)
+    manifest = loaded.manifest
+    click.echo(f"{manifest.name} {manifest.version}: sound; {len(manifest.files)} files, golden vectors hold.")
+
+
+@bundle.command()
+@click.argument("directory", type=DIRECTORY)
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+def inspect(directory: Path, as_json: bool) -> None:
+    """Print what the bundle in DIRECTORY is, without loading its model."""
+    import msgspec
+
+    from sidecar.bundle.inspect import render
+    from sidecar.bundle.verify import verify as verify_files
+
+    manifest, digest = verify_files(directory)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(manifest), indent=2).decode())
+    else:
+        click.echo("\n".join(render(manifest, digest)))
+
+
+@main.group()
+def config() -> None:
+    """Look at configuration files."""
+
+
+@config.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def check(file: Path) -> None:
+    """Check FILE, together with the bundle that it names."""
+    from sidecar.bundle.verify import verify as verify_files
+    from sidecar.config import load_config
+    from sidecar.routing.candidates import join
+    from sidecar.server import DEFAULT_BUNDLE
+
+    settings = load_config(file)
+    manifest, _ = verify_files(Path(settings.bundle) if settings.bundle else DEFAULT_BUNDLE)
+    table = join(settings, manifest.candidates)
+    click.echo(f"{file}: sound; {int(table.offered.sum())} candidates, safe is {table.rows[table.safe].name}.")
+
+
+@config.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+def show(file: Path | None) -> None:
+    """Print the effective configuration of FILE, or the defaults, as JSON."""
+    import msgspec
+
+    from sidecar.config import Config, load_config
+
+    settings = load_config(file) if file else Config()
+    effective = {**msgspec.to_builtins(settings), "policies": msgspec.to_builtins(settings.all_policies())}
+    click.echo(msgspec.json.format(msgspec.json.encode(effective), indent=2).decode())
+
+
+def _print(reply: Any, as_json: bool, render: Any) -> None:
+    if as_json:
+        from google.protobuf.json_format import MessageToJson
+
+        click.echo(MessageToJson(reply, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
+    else:
+        click.echo("\n".join(render(reply)))
+
+
+def _warn_if_open(address: str) -> None:
+    host = address.rpartition(":")[0]
+    if not (host.startswith(("127.", "unix:")) or host in ("localhost", "[::1]")):
+        click.echo(
+            f"warning: {host} is reachable from elsewhere, and calls are neither encrypted nor checked", err=True
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""The fast lane: hot methods on a completion queue of their own, everything else on the public grpc.server, one port.
+
+The public server spends most of a call's time in Python around the C core: locks, a thread hand-over, objects for each
+call. Here one thread polls a second completion queue of the same C server, where only the hot methods arrive. Draining
+the queue until it is momentarily empty *is* the batching.
+
+This uses grpcio's private Cython layer, and only this module does. `probe` says whether the installed grpcio still has
+what is needed; where it has not, the portable lane serves.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent import futures
+from contextlib import suppress
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from sidecar.lanes.health import REFLECTED, add_reflection, statuses
+from sidecar.lanes.lane import Deliver, Encoded, Services, Take, bound, options, status_of, unavailable
+
+try:
+    from grpc._cython import cygrpc  # type: ignore[attr-defined]  # private, untyped
+except ImportError:  # probe tells
+    cygrpc = None
+
+log = logging.getLogger(__name__)
+
+# Versions of grpcio in which the conformance suite passed on this lane.
+TESTED = ((1, 75), (1, 86))
+# Calls that the core may hand over before the loop asks again; the core queues what is above.
+STANDING_REQUESTS = 64
+# Messages of one stream that may wait for their answers; beyond it the stream is not read, and flow control holds it.
+STREAM_WINDOW = 256
+COLD_THREADS = 4
+OK = 0
+UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED.value[0]
+NO_MESSAGE = b"the call ended without a request message."
+
+
+def probe() -> str:
+    """Why this lane cannot be used here; empty if it can."""
+    version = tuple(int(part) for part in grpc.__version__.split(".")[:2])
+    if not TESTED[0] <= version < TESTED[1]:
+        return f"grpcio {grpc.__version__} is outside the tested range {TESTED[0]} <= version < {TESTED[1]}"
+    try:
+        server = grpc.server(futures.ThreadPoolExecutor(1))
+        core = server._cy_server  # type: ignore[attr-defined]  # noqa: SLF001 - the point of this module
+        queue = cygrpc.CompletionQueue()
+        core.register_completion_queue(queue)
+        core.register_method("/probe.Probe/Probe")
+        needed = (core.request_registered_call, cygrpc.Call.start_server_batch, queue.poll, queue.shutdown)
+        operations = (
+            cygrpc.ReceiveMessageOperation,
+            cygrpc.ReceiveCloseOnServerOperation,
+            cygrpc.SendInitialMetadataOperation,
+            cygrpc.SendMessageOperation,
+            cygrpc.SendStatusFromServerOperation,
+        )
+        assert all(map(callable, (*needed, *operations)))  # noqa: S101 - the probe itself
+        queue.shutdown()
+    except Exception as error:  # noqa: BLE001 - whatever is missing, the other lane serves
+        return f"grpcio {grpc.__version__} lacks what the fast lane needs ({type(error).__name__}: {error})"
+    return ""
+
+
+class FastLane:
+    """Serves hot methods from one thread; see Lane.
+
+    Args:
+        services: what is served.
+        max_message_bytes: largest message that is accepted.
+        fault: why nothing is scored at the start; empty if scoring works.
+    """
+
+    name = "fast"
+
+    def __init__(self, services: Services, max_message_bytes: int, fault: str = "") -> None:
+        self._services = services
+        self._batcher = services.batcher
+        pool = futures.ThreadPoolExecutor(COLD_THREADS, thread_name_prefix="cold")
+        self._server = grpc.server(pool, options=options(max_message_bytes))
+        self._health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self.report(fault)
+        add_reflection(self._server, reflection.ReflectionServicer(REFLECTED))
+        for path, answer in services.cold.items():
+            _, service, method = path.split("/")
+            handlers: Any = {method: grpc.unary_unary_rpc_method_handler(_cold(answer))}
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+        self._core = self._server._cy_server  # type: ignore[attr-defined]  # noqa: SLF001 - the point of this module
+        self._queue = cygrpc.CompletionQueue()
+        self._core.register_completion_queue(self._queue)
+        for path in (*services.unary, *services.streams):
+            self._core.register_method(path)
+        self._due = 0  # events that the queue owes us
+        self._thread = threading.Thread(target=self._serve, name="fast-lane", daemon=True)
+
+    def start(self, listen: str) -> str:
+        """See Lane."""
+        try:
+            port = self._server.add_insecure_port(listen)
+        except RuntimeError:
+            raise unavailable(listen) from None
+        self._server.start()
+        for path, take in self._services.unary.items():
+            for _ in range(STANDING_REQUESTS):
+                self._ask_for(path, _Unary, take)
+        for path, take in self._services.streams.items():
+            self._ask_for(path, _Stream, take)
+        self._thread.start()
+        return bound(listen, port)
+
+    def report(self, fault: str) -> None:
+        """See Lane."""
+        for name, status in statuses(fault).items():
+            self._health.set(name, status)
+
+    def drain(self, grace: float) -> None:
+        """See Lane."""
+        self._health.enter_graceful_shutdown()
+        self._server.stop(grace).wait()
+        self._thread.join()
+
+    def _ask_for(self, path: str, kind: "type[_Unary | _Stream]", take: Take) -> None:
+        def accept(event: Any) -> None:
+            if event.success:
+                with suppress(ValueError):  # the server has begun to stop
+                    request()
+                kind(self, event.call, take)
+
+        def request() -> None:
+            self._core.request_registered_call(self._queue, self._queue, path, accept)
+            self._due += 1
+
+        request()
+
+    def start_batch(self, call: Any, operations: tuple[Any, ...], tag: Any) -> None:
+        """Starts operations on a call; `tag(event)` is called when they are done."""
+        call.start_server_batch(operations, tag)
+        self._due += 1
+
+    def _serve(self) -> None:
+        poll, batcher = self._queue.poll, self._batcher
+        timeout = cygrpc.CompletionType.queue_timeout
+        while self._due:
+            event = poll(0.0 if batcher else None)
+            if event.completion_type == timeout:
+                self._flush()
+                continue
+            self._due -= 1
+            try:
+                event.tag(event)
+            except Exception:
+                log.exception("the fast lane failed on an event; the call is lost, the lane lives")
+            # A reference to a finished call keeps the core from closing its connection.
+            event = None
+            if batcher.full:
+                self._flush()
+        self._queue.shutdown()
+        while self._queue.poll().completion_type != cygrpc.CompletionType.queue_shutdown:
+            pass
+
+    def _flush(self) -> None:
+        try:
+            self._batcher.flush()
+        except Exception:
+            log.exception("the fast lane failed to deliver a batch; the lane lives")
+
+
+def _cold(answer: Callable[[bytes], bytes]) -> Any:
+    return lambda raw, _context: answer(raw)
+
+
+def _done(_event: Any) -> None:
+    """The tag of operations that nobody waits for."""
+
+
+class _Unary:
+    """One call of a unary method: receive a message, reply, done."""
+
+    __slots__ = ("_call", "_lane", "_take")
+
+    def __init__(self, lane: FastLane, call: Any, take: Take) -> None:
+        self._lane = lane
+        self._call = call
+        self._take = take
+        lane.start_batch(call, (cygrpc.ReceiveMessageOperation(0),), self._received)
+
+    def _received(self, event: Any) -> None:
+        raw = event.batch_operations[0].message()
+        if raw is None:
+            self._finish(UNIMPLEMENTED, NO_MESSAGE)
+        else:
+            self._take(raw, _reply, self)
+
+    def reply(self, encoded: Encoded) -> None:
+        if isinstance(encoded, bytes):
+            operations = (
+                cygrpc.ReceiveCloseOnServerOperation(0),
+                cygrpc.SendInitialMetadataOperation(None, 0),
+                cygrpc.SendMessageOperation(encoded, 0),
+                cygrpc.SendStatusFromServerOperation(None, OK, b"", 0),
+            )
+            self._lane.start_batch(self._call, operations, _done)
+        else:
+            self._finish(status_of(encoded).value[0], str(encoded).encode())
+
+    def _finish(self, code: int, details: bytes) -> None:
+        operations = (
+            cygrpc.ReceiveCloseOnServerOperation(0),
+            cygrpc.SendInitialMetadataOperation(None, 0),
+            cygrpc.SendStatusFromServerOperation(None, code, details, 0),
+        )
+        self._lane.start_batch(self._call, operations, _done)
+
+
+_reply: Deliver = lambda unary, encoded: unary.reply(encoded)  # noqa: E731 - typed as what it is
+
+
+class _Stream:
+    """One call of a streaming method: read ahead within a window, write replies one after the other."""
+
+    __slots__ = ("_call", "_closed", "_lane", "_outbox", "_reading", "_sending", "_take", "_unanswered")
+
+    def __init__(self, lane: FastLane, call: Any, take: Take) -> None:
+        self._lane = lane
+        self._call = call
+        self._take = take
+        self._outbox: deque[bytes] = deque()
+        self._unanswered = 0
+        self._reading = self._sending = self._closed = False
+        lane.start_batch(call, (cygrpc.ReceiveCloseOnServerOperation(0),), self._ended)
+        lane.start_batch(call, (cygrpc.SendInitialMetadataOperation(None, 0),), _done)
+        self._read()
+
+    def _read(self) -> None:
+        self._reading = True
+        self._lane.start_batch(self._call, (cygrpc.ReceiveMessageOperation(0),), self._received)
+
+    def _received(self, event: Any) -> None:
+        self._reading = False
+        raw = event.batch_operations[0].message()
+        if raw is None:
+            self._closed = True
+            self._finish_if_answered()
+            return
+        self._unanswered += 1
+        self._take(raw, _Stream._answered, self)
+        self._read_if_room()
+
+    def _read_if_room(self) -> None:
+        if not (self._reading or self._closed) and self._unanswered < STREAM_WINDOW:
+            self._read()
+
+    def _answered(self, encoded: Encoded) -> None:
+        assert isinstance(encoded, bytes)  # noqa: S101 - stream errors are messages
+        self._outbox.append(encoded)
+        self._send()
+
+    def _send(self) -> None:
+        if self._outbox and not self._sending:
+            self._sending = True
+            message = cygrpc.SendMessageOperation(self._outbox.popleft(), 0)
+            self._lane.start_batch(self._call, (message,), self._sent)
+
+    def _sent(self, event: Any) -> None:
+        self._sending = False
+        self._unanswered -= 1
+        if not event.success:  # the caller is gone
+            self._outbox.clear()
+            self._closed = True
+            return
+        self._send()
+        self._read_if_room()
+        self._finish_if_answered()
+
+    def _finish_if_answered(self) -> None:
+        if self._closed and not self._unanswered:
+            status = cygrpc.SendStatusFromServerOperation(None, OK, b"", 0)
+            self._lane.start_batch(self._call, (status,), _done)
+
+    def _ended(self, _event: Any) -> None:
+        self._closed = True

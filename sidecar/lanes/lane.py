@@ -1,0 +1,102 @@
+"""What a lane is, and what it serves."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import grpc
+
+from sidecar.errors import ConfigError, RouterError
+
+SERVICE = "router.v1.RouterService"
+
+Encoded = bytes | RouterError
+Deliver = Callable[[Any, Encoded], None]  # (the call's key, its reply)
+Take = Callable[[bytes, Deliver, Any], None]  # takes a message; delivers once, now or at the next flush
+
+
+class Waiting(Protocol):
+    """The requests that were taken and not yet answered."""
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    @property
+    def full(self) -> bool:
+        """Whether they fill a batch."""
+        ...
+
+    def flush(self) -> None:
+        """Answers them all."""
+        ...
+
+
+class Services(Protocol):
+    """What a lane serves. Methods are named as in a gRPC path, `/package.Service/Method`.
+
+    Attributes:
+        unary: hot methods of one request and one reply.
+        streams: hot methods of many requests, each with one reply, in order.
+        cold: rare methods of one request and one reply; may be called from any thread.
+        batcher: what was taken and not yet answered.
+    """
+
+    @property
+    def unary(self) -> Mapping[str, Take]: ...  # noqa: D102 - said above
+    @property
+    def streams(self) -> Mapping[str, Take]: ...  # noqa: D102 - said above
+    @property
+    def cold(self) -> Mapping[str, Callable[[bytes], bytes]]: ...  # noqa: D102 - said above
+    @property
+    def batcher(self) -> Waiting: ...  # noqa: D102 - said above
+
+
+class Lane(Protocol):
+    """A running server. `start` once, then `drain` once."""
+
+    def start(self, listen: str) -> str:
+        """Listens on HOST:PORT and serves; gives the address with the port that was chosen.
+
+        Raises:
+            ConfigError: the address cannot be had.
+        """
+        ...
+
+    def report(self, fault: str) -> None:
+        """Tells health why nothing is scored, or with "" that scoring works. From any thread."""
+        ...
+
+    def drain(self, grace: float) -> None:
+        """Health says NOT_SERVING, calls in flight may end for `grace` seconds; returns when all is closed."""
+        ...
+
+
+def options(max_message_bytes: int) -> Sequence[tuple[str, Any]]:
+    """Channel options of both lanes."""
+    return (
+        ("grpc.max_receive_message_length", max_message_bytes),
+        # A batch's replies are larger than its requests; they are our own making and need no limit.
+        ("grpc.max_send_message_length", -1),
+        # Two sidecars on one port would split its connections in silence.
+        ("grpc.so_reuseport", 0),
+        # Estimating the bandwidth-delay product costs pings and buys nothing for small messages.
+        ("grpc.http2.bdp_probe", 0),
+    )
+
+
+def status_of(error: RouterError) -> grpc.StatusCode:
+    """The gRPC status of an error."""
+    return grpc.StatusCode[error.status]
+
+
+def unavailable(listen: str) -> ConfigError:
+    """The error of an address that cannot be had."""
+    return ConfigError(
+        f"listen: cannot bind {listen!r}: give HOST:PORT with a free port and an address of this machine (port 0 lets "
+        "the system choose)."
+    )
+
+
+def bound(listen: str, port: int) -> str:
+    """The address with the port that was chosen."""
+    return f"{listen.rpartition(':')[0]}:{port}"

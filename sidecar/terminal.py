@@ -1,0 +1,128 @@
+"""What the command line prints, and its one connection."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+
+from sidecar.errors import RouterError
+from sidecar.wire import router_pb2 as pb
+from sidecar.wire import router_pb2_grpc as rpc
+
+PATIENCE_SECONDS = 10.0
+
+
+@contextmanager
+def connect(target: str) -> Iterator[Callable[[str, Any], Any]]:
+    """A function that calls a method of RouterService by name.
+
+    Raises:
+        RouterError: the call failed; the message says how, and what to do.
+    """
+    with grpc.insecure_channel(target) as channel:
+        stub = rpc.RouterServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+
+        def call(method: str, request: Any) -> Any:
+            try:
+                return getattr(stub, method)(request, timeout=PATIENCE_SECONDS)
+            except grpc.RpcError as error:
+                code, details = error.code(), error.details()
+                if code is grpc.StatusCode.UNAVAILABLE:
+                    message = f"no sidecar answers at {target}: start one with `router-sidecar serve`."
+                    raise RouterError(message) from None
+                raise RouterError(f"{code.name}: {details}") from None
+
+        yield call
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as aligned lines; the first row is the heading. Columns of numbers stand to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    right = [all(_is_number(row[column]) for row in rows[1:]) for column in range(len(rows[0]))]
+    aligned = [
+        "  ".join(
+            cell.rjust(width) if is_right else cell.ljust(width)
+            for cell, width, is_right in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+    return [aligned[0], "  ".join("-" * width for width in widths), *aligned[1:]]
+
+
+def reasons(reply: pb.RouteResponse) -> str:
+    """The reasons of a decision in words."""
+    return ", ".join(pb.Reason.Name(reason).removeprefix("REASON_") for reason in reply.reasons)
+
+
+def render_decision(reply: pb.RouteResponse) -> list[str]:
+    """A RouteResponse as lines."""
+    timings = reply.timings
+    scored_by = f"{reply.bundle_name} {reply.bundle_version}" if reply.bundle_name else "nothing"
+    heading = ("candidate", "quality", "cost USD", "seconds", "utility USD")
+    ranking = [
+        (
+            row.candidate if row.candidate == row.model else f"{row.candidate} ({row.model})",
+            f"{row.quality:.3f}",
+            f"{row.cost_usd:.6f}",
+            f"{row.expected_seconds:.2f}",
+            f"{row.utility_usd:.6f}",
+        )
+        for row in reply.ranking
+    ]
+    return [
+        f"{reply.model}  ({reasons(reply)}; policy {reply.policy}; novelty {reply.novelty:.2f}; scored by {scored_by})",
+        f"decision {reply.decision_id}",
+        f"{timings.total_us} us: intake {timings.intake_us}, queue {timings.queue_us}, tokenize {timings.tokenize_us}, "
+        f"score {timings.score_us}, decide {timings.decide_us}; batch of {timings.batch_size}",
+        "",
+        *table([heading, *ranking]),
+    ]
+
+
+def render_info(reply: pb.InfoResponse) -> list[str]:
+    """An InfoResponse as lines."""
+    bundle, limits, counters = reply.bundle, reply.limits, reply.counters
+    running = f"{bundle.name} {bundle.version} ({bundle.family}, manifest {bundle.manifest_sha256[:12]})"
+    candidates = [
+        (
+            row.name,
+            row.model,
+            ", ".join(row.aliases),
+            f"{row.input_usd_per_mtok:g}",
+            f"{row.output_usd_per_mtok:g}",
+            str(row.context_window) if row.context_window else "unknown",
+            ", ".join(row.capabilities),
+            f"{row.prior_quality:.3f}",
+        )
+        for row in reply.candidates
+    ]
+    policies = [
+        (
+            name + (" (default)" if name == reply.default_policy else ""),
+            f"{policy.answer_value_usd:g}",
+            f"{policy.second_value_usd:g}",
+            f"{policy.min_quality:g}",
+            f"{policy.max_cost_usd:g}" if policy.HasField("max_cost_usd") else "none",
+            f"{policy.max_latency_ms}" if policy.HasField("max_latency_ms") else "none",
+        )
+        for name, policy in sorted(reply.policies.items())
+    ]
+    return [
+        f"router-sidecar {reply.version}, {reply.lane} lane ({reply.lane_reason})",
+        f"bundle: {running if reply.HasField('bundle') else 'none'}, {reply.execution_provider or 'no provider'}",
+        *([f"DEGRADED: {reply.degraded}"] if reply.degraded else []),
+        f"safe candidate: {reply.safe_candidate}",
+        f"limits: {limits.max_message_bytes} bytes a message, {limits.max_batch_items} items a RouteBatch, "
+        f"{limits.max_score_batch} requests a run, {limits.max_scored_chars} characters scored",
+        f"served: {counters.decisions} decisions in {counters.batches} runs, {counters.degraded} degraded, "
+        f"{counters.invalid} refused",
+        "",
+        *table([("candidate", "model", "aliases", "USD/M in", "USD/M out", "context", "can", "prior"), *candidates]),
+        "",
+        *table([("policy", "answer USD", "second USD", "min quality", "max USD", "max ms"), *policies]),
+    ]
+
+
+def _is_number(cell: str) -> bool:
+    return cell.replace(".", "", 1).replace("-", "", 1).isdigit()

@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import pytest
+
+from sidecar.config import Config, load_config
+from sidecar.errors import ConfigError
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "router.toml"
+    path.write_text(text)
+    return path
+
+
+def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
+    assert load_config(written(tmp_path, "")) == Config()
+
+
+def test_the_default_address_is_loopback() -> None:
+    assert Config().listen.startswith("127.0.0.1:")
+
+
+def test_everything_that_a_file_says_is_taken(tmp_path: Path) -> None:
+    config = load_config(
+        written(
+            tmp_path,
+            """
+            listen = "127.0.0.1:9000"
+            safe_candidate = "big"
+            default_policy = "house"
+            segment_keys = ["metadata.tenant", "envelope"]
+            [policies.house]
+            answer_value_usd = 0.05
+            max_latency_ms = 9000
+            [segments.acme]
+            policy = "quality"
+            [[candidates]]
+            name = "big"
+            aliases = ["gpt"]
+            capabilities = ["vision"]
+            """,
+        )
+    )
+    assert config.candidates[0].aliases == ("gpt",)
+    assert config.terms()["house"].max_seconds == 9.0
+    assert config.segments["acme"].policy == "quality"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("listne = 'x'", "listne"),
+        ("max_batch_items = 'many'", r"\$\.max_batch_items"),
+        ("lane = 'warp'", r"\$\.lane"),
+        ("default_policy = 'house'", "default_policy: 'house' is unknown; known are balanced, quality, thrifty"),
+        ("[policies.p]\nanswer_value_usd = -1.0", r"policies\.p\.answer_value_usd is -1\.0"),
+        ("[policies.p]\nanswer_value_usd = nan", r"policies\.p\.answer_value_usd is nan"),
+        ("[policies.p]\nanswer_value_usd = 0.0\nsecond_value_usd = 1.0", "leaves quality out"),
+        ("quality_free_policies = ['p']", "quality_free_policies: 'p' is unknown"),
+        ("[segments.s]\npolicy = 'p'", r"segments\.s\.policy: 'p' is unknown"),
+        ("segment_keys = ['metadata.']", "segment_keys: 'metadata.'"),
+        ("[[candidates]]\nname = ''", "a name or alias is empty"),
+        ("[[candidates]]\nname = 'a'\n[[candidates]]\nname = 'a'", "'a' stands there twice"),
+        ("[[candidates]]\nname = 'a'\n[[candidates]]\nname = 'b'\naliases = ['a']", "'a' also names 'a'"),
+        ("safe_candidate = 'c'\n[[candidates]]\nname = 'a'", "safe_candidate: 'c' is unknown"),
+        ("[[candidates]]\nname = 'a'\ninput_usd_per_mtok = -1.0", r"input_usd_per_mtok"),
+        ("listen = ", "not TOML"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_name_and_the_key(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        load_config(written(tmp_path, text))
+    assert str(caught.value).startswith(str(tmp_path))
+
+
+def test_a_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.toml: cannot be read"):
+        load_config(tmp_path / "nowhere.toml")
+
+
+def test_a_policy_without_quality_is_taken_when_it_is_forced_by_name(tmp_path: Path) -> None:
+    text = "quality_free_policies = ['cheapest']\n[policies.cheapest]\nanswer_value_usd = 0.0"
+    assert load_config(written(tmp_path, text)).terms()["cheapest"].answer_value_usd == 0.0
