@@ -6,14 +6,13 @@ from time import perf_counter
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sidecar.errors import RouterError
+from sidecar.scoring.padding import Ids, split
 from sidecar.types import Floats, NoveltyMeasure, Scores
 
-_Ids = NDArray[np.int64]
-Tokenize = Callable[[Sequence[str]], tuple[_Ids, _Ids]]
-Infer = Callable[[_Ids, _Ids], tuple[Floats, Floats, Floats]]
+Tokenize = Callable[[Sequence[str]], tuple[Ids, Ids]]
+Infer = Callable[[Ids, Ids], tuple[Floats, Floats, Floats]]
 
 
 class ScoreFault(RouterError):
@@ -47,7 +46,7 @@ class Scorer:
         try:
             input_ids, attention_mask = self._tokenizer(texts)
             tokenized = perf_counter()
-            raw_quality, embedding, output_tokens = self._session(input_ids, attention_mask)
+            raw_quality, embedding, output_tokens = self._infer(input_ids, attention_mask)
             novelty = self._novelty(embedding)
             quality = self._shrink(raw_quality, novelty)
         except Exception as error:  # foreign code: tokenizers raises bare Exception, ONNX Runtime one type per status
@@ -56,3 +55,18 @@ class Scorer:
         if not isfinite(np.vdot(quality, output_tokens)):
             raise ScoreFault("scoring gave a quality or a token count that is not finite")
         return Scores(quality, output_tokens, novelty, tokenized - start, perf_counter() - tokenized)
+
+    def _infer(self, input_ids: Ids, attention_mask: Ids) -> tuple[Floats, Floats, Floats]:
+        groups = split(attention_mask)
+        if groups is None:
+            return self._session(input_ids, attention_mask)
+        short, long = groups
+        width = int(attention_mask[short].sum(axis=1).max(initial=1))
+        parts = zip(
+            self._session(input_ids[short, :width], attention_mask[short, :width]),
+            self._session(input_ids[long], attention_mask[long]),
+            strict=True,
+        )
+        back = np.argsort(np.concatenate(groups))
+        quality, embedding, output_tokens = (np.concatenate(part)[back] for part in parts)
+        return quality, embedding, output_tokens
