@@ -1,0 +1,115 @@
+"""How unlike the training data a prompt is, and how far that shrinks what the model says of it."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidecar.bundle.manifest import REFERENCE, NoveltyRule
+from sidecar.errors import BundleError
+from sidecar.types import Floats
+
+MAHALANOBIS = "mahalanobis"
+DEFAULT_SHRINKAGE = {"start": 0.5, "strength": 1.0, "power": 1.0}
+
+
+class Novelty:
+    """Novelty as 1 - p-value, and the shrinkage that follows from it. Immutable, so safe to share between threads.
+
+    The measure is the Mahalanobis distance of a prompt's embedding from the training data, and its p-value the
+    conformal one (Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World, 2005, section 2.2): the rank of the
+    distance among those of prompts which the measure was not fitted on. So novelty is about uniform on [0, 1] for prompts like
+    the training data.
+
+    Args:
+        rule: kind of the measure and parameters of the shrinkage: quality keeps the share
+            `1 - strength * clip((novelty - start) / (1 - start), 0, 1) ** power` of its distance from the prior.
+        arrays: of reference.npz: `mean` [D], `whitening` [D, R] with R <= D, `null` [K] distances of held-out prompts.
+        prior: [C] what is believed of each candidate where nothing is known of the prompt.
+
+    Raises:
+        BundleError: the kind or a parameter is unknown or out of range, or an array is missing, ill-shaped or not finite.
+    """
+
+    def __init__(self, rule: NoveltyRule, arrays: Mapping[str, NDArray[np.float32]], prior: Floats) -> None:
+        if rule.kind != MAHALANOBIS:
+            raise BundleError(
+                f"manifest.json: novelty.kind {rule.kind!r} is unknown; this sidecar knows {MAHALANOBIS!r}."
+            )
+        self._start, self._strength, self._power = _checked_shrinkage(rule.shrinkage)
+        mean = _array(arrays, "mean", 1)
+        self._whitening = np.ascontiguousarray(_array(arrays, "whitening", 2))
+        if self._whitening.shape[0] != mean.shape[0] or self._whitening.shape[1] > mean.shape[0]:
+            raise BundleError(
+                f"{REFERENCE}: `whitening` has shape {self._whitening.shape}, which does not fit `mean` of {mean.shape}; "
+                "export the bundle again."
+            )
+        self._offset = mean @ self._whitening
+        self._null = np.sort(_array(arrays, "null", 1))
+        self._prior = prior.astype(np.float32)
+
+    @property
+    def dimensions(self) -> int:
+        """Length of the embeddings that it measures."""
+        return int(self._whitening.shape[0])
+
+    def __call__(self, embedding: Floats) -> Floats:
+        """Novelty of a batch.
+
+        Args:
+            embedding: [B, D].
+
+        Returns:
+            [B] in [0, 1).
+        """
+        rank = self._null.searchsorted(self.distance(embedding))
+        return (rank / np.float32(len(self._null) + 1)).astype(np.float32)
+
+    def distance(self, embedding: Floats) -> Floats:
+        """[B] squared distance from the training data in units of its spread, for embeddings [B, D]."""
+        away = embedding @ self._whitening - self._offset
+        squared: Floats = np.einsum("br,br->b", away, away)
+        return squared
+
+    def shrink(self, quality: Floats, novelty: Floats) -> Floats:
+        """Quality moved toward the candidates' priors as far as novelty demands.
+
+        Args:
+            quality: [B, C].
+            novelty: [B].
+
+        Returns:
+            [B, C] between quality and prior.
+        """
+        beyond = ((novelty - self._start) / (1.0 - self._start)).clip(0.0, 1.0)
+        lost = self._strength * beyond**self._power
+        shrunk: Floats = quality + lost[:, None].astype(np.float32) * (self._prior - quality)
+        return shrunk
+
+
+def _array(arrays: Mapping[str, NDArray[np.float32]], name: str, dimensions: int) -> Floats:
+    if name not in arrays:
+        raise BundleError(f"{REFERENCE}: the array `{name}` is missing; export the bundle again.")
+    array = np.asarray(arrays[name])
+    if array.ndim != dimensions or array.size == 0 or array.dtype.kind != "f":
+        raise BundleError(
+            f"{REFERENCE}: `{name}` is {array.dtype} of shape {array.shape}; it must be float and have {dimensions} "
+            "dimension(s), none of them empty."
+        )
+    if not np.isfinite(array).all():
+        raise BundleError(f"{REFERENCE}: `{name}` holds values that are not finite; export the bundle again.")
+    return array.astype(np.float32)
+
+
+def _checked_shrinkage(given: Mapping[str, float]) -> tuple[float, float, float]:
+    unknown = sorted(given.keys() - DEFAULT_SHRINKAGE.keys())
+    if unknown:
+        raise BundleError(
+            f"manifest.json: novelty.shrinkage.{unknown[0]} is unknown; known are {', '.join(DEFAULT_SHRINKAGE)}."
+        )
+    values = {**DEFAULT_SHRINKAGE, **given}
+    if not (0.0 <= values["start"] < 1.0 and 0.0 <= values["strength"] <= 1.0 and values["power"] > 0.0):
+        raise BundleError(
+            "manifest.json: novelty.shrinkage needs 0 <= start < 1, 0 <= strength <= 1 and power > 0; export the bundle again."
+        )
+    return values["start"], values["strength"], values["power"]
