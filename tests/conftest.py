@@ -50,7 +50,7 @@ CANDIDATES = (
 )
 BIAS, PULL = (2.0, 2.2, 2.4), (-4.0, -2.0, -0.3)
 WIDTH = 8
-NOVELTY = NoveltyRule(kind="distance")
+NOVELTY = NoveltyRule(kind="mahalanobis", shrinkage={"start": 0.98, "strength": 1.0, "power": 1.0})
 
 
 class MakeBundle(Protocol):
@@ -243,12 +243,21 @@ def _busy(width: int) -> list[Any]:
 
 
 def _reference() -> bytes:
-    """Reference statistics over the embeddings of random texts of the vocabulary."""
+    """Reference statistics over random texts: plain ones, and some that turn to theorems or to code."""
     random = np.random.default_rng(1)
     table = _embeddings()
-    rows = [table[random.choice(len(VOCABULARY), size=random.integers(2, 12))].mean(axis=0) for _ in range(400)]
-    embeddings = np.array(rows, np.float32)
-    mean = embeddings.mean(axis=0)
+    plain = [VOCABULARY.index(word) for word in PLAIN.split()]
+    topics = [plain, *([VOCABULARY.index(word) for word in topic.split()] for topic in (HARD, CODE))]
+    embeddings = np.empty((1200, WIDTH), np.float32)
+    for row in range(len(embeddings)):
+        topic = random.choice(topics[row % 3], size=random.integers(1, 6))
+        words = np.append(topic, random.choice(plain, size=random.integers(0, 10)))
+        embeddings[row] = table[words].mean(axis=0)
+    fitted, held_out = embeddings[::2], embeddings[1::2]
+    mean = fitted.mean(axis=0)
+    covariance = np.cov(fitted, rowvar=False) + 0.01 * np.eye(WIDTH)
+    whitening = np.linalg.inv(np.linalg.cholesky(covariance)).T.astype(np.float32)
+    null = (((held_out - mean) @ whitening) ** 2).sum(axis=1)
     buffer = io.BytesIO()
-    np.savez(buffer, mean=mean, distances=np.sort(((embeddings - mean) ** 2).sum(axis=1)))
+    np.savez(buffer, mean=mean, whitening=whitening, null=null)
     return buffer.getvalue()

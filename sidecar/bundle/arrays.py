@@ -4,6 +4,7 @@ import io
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -18,7 +19,7 @@ _SUFFIX = ".npy"
 _NUMBERS = frozenset("biuf")
 
 
-def read(data: bytes) -> Mapping[str, NDArray[np.generic]]:
+def read(data: bytes) -> Mapping[str, NDArray[Any]]:
     """Reads the arrays of a npz file. They are read-only.
 
     Raises:
@@ -42,7 +43,7 @@ def _bound(entries: Sequence[zipfile.ZipInfo]) -> None:
         raise BundleError(f"{REFERENCE}: unpacks to more than {MAX_UNPACKED} bytes")
 
 
-def _array(data: bytes) -> NDArray[np.generic]:
+def _array(data: bytes) -> NDArray[Any]:
     stream = io.BytesIO(data)
     version = npy.read_magic(stream)
     if version == (1, 0):

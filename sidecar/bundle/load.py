@@ -7,7 +7,7 @@ import numpy as np
 
 from sidecar.bundle import arrays, files
 from sidecar.bundle import golden as golden_vectors
-from sidecar.bundle.manifest import MODEL, Manifest
+from sidecar.bundle.manifest import MODEL, REFERENCE, Manifest
 from sidecar.bundle.verify import examine
 from sidecar.errors import BundleError
 from sidecar.routing.novelty import Novelty
@@ -52,14 +52,21 @@ def load(directory: Path, *, golden: bool = True) -> Bundle:
     limits = manifest.tokenizer
     tokenizer = Tokenizer(verified.tokenizer, max_tokens=limits.max_tokens, pad_id=limits.pad_id)
     prior = np.array([candidate.prior_quality for candidate in manifest.candidates], np.float32)
-    novelty = Novelty(manifest.novelty, arrays.read(verified.reference), prior)
+    with np.errstate(all="ignore"):  # hostile numbers end in refusals, not in warnings
+        novelty = Novelty(manifest.novelty, arrays.read(verified.reference), prior)
     path = verified.directory / MODEL
     session = Session(path, family=manifest.family, candidates=candidates)
     if not files.unchanged(path, verified.model_stamp):
         raise BundleError(f"{MODEL}: changed between its check and its loading; load the bundle again")
-    session.probe(sorted({0, limits.pad_id, tokenizer.last_id}))
+    width = session.probe(sorted({0, limits.pad_id, tokenizer.last_id}))
+    if width != novelty.dimensions:
+        raise BundleError(
+            f"{REFERENCE}: measures embeddings of {novelty.dimensions} dimensions, but {MODEL} gives {width}; "
+            "export the bundle again"
+        )
     scorer = Scorer(tokenizer, session, novelty)
-    golden_vectors.check(vectors, scorer, manifest.golden_tolerance) if golden else None
+    if golden:
+        golden_vectors.check(vectors, scorer, manifest.golden_tolerance)
     return Bundle(
         directory=verified.directory,
         manifest=manifest,

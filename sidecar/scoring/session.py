@@ -80,8 +80,11 @@ class Session:
         )
         return quality, embedding, output_tokens
 
-    def probe(self, ids: Sequence[int]) -> None:
-        """Runs the corner cases once: these token ids, two rows, padding, a row without any token.
+    def probe(self, ids: Sequence[int]) -> int:
+        """Runs the corner cases once: these token ids, several rows, padding, a row without any token.
+
+        Returns:
+            Width of the embedding.
 
         Raises:
             BundleError: the model fails on them, or its outputs have other shapes or types than the contract says.
@@ -104,6 +107,7 @@ class Session:
                 )
             if not np.isfinite(output).all():
                 raise BundleError(f"{_FILE}: output {name} is not finite for an empty, a padded or an ordinary row")
+        return int(outputs[1].shape[1])
 
 
 def _first_line(error: Exception) -> str:
