@@ -1,0 +1,69 @@
+"""What does the scoring path cost without any transport: from a request's bytes to its reply's bytes?"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cores import pinned
+from benchmarks.plan import Plan
+from benchmarks.prompts import requests
+from benchmarks.report import Section
+from benchmarks.samples import Row, microseconds
+from benchmarks.stages import STAGES, stages
+from sidecar.config import Config
+from sidecar.lanes.services import ROUTE, RouterServices
+from sidecar.server import Server
+from sidecar.wire import router_pb2 as pb
+
+COLUMNS = (
+    "subject", "p50_us", "p90_us", "p99_us", "p99.9_us", "per_request_us",
+    *(f"{stage}_p50_us" for stage in STAGES), "errors",
+)  # fmt: skip
+CALLS = 3000
+BATCHES = (1, 8, 32)
+WARM_UP = 300
+TARGET_US = 150.0
+
+
+def in_process(plan: Plan) -> Section:
+    """Single requests and batches, on the server's core, in this process."""
+    section = Section("in_process", f"Scoring path without transport, {plan.chars} characters", COLUMNS)
+    config = Config(bundle=str(plan.bundle) if plan.bundle else "", lane="portable")
+    payloads = requests(plan.chars, CALLS + WARM_UP, plan.seed)
+    with pinned(plan.cores.server):
+        services: RouterServices = Server(config)._lane._services  # type: ignore[attr-defined]  # noqa: SLF001 - the same path that a lane drives, without the lane
+        for size in BATCHES:
+            section.rows.append(_measure(services, payloads, size))
+    alone = section.rows[0]["p50_us"]
+    section.notes.append(f"parse to reply handed over, p50 {alone} us for one request (target <= {TARGET_US:g} us)")
+    return section
+
+
+def _measure(services: RouterServices, payloads: Sequence[bytes], size: int) -> Row:
+    take, batcher = services.unary[ROUTE], services.batcher
+    replies: list[Any] = []
+    deliver = _into(replies)
+    clock = time.perf_counter
+    spent: list[float] = []
+    for start in range(0, len(payloads) - size + 1, size):
+        began = clock()
+        for payload in payloads[start : start + size]:
+            take(payload, deliver, None)
+        batcher.flush()
+        spent.append(clock() - began)
+    counted = np.array(spent[WARM_UP // size :])
+    good = [pb.RouteResponse.FromString(reply) for reply in replies[WARM_UP:] if isinstance(reply, bytes)]
+    refused = len(replies[WARM_UP:]) - len(good)
+    return {
+        "subject": f"batch of {size}",
+        **microseconds(counted),
+        "per_request_us": round(float(np.median(counted)) / size * 1e6, 1),
+        **stages(good),
+        "errors": {"refused": refused} if refused else {},
+    }
+
+
+def _into(replies: list[Any]) -> Any:
+    return lambda _key, reply: replies.append(reply)

@@ -1,0 +1,82 @@
+"""Requests of any size, no two alike, the same for the same seed.
+
+Words are drawn from the documentation that ships with Python (pydoc_data), as often as they stand there: their
+frequencies are those of English, which matters to a tokenizer that remembers words.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from pydoc_data.topics import topics
+
+import numpy as np
+
+from sidecar.wire import router_pb2 as pb
+
+SMALLEST = 20
+# Prompts are made beforehand; beyond this they are used again in turn.
+MOST_BYTES = 128 << 20
+MOST_PROMPTS = 50_000
+TURN_CHARS = 4000
+SEGMENTS = ("", "support", "code", "search")
+
+
+@cache
+def _words() -> tuple[str, ...]:
+    return tuple(re.findall(r"[A-Za-z]+[.,;?]?", " ".join(topics[name] for name in sorted(topics))))
+
+
+def texts(chars: int, count: int, seed: int) -> list[str]:
+    """Prompts of exactly `chars` characters; a salt at the beginning makes each unlike all others.
+
+    Args:
+        chars: at least 20.
+        count: wanted; fewer come if they would not fit into memory.
+        seed: of the generator.
+    """
+    if chars < SMALLEST:
+        raise ValueError(f"a prompt needs at least {SMALLEST} characters for its salt, not {chars}.")
+    count = max(1, min(count, MOST_PROMPTS, MOST_BYTES // chars))
+    rng = np.random.default_rng([seed, chars])
+    words = _words()
+    made = []
+    for number in range(count):
+        drawn = rng.integers(0, len(words), size=chars // 3 + 1)
+        salt = f"{rng.integers(1 << 32):08x}{number:05x}"
+        made.append(f"{salt} {' '.join([words[index] for index in drawn])}"[:chars].ljust(chars, "."))
+    return made
+
+
+def requests(chars: int, count: int, seed: int) -> list[bytes]:
+    """Serialised RouteRequests with plain text, over several segments."""
+    return [
+        pb.RouteRequest(
+            text=text, segment=SEGMENTS[number % len(SEGMENTS)], metadata={"tenant": "acme"}
+        ).SerializeToString()
+        for number, text in enumerate(texts(chars, count, seed))
+    ]
+
+
+def conversations(chars: int, count: int, seed: int) -> list[bytes]:
+    """Serialised RouteRequests whose messages have about `chars` characters in all; the last turn is the user's."""
+    made = []
+    for text in texts(chars, count, seed):
+        turn = min(TURN_CHARS, max(1, chars // 4))
+        pieces = [text[start : start + turn] for start in range(0, len(text), turn)]
+        if len(pieces) % 2:
+            # system, user, assistant, user, ...: an even number of pieces ends with the user
+            pieces[-2:] = ["".join(pieces[-2:])] if len(pieces) > 1 else pieces * 2
+        roles = ["system", *(("user", "assistant")[index % 2] for index in range(len(pieces) - 1))]
+        turns = [pb.ChatMessage(role=role, content=piece) for role, piece in zip(roles, pieces, strict=True)]
+        made.append(pb.RouteRequest(messages=turns, segment="support").SerializeToString())
+    return made
+
+
+def batches(items: Sequence[bytes], size: int) -> list[bytes]:
+    """Serialised RouteBatchRequests of `size` items each."""
+    return [
+        pb.RouteBatchRequest(
+            requests=[pb.RouteRequest.FromString(item) for item in items[start : start + size]]
+        ).SerializeToString()
+        for start in range(0, len(items) - size + 1, size)
+    ]

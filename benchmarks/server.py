@@ -1,0 +1,135 @@
+"""Starts a server on its core, knows when it serves, what it weighs, and how to end it."""
+
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+import psutil
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from benchmarks.cores import pinned
+
+ROOT = Path(__file__).resolve().parent.parent
+LISTENING = re.compile(r"listening on (\S+:\d+)")
+PATIENCE_S = 60.0
+STOP_S = 20.0
+RPC_S = 5.0
+
+
+class ServerFault(RuntimeError):
+    """A server did not start; the message holds the end of its output."""
+
+
+class Server:
+    """A server process. Ends with the `with` block.
+
+    Args:
+        command: prints a line `listening on HOST:PORT`.
+        core: where it runs; None leaves it to the system.
+
+    Attributes:
+        address: HOST:PORT.
+        listening_s: seconds from the start of the process to that line.
+        serving_s: seconds from the start of the process to the first health check that says SERVING.
+
+    Raises:
+        ServerFault: it ended, or did not serve within a minute.
+    """
+
+    def __init__(self, command: Sequence[str], core: int | None) -> None:
+        self._tail: deque[str] = deque(maxlen=15)
+        self._address = ""
+        self._heard = threading.Event()
+        with pinned(core):
+            begun = time.perf_counter()
+            self._process = subprocess.Popen(  # noqa: S603 - our own command lines
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+            )
+        self._reader = threading.Thread(target=self._listen, daemon=True)
+        self._reader.start()
+        try:
+            self.address = self._await_address(" ".join(command))
+            self.listening_s = time.perf_counter() - begun
+            self._await_health()
+            self.serving_s = time.perf_counter() - begun
+        except BaseException:
+            self.stop()
+            raise
+        self.watched = psutil.Process(self._process.pid)
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101 - asked for above
+        for line in self._process.stdout:
+            self._tail.append(line.strip())
+            if not self._address and (match := LISTENING.search(line)):
+                self._address = match.group(1)
+                self._heard.set()
+        self._heard.set()
+
+    def _await_address(self, command: str) -> str:
+        if not self._heard.wait(PATIENCE_S) or not self._address:
+            raise ServerFault(f"{command} did not start: {' | '.join(self._tail) or 'no output'}")
+        return self._address
+
+    def _await_health(self) -> None:
+        until = time.perf_counter() + PATIENCE_S
+        with grpc.insecure_channel(self.address) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            while True:
+                try:
+                    reply = stub.Check(health_pb2.HealthCheckRequest(), timeout=RPC_S, wait_for_ready=True)
+                    if reply.status == health_pb2.HealthCheckResponse.SERVING:
+                        return
+                except grpc.RpcError as error:
+                    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                        raise ServerFault(f"health of {self.address}: {error.code().name}") from None
+                if time.perf_counter() > until:
+                    raise ServerFault(f"{self.address} listens, but health never said SERVING.")
+                time.sleep(0.002)
+
+    def resident_mb(self) -> float:
+        """Resident memory in MB (10**6 bytes), children included."""
+        family = [self.watched, *self.watched.children(recursive=True)]
+        return sum(process.memory_info().rss for process in family) / 1e6
+
+    def cpu_s(self) -> float:
+        """Seconds of processor time used so far, children included."""
+        family = [self.watched, *self.watched.children(recursive=True)]
+        return sum(sum(process.cpu_times()[:2]) for process in family)
+
+    def stop(self) -> int:
+        """Ends the process as an operator would; gives its exit status."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            status = self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        self._reader.join(STOP_S)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        return status
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def sidecar_command(bundle: Path | None, lane: str = "auto") -> list[str]:
+    """The command line of a sidecar on a free port of the loopback."""
+    command = [sys.executable, "-m", "sidecar.cli", "serve", "--listen", "127.0.0.1:0", "--lane", lane]
+    return [*command, "--bundle", str(bundle.resolve())] if bundle else command

@@ -1,0 +1,49 @@
+"""What does a long prompt cost?"""
+
+from collections.abc import Callable, Sequence
+
+from benchmarks.load import closed_loop
+from benchmarks.plan import Plan
+from benchmarks.prompts import conversations, requests
+from benchmarks.report import Section
+from benchmarks.samples import Row, summary
+from benchmarks.stages import STAGES, decode, stages
+from sidecar.lanes.services import ROUTE
+
+COLUMNS = (
+    "subject", "chars", "per_second", "p50_us", "p90_us", "p99_us", *(f"{stage}_p50_us" for stage in STAGES),
+    "errors", "degraded_share",
+)  # fmt: skip
+SHORT, LONG = 2_000, 1_000_000
+VARIETY = 2_000
+
+
+def sizes(plan: Plan, target: str) -> Section:
+    """One call in flight, for texts of each size and for a short and a long conversation."""
+    section = Section("sizes", "Prompt sizes, 1 in flight", COLUMNS)
+    section.rows += [_measure(plan, target, "text", chars, requests) for chars in plan.sizes]
+    short, long = (_measure(plan, target, "conversation", chars, conversations) for chars in (SHORT, LONG))
+    section.rows += [short, long]
+    section.notes += [
+        f"1 MB conversation / 2 KB conversation: scoring (tokenize + score) {_sum(long, ('tokenize', 'score')):.0f} us "
+        f"/ {_sum(short, ('tokenize', 'score')):.0f} us = "
+        f"{_sum(long, ('tokenize', 'score')) / max(1.0, _sum(short, ('tokenize', 'score'))):.2f}x (target <= 2x); "
+        f"intake {_sum(long, ('intake',)):.0f} us / {_sum(short, ('intake',)):.0f} us; whole server time "
+        f"{_sum(long, ('total',)) / max(1.0, _sum(short, ('total',))):.2f}x"
+    ]
+    return section
+
+
+def _measure(
+    plan: Plan, target: str, subject: str, chars: int, make: Callable[[int, int, int], Sequence[bytes]]
+) -> Row:
+    client = plan.connect(target, ROUTE, 1)
+    try:
+        samples = closed_loop(client, make(chars, VARIETY, plan.seed), 1, plan.seconds, warm_up_s=plan.warm_up_s)
+    finally:
+        client.close()
+    return {"subject": subject, "chars": chars, **summary(samples), **stages(decode(samples))}
+
+
+def _sum(row: Row, names: Sequence[str]) -> float:
+    return sum(row[f"{name}_p50_us"] or 0.0 for name in names)

@@ -1,0 +1,42 @@
+"""What the replies themselves say: where the server's time went, how many shared a batch, how many were degraded."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks.client import OK
+from benchmarks.samples import Row, Samples, microseconds, percentile
+from sidecar.wire import router_pb2 as pb
+
+STAGES = ("intake", "queue", "tokenize", "score", "decide", "total")
+
+
+def decode(samples: Samples) -> list[pb.RouteResponse]:
+    """The good replies to Route."""
+    return [
+        pb.RouteResponse.FromString(body)
+        for body, status in zip(samples.bodies, samples.status.tolist(), strict=True)
+        if status == OK
+    ]
+
+
+def stages(replies: Sequence[pb.RouteResponse]) -> Row:
+    """p50 and p99 of each stage in microseconds, the mean batch size and the share of degraded replies."""
+    row: Row = {}
+    timings = [reply.timings for reply in replies]
+    for stage in STAGES:
+        spent = np.array([getattr(timing, f"{stage}_us") for timing in timings], dtype=np.float64) / 1e6
+        of_stage = microseconds(spent, f"{stage}_")
+        row |= {name: of_stage[name] for name in (f"{stage}_p50_us", f"{stage}_p99_us")}
+    sizes = np.array([timing.batch_size for timing in timings], dtype=np.float64)
+    # Each of the b requests of a batch says b, so the mean over batches is the harmonic mean over requests.
+    row["mean_batch"] = round(len(sizes) / float((1 / np.maximum(sizes, 1)).sum()), 2) if len(sizes) else None
+    degraded = sum(pb.REASON_DEGRADED in reply.reasons for reply in replies)
+    row["degraded_share"] = round(degraded / len(replies), 6) if replies else None
+    row["coverage"] = round(1 - degraded / len(replies), 6) if replies else None
+    return row
+
+
+def queueing_s(samples: Samples, unloaded_s: float) -> float | None:
+    """p99 of the time beyond that of an unloaded call: bounds all queueing from outside, the kernel's included."""
+    return percentile(np.maximum(samples.latency_s - unloaded_s, 0.0), 0.99)
