@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import hypothesis
 import msgspec
 import numpy as np
 import onnx
@@ -27,6 +28,10 @@ from sidecar.bundle.manifest import (
 )
 from sidecar.bundle.seal import seal
 from sidecar.scoring.recipe import TextRecipe
+
+# A test's time says nothing on a machine that others use too; pytest-timeout catches what hangs.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 PLAIN = "what is the capital of a small country how do i cook rice write me a short friendly note to my team"
 HARD = "prove theorem integral lemma manifold eigenvalue topology asymptotic"

@@ -1,6 +1,5 @@
 """Every check of a bundle that needs no model to run: what is in the directory, and whether it is what was sealed."""
 
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,8 +131,3 @@ def decode(data: bytes) -> Manifest:
         if name not in manifest.files:
             raise BundleError(f"{MANIFEST}: files does not list {name}")
     return manifest
-
-
-def digest(data: bytes) -> str:
-    """The sha256 that the manifest keeps, hexadecimal."""
-    return hashlib.sha256(data).hexdigest()
