@@ -1,0 +1,246 @@
+"""Takes envelopes off a turn, in time bounded whatever its length."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from sidecar.scoring.envelopes import ENDS, RULES, Extent, Form, Inside, Rule
+
+# What is looked at of a turn: all of it up to HEAD + TAIL characters, else so much of its two ends. A huge envelope may
+# stand before a short question or behind it.
+HEAD = 8192
+TAIL = 8192
+# Marks begin with one of these. Where they stand closer than in any code or markup, the ends are cut shorter: somebody
+# wants to make us work.
+MAX_MARKS = 400
+DENSE = 2048
+# Labels and leads may follow one another.
+_MAX_LABELS = 16
+_FENCE = "```"
+_INDENT = 8
+
+
+class Peeled(NamedTuple):
+    """A turn without its envelopes.
+
+    Attributes:
+        said: the user's words; blank if there were none.
+        kind: of the first envelope, empty if there was none.
+    """
+
+    said: str
+    kind: str
+
+
+class _Block(NamedTuple):
+    """An envelope in the text: [start, end) with its marks, [inner, outer) without."""
+
+    start: int
+    inner: int
+    outer: int
+    end: int
+    rule: Rule
+
+
+def _of_form(*forms: Form) -> tuple[Rule, ...]:
+    return tuple(rule for rule in RULES if rule.form in forms)
+
+
+def _any_of(names: Iterable[str]) -> str:
+    """An alternation that branches on the first letter, so that a stranger's name is refused at its first letter."""
+    by_letter: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        by_letter[name[0]].append(re.escape(name[1:]))
+    branches = (f"{re.escape(letter)}(?:{'|'.join(rests)})" for letter, rests in by_letter.items())
+    return f"(?:{'|'.join(branches)})"
+
+
+def _spelled(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    """In lower case, upper case and capitalised; folding case in the pattern makes it three times slower."""
+    spellings = (str.lower, str.upper, str.capitalize)
+    return tuple(rule._replace(opening=spell(rule.opening)) for rule in rules for spell in spellings)
+
+
+_TAGS = {rule.opening: rule for rule in _of_form(Form.TAG)}
+_BRACKETS = {rule.opening: rule for rule in _spelled(_of_form(Form.BRACKET))}
+_STARTS = _of_form(Form.LABEL, Form.LEAD)
+_OPENINGS = tuple(dict.fromkeys(rule.opening for rule in _STARTS))
+_CLOSINGS = {
+    opening: tuple(rule.closing for rule in _STARTS if rule.opening == opening and rule.form is Form.LEAD)
+    for opening in _OPENINGS
+}
+_LABELS = {rule.opening: rule for rule in _STARTS if rule.form is Form.LABEL}
+_KINDS = {rule.opening: rule.kind for rule in _STARTS}
+_TAG = re.compile(rf"<(/?)({_any_of(_TAGS)})(?:\s[^<>]{{0,512}})?>")
+_BRACKET = re.compile(rf"\[(/?)({_any_of(_BRACKETS)})\]")
+# Cline and its kin: `[read_file for 'a.py'] Result:`.
+_CALL_RESULT = re.compile(r"\[[a-z_]{2,40}(?: for [^\n\]]{0,400})?\] Result:")
+
+
+def excerpt(text: str) -> tuple[str, int]:
+    """What of a text is looked at: at most HEAD + TAIL + 1 characters, in constant time.
+
+    Returns:
+        The excerpt, and where text was cut out of it (0 if it is whole).
+    """
+    gap = 0
+    if len(text) > HEAD + TAIL:
+        text, gap = f"{text[:HEAD]}\n{text[-TAIL:]}", HEAD
+    if len(text) > DENSE + DENSE and text.count("<") + text.count("[") > MAX_MARKS:
+        text, gap = f"{text[:DENSE]}\n{text[-DENSE:]}", DENSE
+    return text, gap
+
+
+def peel(text: str) -> Peeled:
+    """Takes envelopes off a turn.
+
+    An envelope without an end is no envelope: its words stay. Names that no rule knows stay. Inside an envelope of
+    noise nothing counts as the user's.
+    """
+    text, gap = excerpt(text)
+    kind = ""
+    if "<" in text:
+        text, kind = _unwrap(text, _TAG, _TAGS, gap)
+    if "[/" in text:
+        text, of_brackets = _unwrap(text, _BRACKET, _BRACKETS, 0)
+        kind = kind or of_brackets
+    text = text.lstrip()
+    for _ in range(_MAX_LABELS):
+        if not text.startswith(_OPENINGS):
+            if not text.startswith("[") or not _CALL_RESULT.match(text):
+                break
+            return Peeled("", kind or "tool-result")
+        rest, of_start = _unlabel(text)
+        kind = kind or of_start
+        if rest is text:
+            break
+        text = rest.lstrip()
+    return Peeled(text, kind)
+
+
+def inside(text: str) -> str:
+    """A turn with the marks of its envelopes taken off, and nothing else: for turns that are nothing but envelopes."""
+    text, _ = excerpt(text)
+    return _BRACKET.sub("", _TAG.sub("", text))
+
+
+def _unwrap(text: str, mark: re.Pattern[str], rules: dict[str, Rule], gap: int) -> Peeled:
+    """Takes off envelopes which have an opening and a closing mark.
+
+    Args:
+        text: at most HEAD + TAIL + 1 characters.
+        mark: finds opening and closing marks.
+        rules: by name.
+        gap: where text was cut out, 0 if it is whole.
+    """
+    blocks, cuts = _blocks(text, mark, rules, gap)
+    if not blocks and not cuts:
+        return Peeled(text, "")
+    blocks.sort()
+    kind = blocks[0].rule.kind if blocks else ""
+    noise_end = 0
+    said_end = 0
+    says_all = False
+    for start, inner, outer, end, rule in blocks:
+        if start < noise_end:
+            continue
+        if rule.inside is Inside.NOISE:
+            cuts.append((start, end))
+            noise_end = end
+            continue
+        cuts.append((start, inner))
+        cuts.append((outer, end))
+        if rule.inside is Inside.ALL and start >= said_end:
+            cuts.append((said_end, start))
+            said_end = end
+            says_all = True
+    if says_all:
+        cuts.append((said_end, len(text)))
+    return Peeled(_without(text, cuts), kind)
+
+
+def _blocks(
+    text: str, mark: re.Pattern[str], rules: dict[str, Rule], gap: int
+) -> tuple[list[_Block], list[tuple[int, int]]]:
+    """Pairs marks of one name, innermost first.
+
+    Returns:
+        The pairs, and stretches to leave out beside them: marks without a partner, which stand for themselves alone.
+    """
+    opened: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    blocks: list[_Block] = []
+    cuts: list[tuple[int, int]] = []
+    fences = fences_until = 0
+    for found in mark.finditer(text):
+        slash, name = found.groups()
+        rule = rules[name]
+        start, end = found.span()
+        if slash:
+            if opened[name]:
+                blocks.append(_Block(*opened[name].pop(), start, end, rule))
+            elif 0 < gap < start:
+                blocks.append(_Block(gap, gap, start, end, rule))  # its partner lies in what was cut out
+            elif not rule.common:
+                cuts.append((start, end))
+            continue
+        if rule.common:
+            fences += text.count(_FENCE, fences_until, start)
+            fences_until = start
+            if fences % 2 or not _begins_line(text, start):
+                continue
+        opened[name].append((start, end))
+    opened_noise = [marks[0][0] for name, marks in opened.items() if marks and rules[name].inside is Inside.NOISE]
+    if gap and any(block.start == gap and block.rule.inside is Inside.NOISE for block in blocks):
+        # Blocks of noise meet in what was cut out.
+        cuts.extend((start, gap) for start in opened_noise if start < gap)
+    cuts.extend(span for name, marks in opened.items() if not rules[name].common for span in marks)
+    return blocks, cuts
+
+
+def _begins_line(text: str, start: int) -> bool:
+    before = text[max(0, start - _INDENT) : start].rstrip(" \t")
+    return not before or before[-1] in "\n>]"
+
+
+def _without(text: str, cuts: list[tuple[int, int]]) -> str:
+    cuts.sort()
+    pieces = []
+    at = 0
+    for start, end in cuts:
+        if start > at:
+            pieces.append(text[at:start])
+        at = max(at, end)
+    pieces.append(text[at:])
+    return "\n".join(pieces)
+
+
+def _unlabel(text: str) -> Peeled:
+    """Takes the label or lead off that a text begins with; gives the very same text back if it only looks like one."""
+    opening = next(opening for opening in _OPENINGS if text.startswith(opening))
+    said = _behind(text, _CLOSINGS[opening])
+    if said is not None:
+        return Peeled(said, _KINDS[opening])
+    label = _LABELS.get(opening)
+    if label is None:
+        return Peeled(text, "")
+    rest = text.partition("\n")[2]
+    if rest.lstrip().startswith(_FENCE):
+        _, closed, after = rest.partition(_FENCE)[2].partition("\n" + _FENCE)
+        if closed:
+            return Peeled(after, label.kind)
+    if label.extent is Extent.TURN:
+        return Peeled("", label.kind)
+    # The words of the user may stand on the line of the label, if it is the only one.
+    return Peeled(rest, label.kind)
+
+
+def _behind(text: str, closings: tuple[str, ...]) -> str | None:
+    """What stands behind the last of some words at the start of a line, up to an end; None if they do not occur."""
+    at, words = max(((text.rfind("\n" + closing), closing) for closing in closings), default=(-1, ""))
+    if at < 0:
+        return None
+    said = text[at + 1 + len(words) :]
+    for end in ENDS:
+        said = said.partition(end)[0]
+    return said
