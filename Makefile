@@ -3,6 +3,7 @@
 PYTHON ?= python3
 SERVE  := .venv
 DEV    := .venv-dev
+NEWEST := .venv-newest
 PIP     = -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help demo serve test test-fast test-newest lint format proto bench bench-quality bench-peers default-bundle clean
@@ -33,11 +34,13 @@ test: $(DEV)/.done  ## run all tests (ARGS="-k word ...")
 test-fast: $(DEV)/.done  ## run the tests that take seconds
 	$(DEV)/bin/pytest -n 2 -m 'not slow' $(ARGS)
 
-test-newest: pyproject.toml  ## run the lanes' conformance suite on the newest grpcio of the supported range
-	$(PYTHON) -m venv .venv-newest
-	.venv-newest/bin/python $(PIP) --upgrade 'pip>=25.1'
-	.venv-newest/bin/python $(PIP) --upgrade -e '.[cpu]' onnx hypothesis pytest pytest-asyncio pytest-randomly pytest-timeout
-	.venv-newest/bin/pytest tests/lanes $(ARGS)
+$(NEWEST)/.done: pyproject.toml
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python $(PIP) --upgrade -e '.[cpu]' onnx hypothesis pytest pytest-asyncio pytest-randomly pytest-timeout
+	@touch $@
+
+test-newest: $(NEWEST)/.done  ## run the lanes' conformance suite on the newest grpcio of the supported range
+	$(NEWEST)/bin/pytest tests/lanes $(ARGS)
 
 lint: $(DEV)/.done  ## check style, types, imports and the contract
 	$(DEV)/bin/ruff check .

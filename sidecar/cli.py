@@ -118,19 +118,18 @@ def verify(directory: Path) -> None:
 
 @bundle.command()
 @click.argument("directory", type=DIRECTORY)
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def inspect(directory: Path, as_json: bool) -> None:
     """Print what the bundle in DIRECTORY is, without loading its model."""
     import msgspec
 
-    from sidecar.bundle.inspect import render
-    from sidecar.bundle.verify import verify as verify_files
+    from sidecar.bundle.summary import lines, summarise
 
-    manifest, digest = verify_files(directory)
+    summary = summarise(directory)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(manifest), indent=2).decode())
+        click.echo(msgspec.json.format(msgspec.json.encode(summary), indent=2).decode())
     else:
-        click.echo("\n".join(render(manifest, digest)))
+        click.echo("\n".join(lines(summary)))
 
 
 @main.group()

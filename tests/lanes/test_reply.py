@@ -1,0 +1,94 @@
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.config import CandidateConfig, Config
+from sidecar.errors import NoCandidate
+from sidecar.lanes.reply import Replies, delimited, varint
+from sidecar.routing.candidates import CandidateTable, join
+from sidecar.routing.decision import choose, degrade
+from sidecar.routing.decision_id import DecisionIds
+from sidecar.routing.policy import Terms
+from sidecar.routing.router import Decided
+from sidecar.wire import router_pb2 as pb
+from tests.routing.fleet import TRAINED, ask_for, scores_of, table_of
+
+
+def replies_for(table: CandidateTable) -> Replies:
+    return Replies(table, ("name", "1.0"), DecisionIds(lambda: 0.0, process=1), lambda: 12.000_900)
+
+
+def decided_of(table: CandidateTable, quality: list[tuple[float, float, float]]) -> Decided:
+    asks = [ask_for(arrived=12.0, ready=12.000_010, terms=Terms(1.0), segment=str(i)) for i in range(len(quality))]
+    expected, outcomes = choose(table, asks, scores_of(quality, novelty=0.25))
+    return Decided(asks, expected, outcomes, 12.000_050, 0.000_100, 0.000_200, 12.000_400)
+
+
+def decoded(encoded: object) -> pb.RouteResponse:
+    assert isinstance(encoded, bytes)
+    return pb.RouteResponse.FromString(encoded)
+
+
+@given(st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 3), min_size=1, max_size=6))
+def test_what_is_encoded_by_hand_decodes_to_what_was_decided(quality: list[tuple[float, float, float]]) -> None:
+    table = table_of()
+    decided = decided_of(table, quality)
+    for row, encoded in enumerate(replies_for(table).encode(decided)):
+        reply = decoded(encoded)
+        ranking = decided.outcomes[row].ranking  # type: ignore[union-attr]
+        assert [entry.candidate for entry in reply.ranking] == [table.names[index] for index in ranking]
+        for entry, index in zip(reply.ranking, ranking, strict=True):
+            assert entry.quality == decided.expected.quality[row, index]
+            assert math.isclose(entry.cost_usd, decided.expected.cost[row, index], rel_tol=1e-6)
+            assert math.isclose(entry.utility_usd, decided.expected.utility[row, index], rel_tol=1e-6, abs_tol=1e-9)
+        assert reply.segment == str(row)
+        # Written the protobuf way it is the same message, so nothing in it is malformed or doubled.
+        assert pb.RouteResponse.FromString(reply.SerializeToString()) == reply
+
+
+def test_stages_are_told_in_microseconds() -> None:
+    table = table_of()
+    (encoded,) = replies_for(table).encode(decided_of(table, [(0.1, 0.2, 0.3)]))
+    timings = decoded(encoded).timings
+    stages = (timings.intake_us, timings.queue_us, timings.tokenize_us, timings.score_us, timings.decide_us)
+    for told, true in zip(stages, (10, 40, 100, 200, 50), strict=True):
+        assert abs(told - true) <= 1
+    assert abs(timings.total_us - 900) <= 1
+    assert timings.batch_size == 1
+
+
+def test_the_gateways_name_and_the_candidates_name_are_both_given() -> None:
+    table = join(Config(candidates=(CandidateConfig(name="large", model="vendor/large"),)), TRAINED)
+    asks = [ask_for(admitted=table.offered)]
+    expected, outcomes = choose(table, asks, scores_of([[0.1, 0.2, 0.3]]))
+    (encoded,) = replies_for(table).encode(Decided(asks, expected, outcomes, 0.0, 1e-6, 1e-6, 1e-5))
+    reply = decoded(encoded)
+    assert (reply.model, reply.ranking[0].candidate) == ("vendor/large", "large")
+
+
+def test_a_degraded_reply_names_no_bundle_since_none_scored_it() -> None:
+    table = table_of()
+    expected, outcomes = degrade(table, [ask_for()])
+    (encoded,) = replies_for(table).encode(Decided([ask_for()], expected, outcomes, 0.0, 0.0, 0.0, 0.0))
+    assert decoded(encoded).bundle_name == ""
+
+
+def test_a_request_without_a_candidate_keeps_its_place_as_an_error() -> None:
+    table = table_of()
+    asks = [ask_for(), ask_for(limited=True, terms=Terms(1.0, min_quality=1.0)), ask_for()]
+    expected, outcomes = choose(table, asks, scores_of([[0.1, 0.2, 0.3]] * 3))
+    first, second, third = replies_for(table).encode(Decided(asks, expected, outcomes, 0.0, 1e-6, 1e-6, 1e-5))
+    assert isinstance(second, NoCandidate)
+    assert decoded(first).decision_id != decoded(third).decision_id
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_varints_are_protobufs(number: int) -> None:
+    assert pb.Limits.FromString(b"\x08" + varint(number)).max_message_bytes == number
+
+
+@given(st.text(max_size=300))
+def test_delimited_fields_are_protobufs(text: str) -> None:
+    encoded = delimited(pb.RouteRequest.TEXT_FIELD_NUMBER, text.encode())
+    assert pb.RouteRequest.FromString(encoded).text == text

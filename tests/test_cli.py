@@ -1,0 +1,175 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sidecar.cli import main
+from sidecar.demo import PROMPTS
+from sidecar.lanes.lane import SERVICE
+
+START = [sys.executable, "-m", "sidecar.cli"]
+
+
+class Served:
+    """A sidecar in a process of its own.
+
+    Attributes:
+        process: it.
+        address: where it listens.
+        said: the line that it said so in.
+    """
+
+    def __init__(self, *options: str) -> None:
+        command = [*START, "serve", "--listen", "127.0.0.1:0", *options]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert self.process.stderr is not None
+        self.said = next(line for line in self.process.stderr if line.startswith("listening on "))
+        self.address = self.said.split()[2]
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+        self.process.send_signal(number)
+        _, rest = self.process.communicate(timeout=30)
+        return self.process.returncode, rest
+
+
+@pytest.fixture(scope="module")
+def served(tiny_bundle: Path) -> Iterator[Served]:
+    running = Served("--bundle", str(tiny_bundle))
+    yield running
+    running.stop()
+
+
+def run(*arguments: str, text: str | None = None) -> Result:
+    return CliRunner().invoke(main, arguments, input=text)
+
+
+def test_serve_says_where_it_listens_and_what_it_runs(served: Served) -> None:
+    assert "fast lane" in served.said
+    assert "bundle " in served.said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serve_ends_with_status_0_when_it_is_told_to(tiny_bundle: Path, number: signal.Signals) -> None:
+    assert Served("--bundle", str(tiny_bundle)).stop(number) == (0, "")
+
+
+def test_serve_on_the_portable_lane_ends_with_status_0(tiny_bundle: Path) -> None:
+    running = Served("--bundle", str(tiny_bundle), "--lane", "portable")
+    assert "portable lane" in running.said
+    assert running.stop() == (0, "")
+
+
+def test_an_address_that_others_can_reach_is_warned_about(tiny_bundle: Path) -> None:
+    command = [*START, "serve", "--bundle", str(tiny_bundle), "--listen", "0.0.0.0:0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        process.terminate()
+    assert "reachable from elsewhere" in first
+
+
+def test_serve_with_a_broken_bundle_and_no_candidates_says_what_to_do(tmp_path: Path) -> None:
+    result = run("serve", "--bundle", str(tmp_path))
+    assert result.exit_code == 1
+    assert "manifest.json" in result.output
+    assert "safe_candidate" in result.output
+
+
+def test_serve_with_a_broken_bundle_degrades_and_logs_one_line(tmp_path: Path) -> None:
+    config = tmp_path / "router.toml"
+    config.write_text('safe_candidate = "a"\n[[candidates]]\nname = "a"\n')
+    command = [*START, "serve", "--config", str(config), "--bundle", str(tmp_path), "--listen", "127.0.0.1:0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        lines = [process.stderr.readline() for _ in range(2)]
+        process.terminate()
+    assert "ERROR" in lines[0]
+    assert "DEGRADED" in lines[0]
+    assert lines[1].startswith("listening on ")
+    assert "no bundle" in lines[1]
+
+
+def test_route_prints_the_decision(served: Served) -> None:
+    result = run("route", "what is the capital", "--target", served.address)
+    assert result.exit_code == 0
+    for word in ("LEARNED", "small", "medium", "large", "utility USD", "decision "):
+        assert word in result.output
+
+
+def test_route_reads_standard_input_and_prints_json(served: Served) -> None:
+    arguments = ("route", "-", "--target", served.address, "--json", "--policy", "quality", "--segment", "s")
+    reply = json.loads(run(*arguments, text="prove the theorem").output)
+    assert reply["model"] == reply["ranking"][0]["model"]
+    assert (reply["policy"], reply["segment"]) == ("quality", "s")
+
+
+def test_a_refused_request_is_one_line_and_status_1(served: Served) -> None:
+    result = run("route", "x", "--target", served.address, "--policy", "none")
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: INVALID_ARGUMENT: policy_name")
+
+
+def test_asking_where_nobody_listens_says_how_to_start_one() -> None:
+    result = run("info", "--target", "127.0.0.1:1")
+    assert result.exit_code == 1
+    assert "router-sidecar serve" in result.output
+
+
+def test_info_prints_what_runs(served: Served) -> None:
+    text = run("info", "--target", served.address).output
+    for word in ("fast lane", "balanced (default)", "safe candidate: large", "CPUExecutionProvider"):
+        assert word in text
+    assert json.loads(run("info", "--target", served.address, "--json").output)["lane"] == "fast"
+
+
+def test_bundle_verify_and_inspect(tiny_bundle: Path, tmp_path: Path) -> None:
+    assert "sound" in run("bundle", "verify", str(tiny_bundle)).output
+    assert "small" in run("bundle", "inspect", str(tiny_bundle)).output
+    assert len(json.loads(run("bundle", "inspect", str(tiny_bundle), "--json").output)["candidates"]) == 3
+    broken = run("bundle", "verify", str(tmp_path))
+    assert broken.exit_code == 1
+    assert "manifest.json" in broken.output
+
+
+def test_config_check_and_show(tiny_bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "router.toml"
+    file.write_text(f'bundle = "{tiny_bundle}"\n[[candidates]]\nname = "small"\n')
+    assert "1 candidates, safe is small" in run("config", "check", str(file)).output
+    assert json.loads(run("config", "show", str(file)).output)["candidates"][0]["name"] == "small"
+    file.write_text(f'bundle = "{tiny_bundle}"\n[[candidates]]\nname = "huge"\n')
+    wrong = run("config", "check", str(file))
+    assert wrong.exit_code == 1
+    assert "huge" in wrong.output
+
+
+def test_the_demo_routes_a_dozen_prompts_through_the_default_bundle() -> None:
+    result = subprocess.run([*START, "demo"], capture_output=True, text=True, timeout=60, check=True)
+    assert len(PROMPTS) == 12
+    assert result.stdout.count("LEARNED") == 12
+    assert "12 decisions by" in result.stdout
+
+
+def test_importing_the_sidecar_needs_nothing_of_training() -> None:
+    program = (
+        "import sys, sidecar, sidecar.server, sidecar.cli\n"
+        "heavy = {'torch', 'sklearn', 'pandas', 'pyarrow', 'onnx', 'scipy', 'matplotlib', 'wordllama', 'pydantic'}\n"
+        "print(sorted(heavy.intersection(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONWARNINGS": "error"}
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, env=environment
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_a_stranger_with_grpcurl_can_call_it(served: Served) -> None:
+    grpcurl = Path(sys.executable).with_name("grpcurl")
+    call = [str(grpcurl), "-plaintext", "-d", '{"text": "what is the capital"}', served.address, f"{SERVICE}/Route"]
+    result = subprocess.run(call, capture_output=True, text=True, timeout=30, check=True)
+    assert json.loads(result.stdout)["model"]
