@@ -93,6 +93,16 @@ def info(target: str, as_json: bool) -> None:
 
 
 @main.command()
+@click.option("--target", default=TARGET, metavar="HOST:PORT", help="The sidecar to ask.")
+@click.option("--service", default="readiness", help="readiness: it answers; scoring: it answers with real scores.")
+def health(target: str, service: str) -> None:
+    """Exit with status 0 if a running sidecar is SERVING, else 1; for probes of containers."""
+    from sidecar.terminal import check_health
+
+    click.echo(check_health(target, service))
+
+
+@main.command()
 def demo() -> None:
     """Start a sidecar on the default bundle, route a dozen prompts through it, print what was chosen."""
     from sidecar.demo import run

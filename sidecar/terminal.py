@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sidecar.errors import RouterError
 from sidecar.wire import router_pb2 as pb
@@ -34,6 +35,25 @@ def connect(target: str) -> Iterator[Callable[[str, Any], Any]]:
                 raise RouterError(f"{code.name}: {details}") from None
 
         yield call
+
+
+def check_health(target: str, service: str) -> str:
+    """The status of a health name in a word, if it is SERVING.
+
+    Raises:
+        RouterError: it is not, or nobody answers.
+    """
+    with grpc.insecure_channel(target) as channel:
+        try:
+            reply = health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE_SECONDS
+            )
+        except grpc.RpcError as error:
+            raise RouterError(f"{service}: {error.code().name} from {target}") from None
+    status = str(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
+    if reply.status != health_pb2.HealthCheckResponse.SERVING:
+        raise RouterError(f"{service}: {status}")
+    return status
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -128,6 +128,13 @@ def test_info_prints_what_runs(served: Served) -> None:
     assert json.loads(run("info", "--target", served.address, "--json").output)["lane"] == "fast"
 
 
+def test_health_tells_probes_by_its_exit_status(served: Served) -> None:
+    assert run("health", "--target", served.address).output == "SERVING\n"
+    assert run("health", "--target", served.address, "--service", "scoring").exit_code == 0
+    assert run("health", "--target", served.address, "--service", "weather").exit_code == 1
+    assert run("health", "--target", "127.0.0.1:1").exit_code == 1
+
+
 def test_bundle_verify_and_inspect(tiny_bundle: Path, tmp_path: Path) -> None:
     assert "sound" in run("bundle", "verify", str(tiny_bundle)).output
     assert "small" in run("bundle", "inspect", str(tiny_bundle)).output

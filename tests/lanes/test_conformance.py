@@ -29,7 +29,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 def refused(call: Any, request: Any) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.RpcError) as caught:
         call(request, timeout=10)
-    return caught.value.code(), caught.value.details()
+    return caught.value.code(), caught.value.details() or ""
 
 
 def raw_route(running: Running) -> Any:
@@ -88,8 +88,12 @@ def test_a_megabyte_is_routed(sidecar: Running) -> None:
 
 def test_the_callers_token_count_and_answer_limit_enter_the_cost(sidecar: Running) -> None:
     few, many, capped = (
-        sidecar.stub.Route(pb.RouteRequest(text=PLAIN, **given), timeout=10)
-        for given in ({"prompt_tokens": 10}, {"prompt_tokens": 100_000}, {"prompt_tokens": 10, "max_output_tokens": 1})
+        sidecar.stub.Route(request, timeout=10)
+        for request in (
+            pb.RouteRequest(text=PLAIN, prompt_tokens=10),
+            pb.RouteRequest(text=PLAIN, prompt_tokens=100_000),
+            pb.RouteRequest(text=PLAIN, prompt_tokens=10, max_output_tokens=1),
+        )
     )
 
     def cost_of_large(reply: pb.RouteResponse) -> float:
@@ -219,7 +223,7 @@ def test_a_message_over_the_limit_is_resource_exhausted(start: Start, lane: str)
 
 
 def test_a_method_that_does_not_exist_is_unimplemented(sidecar: Running) -> None:
-    method = sidecar.channel.unary_unary("/router.v1.RouterService/Guess")
+    method: Any = sidecar.channel.unary_unary("/router.v1.RouterService/Guess")
     assert refused(method, b"")[0] is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -264,7 +268,7 @@ def test_each_of_many_simultaneous_callers_gets_its_own_answer(sidecar: Running)
         segment = f"segment-{number}"
         reply = sidecar.stub.Route(pb.RouteRequest(text=(PLAIN, HARD)[number % 2], segment=segment), timeout=30)
         quality = {row.candidate: row.quality for row in reply.ranking}
-        return reply.segment == segment and (quality["small"] < 0.5) == (number % 2 == 1)
+        return bool(reply.segment == segment and (quality["small"] < 0.5) == (number % 2 == 1))
 
     with futures.ThreadPoolExecutor(16) as pool:
         assert all(pool.map(ask, range(400)))
@@ -332,7 +336,7 @@ def test_a_stream_without_messages_ends_well(sidecar: Running) -> None:
 
 def test_malformed_bytes_in_a_stream_get_an_error_and_the_stream_lives(sidecar: Running) -> None:
     good = pb.RouteStreamRequest(sequence=2, request=pb.RouteRequest(text=PLAIN)).SerializeToString()
-    stream = sidecar.channel.stream_stream("/router.v1.RouterService/RouteStream")
+    stream: Any = sidecar.channel.stream_stream("/router.v1.RouterService/RouteStream")
     replies = [pb.RouteStreamResponse.FromString(raw) for raw in stream(iter([b"\xff\xff", good]), timeout=10)]
     assert [reply.result.WhichOneof("result") for reply in replies] == ["error", "response"]
 
@@ -380,7 +384,7 @@ def test_an_unknown_health_name_is_not_found(sidecar: Running) -> None:
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
 def test_reflection_lists_the_services_under_both_names(sidecar: Running, version: str) -> None:
-    method = sidecar.channel.stream_stream(
+    method: Any = sidecar.channel.stream_stream(
         f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
         response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,

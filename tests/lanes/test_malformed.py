@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given
@@ -7,7 +9,7 @@ from sidecar.errors import InvalidRequest
 from sidecar.lanes.malformed import explain
 from sidecar.wire import router_pb2 as pb
 
-REQUEST = pb.RouteRequest.DESCRIPTOR
+REQUEST: Any = pb.RouteRequest.DESCRIPTOR
 # The text that the tests below break, three bytes long.
 MARK = "abc"
 

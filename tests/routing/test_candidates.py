@@ -40,7 +40,9 @@ def test_an_alias_that_is_another_candidates_name_is_refused() -> None:
 
 
 def test_an_entry_that_the_bundle_does_not_score_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^candidates\.huge: the bundle does not score it; it scores small, medium, large"):
+    with pytest.raises(
+        ConfigError, match=r"^candidates\.huge: the bundle does not score it; it scores small, medium, large"
+    ):
         table_of(CandidateConfig(name="huge"))
 
 

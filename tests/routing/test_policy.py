@@ -1,5 +1,6 @@
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ def test_milliseconds_become_seconds() -> None:
 @pytest.mark.parametrize("field", ["answer_value_usd", "second_value_usd", "max_cost_usd"])
 def test_negative_and_unreal_numbers_are_refused_by_name(field: str, value: float) -> None:
     with pytest.raises(InvalidRequest, match=rf"^policy\.{field} is"):
-        Policy(**{"answer_value_usd": 1.0, field: value}).terms("policy")
+        msgspec.structs.replace(Policy(answer_value_usd=1.0), **{field: value}).terms("policy")
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
