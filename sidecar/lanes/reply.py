@@ -7,8 +7,10 @@ tags. Protobuf allows a message to be written in pieces, so the pieces are simpl
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sidecar.lanes.lane import Encoded
 from sidecar.routing.candidates import CandidateTable
@@ -53,7 +55,10 @@ class Replies:
         self, table: CandidateTable, bundle: tuple[str, str], ids: DecisionIds, clock: Callable[[], float]
     ) -> None:
         self._models = [row.model for row in table.rows]
-        self._bundle_name, self._bundle_version = bundle
+        name, version = bundle
+        # What is the same in every reply that the bundle scored, and in every one that nothing did.
+        self._scored = pb.RouteResponse(bundle_name=name, bundle_version=version, propensity=1.0).SerializeToString()
+        self._unscored = pb.RouteResponse(propensity=1.0).SerializeToString()
         self._ids = ids
         self._clock = clock
         numbers = {field.name: field.number for field in pb.RankedCandidate.DESCRIPTOR.fields}
@@ -63,6 +68,8 @@ class Replies:
         for i, tag in enumerate(tags):
             self._blank[f"t{i}"] = tag
         self._row_bytes = layout.itemsize
+        # Filled anew for every batch, by the lane's one thread: an array for each size of batch and its float columns.
+        self._buffers: dict[int, tuple[NDArray[Any], tuple[NDArray[np.float32], ...]]] = {}
         self._heads = []
         for row in table.rows:
             names = pb.RankedCandidate(candidate=row.name, model=row.model).SerializeToString()
@@ -73,7 +80,7 @@ class Replies:
         bodies = self._bodies(decided.expected, len(decided.asks))
         tokenize_us, score_us = int(decided.tokenize_s * 1e6), int(decided.score_s * 1e6)
         decide_us = int((decided.ended - decided.began - decided.tokenize_s - decided.score_s) * 1e6)
-        scored = decided.score_s > 0.0
+        constant = self._scored if decided.score_s > 0.0 else self._unscored
         size = len(decided.asks)
         ids = self._ids.take(size)
         for ask, outcome, body, decision_id in zip(decided.asks, decided.outcomes, bodies, ids, strict=True):
@@ -84,9 +91,6 @@ class Replies:
                 decision_id=decision_id,
                 model=self._models[outcome.ranking[0]],
                 reasons=outcome.reasons,  # type: ignore[arg-type]  # the core's enum, equal by number
-                propensity=1.0,
-                bundle_name=self._bundle_name if scored else "",
-                bundle_version=self._bundle_version if scored else "",
                 novelty=outcome.novelty,
                 segment=ask.segment,
                 envelope=ask.envelope,
@@ -102,11 +106,15 @@ class Replies:
                     batch_size=size,
                 ),
             )
-            yield head.SerializeToString() + self._ranking(outcome.ranking, body)
+            yield head.SerializeToString() + constant + self._ranking(outcome.ranking, body)
 
     def _bodies(self, expected: Expectations, size: int) -> list[bytes]:
-        rows = np.tile(self._blank, (size, 1))
-        rows["f0"], rows["f1"], rows["f2"], rows["f3"] = expected
+        if size not in self._buffers:
+            rows = np.tile(self._blank, (size, 1))
+            self._buffers[size] = rows, tuple(rows[f"f{i}"] for i in range(len(FLOAT_FIELDS)))
+        rows, columns = self._buffers[size]
+        for column, values in zip(columns, expected, strict=True):
+            column[:] = values
         stride = len(self._blank) * self._row_bytes
         whole = rows.tobytes()
         return [whole[start : start + stride] for start in range(0, size * stride, stride)]

@@ -37,6 +37,7 @@ class CandidateTable:
         first_token_seconds: [C]; 0 where unknown.
         seconds_per_token: [C]; 0 where unknown.
         latency_known: [C] whether the operator gave latency figures.
+        timed: whether the operator gave any latency figures.
         context_window: [C] tokens; inf where unknown.
         prior_quality: [C].
         mean_output_tokens: [C].
@@ -55,6 +56,7 @@ class CandidateTable:
             row.config.first_token_seconds is not None or row.config.seconds_per_output_token is not None
             for row in rows
         )
+        self.timed = bool(self.latency_known.any())
         self.context_window = _column(row.config.context_window or np.inf for row in rows)
         self.smallest_window = float(self.context_window.min())
         self.prior_quality = _column(row.prior_quality for row in rows)

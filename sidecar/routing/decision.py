@@ -93,9 +93,11 @@ def expect(table: CandidateTable, needs: Needs, quality: Matrix, tokens: Matrix)
     """
     tokens = np.minimum(tokens, needs.max_output_tokens)
     cost = needs.prompt_tokens * table.input_usd + tokens * table.output_usd
+    utility = needs.answer_value_usd * quality - cost
+    if not table.timed:
+        return Expectations(quality, cost, np.zeros_like(cost), utility)
     seconds = table.first_token_seconds + tokens * table.seconds_per_token
-    utility = needs.answer_value_usd * quality - cost - needs.second_value_usd * seconds
-    return Expectations(quality, cost, seconds, utility)
+    return Expectations(quality, cost, seconds, utility - needs.second_value_usd * seconds)
 
 
 def choose(table: CandidateTable, asks: Sequence[Ask], scores: Scores) -> tuple[Expectations, list[Outcome]]:
