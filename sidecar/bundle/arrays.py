@@ -33,7 +33,7 @@ def read(data: bytes) -> Mapping[str, NDArray[Any]]:
     except BundleError:
         raise
     except Exception as error:  # the zip, zlib and npy readers raise a dozen types on hostile bytes
-        raise BundleError(f"{REFERENCE}: is not a valid npz file: {error}") from error
+        raise BundleError(f"{REFERENCE}: is not a valid npz file: {str(error) or type(error).__name__}") from error
 
 
 def _bound(entries: Sequence[zipfile.ZipInfo]) -> None:

@@ -49,13 +49,12 @@ class Session:
         options.log_severity_level = _FATAL  # what matters arrives as an exception
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        wanted = providers(family, ort.get_available_providers())
         try:
-            session = ort.InferenceSession(
-                str(path), options, providers=providers(family, ort.get_available_providers())
-            )
+            # With its fallback it would print, and answer from another provider than we report.
+            session = ort.InferenceSession(str(path), options, providers=wanted, enable_fallback=0)
         except Exception as error:  # ONNX Runtime has an exception type per status code, without a common base
             raise BundleError(f"{_FILE}: ONNX Runtime cannot load it: {_first_line(error)}") from error
-        session.disable_fallback()  # it would print, and answer from another provider than we report
         self.execution_provider: str = session.get_providers()[0]
         self._candidates = candidates
         self._run = session.run

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,3 +62,11 @@ def test_a_missing_model_is_refused(tmp_path: Path) -> None:
 )
 def test_only_an_encoder_goes_to_the_gpu(family: str, available: list[str], chosen: list[str]) -> None:
     assert providers(family, available) == chosen
+
+
+def test_a_refusal_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str], tiny_model: Any) -> None:
+    broken = tiny_model.SerializeToString().replace(b"Gather", b"Gath\xff\xff")  # an unprintable complaint
+    (tmp_path / "model.onnx").write_bytes(broken)
+    with pytest.raises(BundleError):
+        Session(tmp_path / "model.onnx", family="static", candidates=3)
+    assert capfd.readouterr() == ("", "")

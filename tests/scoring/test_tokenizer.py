@@ -1,14 +1,19 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import models
 
 from sidecar.errors import BundleError
 from sidecar.scoring.tokenizer import Tokenizer
+
+UNKNOWN = "[UNK]"
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +103,30 @@ def test_a_tokenizer_that_knows_no_unknown_word_is_refused_at_load() -> None:
 def test_the_pad_id_must_be_one_of_its_ids(content: bytes, pad_id: int) -> None:
     with pytest.raises(BundleError, match=f"the manifest pads with {pad_id}"):
         Tokenizer(content, max_tokens=8, pad_id=pad_id)
+
+
+@pytest.mark.parametrize(
+    ("model", "added", "last"),
+    [
+        (models.WordLevel({UNKNOWN: 0, "b": 41}, UNKNOWN), [], 41),
+        (models.WordLevel({UNKNOWN: 0}, UNKNOWN), [UNKNOWN, "[CLS]"], 1),
+        (models.Unigram([(UNKNOWN, 0.0), ("a", -1.0), ("b", -2.0)], 0), [], 2),
+        (models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")]), [], 2),
+    ],
+)
+def test_the_last_id_is_known_for_every_kind_of_vocabulary(model: models.Model, added: list[str], last: int) -> None:
+    built = tokenizers.Tokenizer(model)
+    built.add_special_tokens(added)
+    assert Tokenizer(built.to_str().encode(), max_tokens=8, pad_id=0).last_id == last
+
+
+def test_a_fault_of_the_library_is_a_refusal_and_an_interrupt_is_not(
+    content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Panic(BaseException):
+        """Stands for the library's panic, which is no Exception either."""
+
+    for raised, seen in ((Panic, BundleError), (KeyboardInterrupt, KeyboardInterrupt)):
+        monkeypatch.setattr("sidecar.scoring.tokenizer._last_id", Mock(side_effect=raised))
+        with pytest.raises(seen):
+            Tokenizer(content, max_tokens=8, pad_id=0)
