@@ -1,0 +1,105 @@
+import math
+
+import pytest
+
+from sidecar.config import CandidateConfig, Config, SegmentConfig
+from sidecar.errors import InvalidRequest
+from sidecar.lanes.intake import Intake
+from sidecar.routing.ask import Ask
+from sidecar.routing.candidates import join
+from sidecar.routing.policy import Policy
+from sidecar.scoring.recipe import TextRecipe
+from sidecar.wire import router_pb2 as pb
+from tests.routing.fleet import TRAINED
+
+REMINDER = "<system-reminder>\nToday is Tuesday.\n</system-reminder>\n"
+VISION = CandidateConfig(name="large", capabilities=("vision", "audio", "file", "tools"), context_window=1000)
+
+
+def intake(request: pb.RouteRequest, **settings: object) -> Ask:
+    config = Config(**settings)  # type: ignore[arg-type]
+    return Intake(config, join(config, TRAINED), TextRecipe(), lambda: 2.0)(request, 1.0)
+
+
+def test_a_plain_request_names_nothing_and_is_limited_by_nothing() -> None:
+    ask = intake(pb.RouteRequest(text="What IS it?"))
+    assert (ask.text, ask.admitted, ask.limited, ask.policy) == ("what is it?", None, False, "balanced")
+    assert (ask.arrived, ask.ready, ask.max_output_tokens) == (1.0, 2.0, math.inf)
+
+
+def test_tokens_are_estimated_over_all_turns_unless_given() -> None:
+    turns = [pb.ChatMessage(role="system", content="s" * 400), pb.ChatMessage(role="user", content="u" * 40)]
+    assert intake(pb.RouteRequest(messages=turns)).prompt_tokens == 110
+    assert intake(pb.RouteRequest(messages=turns, prompt_tokens=7)).prompt_tokens == 7
+
+
+@pytest.mark.parametrize(
+    ("keys", "segment"),
+    [
+        (("segment",), "docs"),
+        (("envelope",), "reminder"),
+        (("metadata.tenant", "segment"), "acme/docs"),
+        (("metadata.absent", "segment"), "docs"),
+        (("metadata.absent",), ""),
+    ],
+)
+def test_the_segment_is_built_from_the_configured_keys(keys: tuple[str, ...], segment: str) -> None:
+    request = pb.RouteRequest(text=REMINDER + "Which is it?", segment="docs", metadata={"tenant": "acme"})
+    ask = intake(request, segment_keys=keys)
+    assert (ask.segment, ask.envelope, ask.text) == (segment, "reminder", "which is it?")
+
+
+def test_a_policy_comes_from_the_request_else_the_segment_else_the_default() -> None:
+    settings = {
+        "policies": {"house": Policy(answer_value_usd=7.0)},
+        "segments": {"acme": SegmentConfig(policy="house")},
+    }
+    assert intake(pb.RouteRequest(text="x", segment="acme"), **settings).terms.answer_value_usd == 7.0
+    assert intake(pb.RouteRequest(text="x", segment="acme", policy_name="thrifty"), **settings).policy == "thrifty"
+    inline = pb.RouteRequest(text="x", segment="acme", policy=pb.Policy(answer_value_usd=3.0, max_latency_ms=500))
+    ask = intake(inline, **settings)
+    assert (ask.policy, ask.terms.answer_value_usd, ask.terms.max_seconds) == ("inline", 3.0, 0.5)
+    assert ask.limited
+
+
+def test_of_the_policys_and_the_requests_limits_the_tighter_holds() -> None:
+    request = pb.RouteRequest(
+        text="x",
+        policy=pb.Policy(answer_value_usd=1.0, min_quality=0.5, max_cost_usd=0.1),
+        constraints=pb.Constraints(min_quality=0.4, max_cost_usd=0.01),
+    )
+    terms = intake(request).terms
+    assert (terms.min_quality, terms.max_cost_usd) == (0.5, 0.01)
+
+
+@pytest.mark.parametrize("part", [{"image_url": "data:,"}, {"input_audio": ""}, {"file": ""}])
+def test_parts_that_are_not_text_demand_a_capability(part: dict[str, str]) -> None:
+    (kind,) = part
+    turn = pb.ChatMessage(role="user", parts=[pb.ContentPart(text="look"), pb.ContentPart()])
+    setattr(turn.parts[1], kind, part[kind])
+    ask = intake(pb.RouteRequest(messages=[turn]), candidates=(VISION, CandidateConfig(name="small")))
+    assert ask.admitted is not None
+    assert ask.admitted.tolist() == [False, False, True]
+
+
+def test_tool_calls_of_an_earlier_turn_demand_tools() -> None:
+    turns = [
+        pb.ChatMessage(role="user", content="look it up"),
+        pb.ChatMessage(role="assistant", tool_calls=["search"]),
+        pb.ChatMessage(role="tool", content="found"),
+    ]
+    ask = intake(pb.RouteRequest(messages=turns), candidates=(VISION, CandidateConfig(name="small")))
+    assert ask.admitted is not None
+    assert ask.admitted.tolist() == [False, False, True]
+
+
+def test_only_a_prompt_near_a_context_window_is_tested_against_it() -> None:
+    candidates = (VISION, CandidateConfig(name="small"))
+    assert not intake(pb.RouteRequest(text="x", prompt_tokens=1000), candidates=candidates).limited
+    assert intake(pb.RouteRequest(text="x", prompt_tokens=1001), candidates=candidates).limited
+    assert intake(pb.RouteRequest(text="x", prompt_tokens=990, max_output_tokens=11), candidates=candidates).limited
+
+
+def test_a_long_segment_is_refused_without_being_repeated() -> None:
+    with pytest.raises(InvalidRequest, match=r"^segment: 300 characters"):
+        intake(pb.RouteRequest(text="x", segment="s" * 300))
