@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sidecar.bundle import arrays, files
+from sidecar.bundle import arrays, files, memory
 from sidecar.bundle import golden as golden_vectors
 from sidecar.bundle.manifest import MODEL, REFERENCE, Manifest
-from sidecar.bundle.verify import examine
+from sidecar.bundle.verify import Verified, examine
 from sidecar.errors import BundleError
 from sidecar.routing.novelty import Novelty
 from sidecar.scoring.scorer import Scorer
@@ -45,7 +45,12 @@ def load(directory: Path, *, golden: bool = True) -> Bundle:
     Raises:
         BundleError: the bundle is refused; the message names the file and the reason.
     """
-    verified = examine(directory)
+    bundle = _load(examine(directory), golden=golden)
+    memory.give_back()
+    return bundle
+
+
+def _load(verified: Verified, *, golden: bool) -> Bundle:
     manifest = verified.manifest
     candidates = len(manifest.candidates)
     vectors = golden_vectors.read(verified.golden, candidates) if golden else ()
