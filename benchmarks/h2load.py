@@ -97,7 +97,7 @@ def run(shot: Shot, in_flight: int, seconds: float, core: int | None, connection
         ]  # fmt: skip
         try:
             with pinned(core):
-                got = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 60)  # noqa: S603 - our own command line
+                got = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 60)
         except subprocess.TimeoutExpired:
             raise H2loadFault(f"h2load did not end: {shot.url}") from None
         if got.returncode:

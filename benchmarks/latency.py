@@ -8,6 +8,7 @@
 Nothing leaves the machine unless --target says so.
 """
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -145,6 +146,8 @@ def main(  # noqa: PLR0913 - one parameter for each option
         arrivals = traces.read(trace, trace_name, window, speed_up) if trace else None
     except ValueError as error:
         raise click.ClickException(str(error)) from None
+    # Told to end, it must still end the servers that it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if driver == "h2load" and not h2load.available():
         raise click.ClickException(h2load.ABSENT)
     plan = Plan(

@@ -73,5 +73,5 @@ def _commit() -> str:
     if git is None:
         return ""
     here = Path(__file__).resolve().parent
-    got = subprocess.run([git, "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=False)  # noqa: S603 - fixed arguments
+    got = subprocess.run([git, "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
     return got.stdout.strip()

@@ -1,6 +1,6 @@
 """The settings that all sections of the benchmark share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +65,7 @@ class Plan:
         """A client for so many calls in flight."""
         return CLIENTS[self.client](address, method, max(1, min(self.connections, in_flight)))
 
-    def prompts(self, seconds: float | None = None) -> list[bytes]:
+    def prompts(self, seconds: float | None = None) -> Sequence[bytes]:
         """Serialised requests for a run of so many seconds."""
         return requests(self.chars, int((seconds or self.seconds + self.warm_up_s) * MOST_PER_SECOND), self.seed)
 

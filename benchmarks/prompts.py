@@ -6,7 +6,7 @@ frequencies are those of English, which matters to a tokenizer that remembers wo
 
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pydoc_data.topics import topics
 
 import numpy as np
@@ -17,7 +17,8 @@ SMALLEST = 20
 # Prompts are made beforehand; beyond this they are used again in turn.
 MOST_BYTES = 128 << 20
 MOST_PROMPTS = 50_000
-TURN_CHARS = 4000
+# The last turn is as long in a short conversation as in a long one: only the history grows.
+TURN_CHARS = 500
 SEGMENTS = ("", "support", "code", "search")
 
 
@@ -47,25 +48,25 @@ def texts(chars: int, count: int, seed: int) -> list[str]:
     return made
 
 
-def requests(chars: int, count: int, seed: int) -> list[bytes]:
+@lru_cache(maxsize=4)
+def requests(chars: int, count: int, seed: int) -> tuple[bytes, ...]:
     """Serialised RouteRequests with plain text, over several segments."""
-    return [
+    return tuple(
         pb.RouteRequest(
             text=text, segment=SEGMENTS[number % len(SEGMENTS)], metadata={"tenant": "acme"}
         ).SerializeToString()
         for number, text in enumerate(texts(chars, count, seed))
-    ]
+    )
 
 
-def conversations(chars: int, count: int, seed: int) -> list[bytes]:
+def conversations(chars: int, count: int, seed: int) -> Sequence[bytes]:
     """Serialised RouteRequests whose messages have about `chars` characters in all; the last turn is the user's."""
     made = []
     for text in texts(chars, count, seed):
-        turn = min(TURN_CHARS, max(1, chars // 4))
-        pieces = [text[start : start + turn] for start in range(0, len(text), turn)]
+        pieces = [text[start : start + TURN_CHARS] for start in range(0, len(text), TURN_CHARS)]
         if len(pieces) % 2:
-            # system, user, assistant, user, ...: an even number of pieces ends with the user
-            pieces[-2:] = ["".join(pieces[-2:])] if len(pieces) > 1 else pieces * 2
+            pieces = [*pieces[:-1], ".", pieces[-1]] if len(pieces) > 1 else [".", *pieces]
+        # system, user, assistant, user, ...: an even number of turns ends with the user
         roles = ["system", *(("user", "assistant")[index % 2] for index in range(len(pieces) - 1))]
         turns = [pb.ChatMessage(role=role, content=piece) for role, piece in zip(roles, pieces, strict=True)]
         made.append(pb.RouteRequest(messages=turns, segment="support").SerializeToString())

@@ -72,7 +72,7 @@ def table(section: Section) -> str:
         ).rstrip()
         for line in [heads, ["-" * width for width in widths], *body]
     ]
-    return "\n".join(["", section.title, *lines, *(f"  ! {note}" for note in section.notes)])
+    return "\n".join(["", section.title, *lines, *(f"  * {note}" for note in section.notes)])
 
 
 def document(machine: dict[str, Any], sections: Sequence[Section]) -> dict[str, Any]:

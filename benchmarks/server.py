@@ -51,7 +51,7 @@ class Server:
         self._heard = threading.Event()
         with pinned(core):
             begun = time.perf_counter()
-            self._process = subprocess.Popen(  # noqa: S603 - our own command lines
+            self._process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
             )
         self._reader = threading.Thread(target=self._listen, daemon=True)

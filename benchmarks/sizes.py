@@ -21,17 +21,29 @@ VARIETY = 2_000
 def sizes(plan: Plan, target: str) -> Section:
     """One call in flight, for texts of each size and for a short and a long conversation."""
     section = Section("sizes", "Prompt sizes, 1 in flight", COLUMNS)
-    section.rows += [_measure(plan, target, "text", chars, requests) for chars in plan.sizes]
-    short, long = (_measure(plan, target, "conversation", chars, conversations) for chars in (SHORT, LONG))
-    section.rows += [short, long]
-    section.notes += [
-        f"1 MB conversation / 2 KB conversation: scoring (tokenize + score) {_sum(long, ('tokenize', 'score')):.0f} us "
-        f"/ {_sum(short, ('tokenize', 'score')):.0f} us = "
-        f"{_sum(long, ('tokenize', 'score')) / max(1.0, _sum(short, ('tokenize', 'score'))):.2f}x (target <= 2x); "
-        f"intake {_sum(long, ('intake',)):.0f} us / {_sum(short, ('intake',)):.0f} us; whole server time "
-        f"{_sum(long, ('total',)) / max(1.0, _sum(short, ('total',))):.2f}x"
-    ]
+    for chars in sorted({*plan.sizes, SHORT, LONG}):
+        section.rows.append(_measure(plan, target, "text", chars, requests))
+    for chars in (SHORT, LONG):
+        section.rows.append(_measure(plan, target, "conversation", chars, conversations))
+    section.notes += [_grown(subject, section.rows) for subject in ("text", "conversation")]
     return section
+
+
+def _grown(subject: str, rows: Sequence[Row]) -> str:
+    short, long = (
+        next(row for row in rows if row["subject"] == subject and row["chars"] == chars) for chars in (SHORT, LONG)
+    )
+    parts = {
+        "scoring (tokenize + score)": ("tokenize", "score"),
+        "intake": ("intake",),
+        "the whole server time": ("total",),
+    }
+    told = [
+        f"{name} {_sum(long, kinds):.0f} / {_sum(short, kinds):.0f} us = "
+        f"{_sum(long, kinds) / max(1.0, _sum(short, kinds)):.2f}x"
+        for name, kinds in parts.items()
+    ]
+    return f"{subject} of 1 MB over 2 KB: {', '.join(told)}; the target is scoring <= 2x"
 
 
 def _measure(
