@@ -20,9 +20,9 @@ _APPROVING = _words(
     write fix try use pick choose take option first second third fourth fifth last former latter both either all one
     two three four five affirmative alright indeed please
     ja jawohl klar gerne genau einverstanden passt mach weiter los bitte ausführen
-    oui ouais d'accord daccord vas-y allez-y continuez continue parfait entendu volontiers
+    oui ouais d'accord daccord vas-y allez-y continuez continuer continue parfait entendu volontiers
     sí si vale claro adelante dale continúa continua hazlo procede perfecto
-    sim claro pode faça continue prossiga certo
+    sim claro pode continuar faça continue prossiga certo
     sì certo va bene procedi vai fallo continua perfetto
     jazeker prima graag doe akkoord doorgaan
     tak dobrze jasne zgoda dalej

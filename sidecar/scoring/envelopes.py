@@ -17,12 +17,14 @@ class Form(Enum):
         as far as `extent` says.
     LEAD: a turn that begins with the opening words and holds the closing words at the start of a line; what the user
         wrote stands behind the last of them, up to one of ENDS.
+    PATTERN: a turn whose beginning a regular expression matches; all of it is noise.
     """
 
     TAG = "tag"
     BRACKET = "bracket"
     LABEL = "label"
     LEAD = "lead"
+    PATTERN = "pattern"
 
 
 class Inside(Enum):
@@ -51,12 +53,13 @@ class Rule(NamedTuple):
     Attributes:
         kind: slug that is offered as a segment key; several rules may share one.
         form: how it shows itself.
-        opening: name of a TAG or BRACKET, else the words that begin it.
+        opening: name of a TAG or BRACKET, the expression of a PATTERN, else the words that begin it.
         closing: name of a TAG or BRACKET, else the words that end it (LEAD only).
         inside: whose words it holds.
         common: the name may as well stand in code or prose that a user typed: it counts only where it begins a line
             outside of a fenced block.
         extent: how far a LABEL reaches.
+        example: a turn that a PATTERN matches.
     """
 
     kind: str
@@ -66,6 +69,7 @@ class Rule(NamedTuple):
     inside: Inside
     common: bool = False
     extent: Extent = Extent.LINE
+    example: str = ""
 
 
 def _pairs(kind: str, form: Form, inside: Inside, names: str, *, common: bool = False) -> tuple[Rule, ...]:
@@ -194,17 +198,22 @@ RULES: tuple[Rule, ...] = (
         "OBSERVATION:",
         "EXECUTION RESULT of [",
         "[ERROR] You did not use a tool",
-        '{"type":"tool_result"',
-        '{"type": "tool_result"',
-        '[{"type":"tool_result"',
-        '[{"type": "tool_result"',
-        '{"tool_use_id"',
-        '[{"tool_use_id"',
-        '{"tool_call_id"',
-        '{"type":"function_call_output"',
-        '{"type": "function_call_output"',
-        '[{"type":"function_call_output"',
-        '[{"type": "function_call_output"',
+    ),
+    Rule(
+        "tool-result",
+        Form.PATTERN,
+        r"\[[a-z_]{2,40}(?: for [^\n\]]{0,400})?\] Result:",
+        "",
+        Inside.NOISE,
+        example="[list_things for 'here'] Result:\n\none thing",
+    ),
+    Rule(
+        "tool-result",
+        Form.PATTERN,
+        r'(?:\[\s{0,40})?\{\s{0,40}"(?:type"\s?:\s?"(?:tool_result|function_call_output)|tool_use_id|tool_call_id)"',
+        "",
+        Inside.NOISE,
+        example='[\n  {"type": "tool_result", "content": "one thing"}\n]',
     ),
     # Messages about the session itself, and what chat bridges say of the sender.
     *_labels(

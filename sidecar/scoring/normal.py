@@ -5,44 +5,49 @@ from unicodedata import is_normalized, normalize
 
 from sidecar.scoring.recipe import TextRecipe
 
-# One pass does not always reach a fixed point: lower case may decompose what NFKC then composes.
+# One pass does not always reach a fixed point: lower case may leave what NFKC composes, and NFKC what is folded here.
 _PASSES = 4
-_QUOTES = {"'": "\u2018\u2019\u201a\u201b\u2032", '"': "\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb"}
-_UNSEEN = "\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
-_UNSEEN_RUN = re.compile(f"[{_UNSEEN}]+")
-_ODD = re.compile(f"[{_UNSEEN}{''.join(_QUOTES.values())}]")
-_FOLDS = tuple((odd, plain) for plain, odds in _QUOTES.items() for odd in odds)
+_FOLDED = {
+    "'": "\u2018\u2019\u201a\u201b\u2032",
+    '"': "\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb",
+    # Soft hyphen, zero-width characters, marks of direction, byte order mark.
+    "": "\u00ad\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2061\u2062\u2063\u2064"
+    "\u2066\u2067\u2068\u2069\ufeff",
+}
+_FOLDS = tuple((odd, plain) for plain, odds in _FOLDED.items() for odd in odds)
+_ODD = re.compile(f"[{''.join(_FOLDED.values())}]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def normalise(recipe: TextRecipe, text: str) -> str:
     """Folds a text as the recipe says; doing it twice changes nothing more.
 
-    Lone surrogates, which no tokenizer takes, become U+FFFD. Costs a few microseconds for ASCII of 200 characters;
-    the caller bounds the length.
+    Lone surrogates, which no tokenizer takes, become U+FFFD. ASCII skips all but case and white space; the caller
+    bounds the length.
     """
     if not text.isascii():
-        return _normalise_unicode(recipe, text)
-    if recipe.lowercase:
+        text = _fold(recipe, text)
+    elif recipe.lowercase:
         text = text.lower()
     return " ".join(text.split()) if recipe.collapse_space else text.strip()
 
 
-def _normalise_unicode(recipe: TextRecipe, text: str) -> str:
-    if _SURROGATE.search(text):
+def _fold(recipe: TextRecipe, text: str) -> str:
+    try:
+        text.encode()  # a quarter of the time that a search takes
+    except UnicodeEncodeError:
         text = _SURROGATE.sub("\ufffd", text)
+    if not recipe.fold_unicode:
+        return text.lower() if recipe.lowercase else text
     for _ in range(_PASSES):
-        before = text
-        if recipe.fold_unicode:
-            if _ODD.search(text):
-                text = _UNSEEN_RUN.sub("", text)
-                for odd, plain in _FOLDS:  # str.translate takes eight times as long
-                    text = text.replace(odd, plain)
-            if not is_normalized("NFKC", text):
-                text = normalize("NFKC", text)
+        if _ODD.search(text):
+            for odd, plain in _FOLDS:  # an eighth of the time of str.translate
+                text = text.replace(odd, plain)
+        composed = is_normalized("NFKC", text)
+        if not composed:
+            text = normalize("NFKC", text)
         if recipe.lowercase:
             text = text.lower()
-        text = " ".join(text.split()) if recipe.collapse_space else text.strip()
-        if text == before:
+        if composed and is_normalized("NFKC", text):
             break
     return text

@@ -9,21 +9,23 @@ it: with it in the window the same question would score differently in every cli
 mostly by words that are not the user's.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from sidecar.errors import InvalidRequest
 from sidecar.scoring.consent import MAX_CHARS as MAX_CONSENT_CHARS
 from sidecar.scoring.consent import is_consent
 from sidecar.scoring.normal import normalise
-from sidecar.scoring.peel import DENSE, inside, peel
+from sidecar.scoring.peel import DENSER, END, inside, peel
 from sidecar.scoring.recipe import TextRecipe
 from sidecar.types import Turn, Window
 
-# How far a conversation is searched for the last real user turn: so many turns from its end, so many from its start.
-LAST_TURNS = 4096
+# How far a conversation is searched for the last real user turn: so many turns from its end and so many characters of
+# these, then the same of its start. An agent sends one turn of tool results after the other, each of them large.
+LAST_TURNS = 2048
 FIRST_TURNS = 64
-# User turns that are peeled before the search is given up: an agent's turn of tool results follows the other.
-MAX_PEELED = 48
+SEARCHED_CHARS = 65_536
+# What is looked at of both ends of turns before the last one.
+EARLIER_END = 2048
 # What a consent approves should be at least so long, else the turn before it is added.
 ENOUGH_CHARS = 240
 # Turns that are looked at for what a consent approves.
@@ -34,7 +36,7 @@ EARLIER_CHARS = 4096
 # Shorter repetitions are no constants of the session: people repeat themselves.
 MIN_CONSTANT_CHARS = 32
 
-_REMEDY = f"send what the user wrote, within the first or last {DENSE} characters"
+_REMEDY = f"send what the user wrote, within the first or last {END // DENSER} characters"
 
 
 def window_of_text(recipe: TextRecipe, text: str) -> Window:
@@ -50,7 +52,7 @@ def window_of_text(recipe: TextRecipe, text: str) -> Window:
     Raises:
         InvalidRequest: the text is blank.
     """
-    said, kind = peel(text)
+    said, kind = peel(text, max(END, recipe.max_chars))
     window = _cut(recipe, said) or _cut(recipe, inside(text))
     if not window:
         raise InvalidRequest(f"text is blank: {_REMEDY}.")
@@ -70,25 +72,26 @@ def window_of_turns(recipe: TextRecipe, turns: Sequence[Turn]) -> Window:
     Raises:
         InvalidRequest: no user turn, or none that is not blank.
     """
-    newest = -1
+    count = len(turns)
+    newest = count - 1
+    oldest = max(0, count - LAST_TURNS)
+    while newest >= oldest and turns[newest].role != "user":
+        newest -= 1
+    if newest < oldest:
+        newest = -1
     skipped = ""
-    peeled = 0
-    for index in _indices(len(turns)):
-        role, text = turns[index]
-        if role != "user":
-            continue
-        if newest < 0:
-            newest = index
-        peeled += 1
-        if peeled > MAX_PEELED:
-            break
-        said, kind = peel(text)
-        if not said or said.isspace():
-            skipped = skipped or kind
-            continue
+    if newest >= 0:
+        said, kind = peel(turns[newest].text, max(END, recipe.max_chars))
+        window = _window(recipe, turns, newest, said)
+        if window:
+            return Window(window, kind)
+        skipped = kind
+    for indices in (range(newest - 1, oldest - 1, -1), range(min(FIRST_TURNS, count))):
+        index, said, kind = _first_said(recipe, turns, indices)
         window = _window(recipe, turns, index, said)
         if window:
             return Window(window, kind or skipped)
+        newest = max(newest, index)
     if newest < 0:
         raise InvalidRequest("messages holds no user turn: add one with role `user`.")
     window = _cut(recipe, inside(turns[newest].text))
@@ -97,34 +100,52 @@ def window_of_turns(recipe: TextRecipe, turns: Sequence[Turn]) -> Window:
     return Window(window, skipped)
 
 
-def _indices(count: int) -> Iterator[int]:
-    """Turns to search, newest first; of a huge conversation its end and its beginning."""
-    if count <= LAST_TURNS + FIRST_TURNS:
-        return iter(range(count - 1, -1, -1))
-    return iter((*range(count - 1, count - 1 - LAST_TURNS, -1), *range(FIRST_TURNS - 1, -1, -1)))
+def _first_said(recipe: TextRecipe, turns: Sequence[Turn], indices: range) -> tuple[int, str, str]:
+    """The first of some turns in which a user said something: its index, the words, the kind of its envelope.
+
+    Without one, the index is that of the last user turn that was looked at, -1 if there was none, and the words are
+    empty.
+    """
+    end = max(EARLIER_END, recipe.max_chars)
+    user = -1
+    left = SEARCHED_CHARS
+    for index in indices:
+        role, text = turns[index]
+        if role != "user":
+            continue
+        user = index
+        said, kind = peel(text, end)
+        if said and not said.isspace():
+            return index, said, kind
+        left -= min(len(text), 2 * end) + 64  # an empty turn is some work too
+        if left < 0:
+            break
+    return user, "", ""
 
 
 def _window(recipe: TextRecipe, turns: Sequence[Turn], index: int, said: str) -> str:
-    if index == 0:
+    """The window of what a user said in one turn; empty if it was nothing."""
+    if index <= 0 or not said:
         return _cut(recipe, said)
     if "\n" in said:
         said = _without_constants(turns, index, said)
     if len(said) <= MAX_CONSENT_CHARS + MAX_CONSENT_CHARS and is_consent(said.strip()):
-        approved = _approved(turns, index)
+        approved = _approved(recipe, turns, index)
         if approved:
             return _joined(recipe, approved, normalise(recipe, said))
     return _cut(recipe, said)
 
 
-def _approved(turns: Sequence[Turn], index: int) -> str:
+def _approved(recipe: TextRecipe, turns: Sequence[Turn], index: int) -> str:
     """What a consent approves: the assistant's turn before it; if that is short, also what led to it."""
+    end = max(EARLIER_END, recipe.max_chars)
     parts: list[str] = []
     length = 0
     for at in range(index - 1, max(-1, index - 1 - MAX_APPROVED_TURNS), -1):
         role, text = turns[at]
         if role not in {"assistant", "user"}:
             continue
-        said = peel(text).said.strip()
+        said = peel(text, end).said.strip()
         if not said or (role == "user" and is_consent(said)):
             continue
         parts.append(said)
@@ -157,17 +178,22 @@ def _without_constants(turns: Sequence[Turn], index: int, said: str) -> str:
             if not left:
                 break
     first, last = 0, len(lines)
-    while first < last and (lines[first] in earlier or not lines[first].strip()):
+    while first < last and _is_constant(lines[first], earlier):
         first += 1
     if first == last:
         return said
-    while lines[last - 1] in earlier or not lines[last - 1].strip():
+    while _is_constant(lines[last - 1], earlier):
         last -= 1
     if sum(map(len, lines[:first])) < MIN_CONSTANT_CHARS:
         first = 0
     if sum(map(len, lines[last:])) < MIN_CONSTANT_CHARS:
         last = len(lines)
     return "\n".join(lines[first:last])
+
+
+def _is_constant(line: str, earlier: set[str]) -> bool:
+    """Whether a line is blank or repeated; a question and what announces something are asked anew each time."""
+    return not line or line.isspace() or (line in earlier and "?" not in line and not line.rstrip().endswith(":"))
 
 
 def _cut(recipe: TextRecipe, text: str, tail: int = -1, budget: int = 0) -> str:
@@ -187,7 +213,6 @@ def _cut(recipe: TextRecipe, text: str, tail: int = -1, budget: int = 0) -> str:
     text = normalise(recipe, text)
     if len(text) <= budget:
         return text
-    if tail < 0:
-        tail = budget // 2
-    head = text[: budget - tail - 1]
-    return f"{head.rstrip()} {text[-tail:].lstrip()}" if tail else head
+    tail = budget // 2 if tail < 0 else tail
+    head = text[: max(0, budget - tail - 1)].rstrip()
+    return f"{head} {text[len(text) - tail :].lstrip()}" if head else text[len(text) - budget :].lstrip()
