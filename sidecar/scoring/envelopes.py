@@ -17,7 +17,9 @@ class Form(Enum):
         as far as `extent` says.
     LEAD: a turn that begins with the opening words and holds the closing words at the start of a line; what the user
         wrote stands behind the last of them, up to one of ENDS.
-    PATTERN: a turn whose beginning a regular expression matches; all of it is noise.
+    PATTERN: a turn whose beginning a regular expression matches; noise as far as `extent` says.
+    HEADING: a line that begins with `[name]` or `[name: ...]`; noise up to the next blank line.
+    FENCE: a fenced block whose info string is the name.
     """
 
     TAG = "tag"
@@ -25,6 +27,8 @@ class Form(Enum):
     LABEL = "label"
     LEAD = "lead"
     PATTERN = "pattern"
+    HEADING = "heading"
+    FENCE = "fence"
 
 
 class Inside(Enum):
@@ -41,10 +45,16 @@ class Inside(Enum):
 
 
 class Extent(Enum):
-    """How far a LABEL reaches where no fenced block follows."""
+    """How far a LABEL or PATTERN reaches.
+
+    LINE: to the end of its line.
+    TURN: to the end of the turn, unless its last paragraph asks something.
+    JSON: to the end of the JSON value that begins there.
+    """
 
     LINE = "line"
     TURN = "turn"
+    JSON = "json"
 
 
 class Rule(NamedTuple):
@@ -53,12 +63,12 @@ class Rule(NamedTuple):
     Attributes:
         kind: slug that is offered as a segment key; several rules may share one.
         form: how it shows itself.
-        opening: name of a TAG or BRACKET, the expression of a PATTERN, else the words that begin it.
-        closing: name of a TAG or BRACKET, else the words that end it (LEAD only).
+        opening: name of a TAG, BRACKET, HEADING or FENCE, the expression of a PATTERN, else the words that begin it.
+        closing: the words that end a LEAD; the name of a TAG or BRACKET.
         inside: whose words it holds.
         common: the name may as well stand in code or prose that a user typed: it counts only where it begins a line
             outside of a fenced block.
-        extent: how far a LABEL reaches.
+        extent: how far a LABEL or PATTERN reaches.
         example: a turn that a PATTERN matches.
     """
 
@@ -74,6 +84,10 @@ class Rule(NamedTuple):
 
 def _pairs(kind: str, form: Form, inside: Inside, names: str, *, common: bool = False) -> tuple[Rule, ...]:
     return tuple(Rule(kind, form, name, name, inside, common) for name in names.split())
+
+
+def _named(kind: str, form: Form, *names: str) -> tuple[Rule, ...]:
+    return tuple(Rule(kind, form, name, "", Inside.NOISE) for name in names)
 
 
 def _labels(kind: str, extent: Extent, *openings: str) -> tuple[Rule, ...]:
@@ -98,6 +112,7 @@ RULES: tuple[Rule, ...] = (
     ),
     *_pairs("reminder", Form.TAG, Inside.NOISE, "reminder important_rules", common=True),
     *_pairs("reminder", Form.BRACKET, Inside.NOISE, "reminder system-reminder system", common=True),
+    *_named("reminder", Form.HEADING, "reminder", "system", "system reminder", "system note", "system notice"),
     # Where the agent runs.
     *_pairs(
         "environment",
@@ -107,6 +122,7 @@ RULES: tuple[Rule, ...] = (
         "RUNTIME_INFORMATION REPOSITORY_INFO EXTRA_INFO collaboration_mode permissions",
     ),
     *_pairs("environment", Form.TAG, Inside.NOISE, "environment env", common=True),
+    *_named("environment", Form.HEADING, "environment", "environment context"),
     # Standing instructions and memories.
     *_pairs(
         "instructions",
@@ -122,6 +138,7 @@ RULES: tuple[Rule, ...] = (
     *_pairs("memory", Form.TAG, Inside.NOISE, "userMemory user_memory user_memories MEMORY relevant_memories"),
     *_pairs("memory", Form.TAG, Inside.NOISE, "memory memories", common=True),
     *_pairs("memory", Form.BRACKET, Inside.NOISE, "memory memories", common=True),
+    *_named("memory", Form.HEADING, "memory", "memories"),
     # Retrieved passages and other context.
     *_pairs("context", Form.TAG, Inside.NOISE, "additional_data editorContext repository_context loaded_context"),
     *_pairs(
@@ -132,6 +149,7 @@ RULES: tuple[Rule, ...] = (
         common=True,
     ),
     *_pairs("context", Form.BRACKET, Inside.NOISE, "context documents history", common=True),
+    *_named("context", Form.HEADING, "context", "background", "retrieved context", "search results"),
     *_leads(
         "context",
         _ASKS,
@@ -146,6 +164,11 @@ RULES: tuple[Rule, ...] = (
         "Based on the following",
         "You are an assistant for question-answering",
         "### Task:",
+    ),
+    *_leads(
+        "context",
+        ("### Question", "## Question", "# Question", "## User request", "## User Request", "### User"),
+        *("### Context", "## Context", "# Context\n"),
     ),
     *_leads("context", ("[Question]", "[User]", "[Query]", "[Current User Query]"), "[Context]", "[History]"),
     # What the editor shows, and attachments.
@@ -183,7 +206,13 @@ RULES: tuple[Rule, ...] = (
         "tool_result tool-result tool_results tool_response tool_output tool_use_result function_results "
         "function_result function_call_output persisted-output",
     ),
-    *_pairs("tool-result", Form.BRACKET, Inside.NOISE, "tool_result tool_response tool_output TOOL_RESULT"),
+    *_pairs("tool-result", Form.BRACKET, Inside.NOISE, "tool_result tool_response tool_output"),
+    *_named("tool-result", Form.HEADING, "tool result", "tool output", "function result"),
+    *_named(
+        "tool-result",
+        Form.FENCE,
+        *("tool_result", "tool_results", "tool_output", "tool_outputs", "tool_response", "tool", "function_result"),
+    ),
     *_labels(
         "tool-result",
         Extent.TURN,
@@ -205,6 +234,7 @@ RULES: tuple[Rule, ...] = (
         r"\[[a-z_]{2,40}(?: for [^\n\]]{0,400})?\] Result:",
         "",
         Inside.NOISE,
+        extent=Extent.TURN,
         example="[list_things for 'here'] Result:\n\none thing",
     ),
     Rule(
@@ -213,6 +243,7 @@ RULES: tuple[Rule, ...] = (
         r'(?:\[\s{0,40})?\{\s{0,40}"(?:type"\s?:\s?"(?:tool_result|function_call_output)|tool_use_id|tool_call_id)"',
         "",
         Inside.NOISE,
+        extent=Extent.JSON,
         example='[\n  {"type": "tool_result", "content": "one thing"}\n]',
     ),
     # Messages about the session itself, and what chat bridges say of the sender.

@@ -1,5 +1,6 @@
 """Takes envelopes off a turn, in time bounded whatever its length."""
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -59,7 +60,7 @@ def _any_of(names: Iterable[str]) -> str:
 
 def _spelled(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     """In lower case, upper case and capitalised; folding case in the pattern makes it three times slower."""
-    spellings = (str.lower, str.upper, str.capitalize)
+    spellings = (str.lower, str.upper, str.capitalize, str.title)
     return tuple(rule._replace(opening=spell(rule.opening)) for rule in rules for spell in spellings)
 
 
@@ -72,10 +73,16 @@ _CLOSINGS = {
     for opening in _OPENINGS
 }
 _LABELS = {rule.opening: rule for rule in _STARTS if rule.form is Form.LABEL}
+_TURN_LABELS = tuple(rule.opening for rule in _STARTS if rule.extent is Extent.TURN)
 _KINDS = {rule.opening: rule.kind for rule in _STARTS}
 _TAG = re.compile(rf"<(/?)({_any_of(_TAGS)})(?:\s[^<>]{{0,512}})?>")
 _BRACKET = re.compile(rf"\[(/?)({_any_of(_BRACKETS)})\]")
-_PATTERNS = tuple((re.compile(rule.opening), rule.kind) for rule in _of_form(Form.PATTERN))
+_PATTERNS = tuple((re.compile(rule.opening), rule) for rule in _of_form(Form.PATTERN))
+_HEADINGS = {rule.opening: rule for rule in _spelled(_of_form(Form.HEADING))}
+_HEADING = re.compile(rf"(?:\A|\n)\[({_any_of(_HEADINGS)})(?::[^\n\]]{{0,256}})?\](?![^\s:])")
+_FENCES = {rule.opening: rule for rule in _of_form(Form.FENCE)}
+_FENCED = re.compile(rf"(?:\A|\n){_FENCE}({_any_of(_FENCES)})[ \t]*\n")
+_DECODER = json.JSONDecoder()
 
 
 def excerpt(text: str, end: int = END) -> tuple[str, int]:
@@ -118,9 +125,12 @@ def _peel(text: str, gap: int) -> Peeled:
     kind = ""
     if "<" in text:
         text, kind = _unwrap(text, _TAG, _TAGS, gap)
-    if "[" in text and "[/" in text:  # one character is found ten times as fast as two
+    if "[" in text and "[/" in text:  # a single character is found ten times as fast
         text, of_brackets = _unwrap(text, _BRACKET, _BRACKETS, 0)
         kind = kind or of_brackets
+    if "`" in text and _FENCE in text:
+        text, of_fence = _unstretched(text, _FENCED, _FENCES, "\n" + _FENCE)
+        kind = kind or of_fence
     text = text.lstrip()
     for _ in range(_MAX_LABELS):
         if not text.startswith(_OPENINGS):
@@ -133,13 +143,23 @@ def _peel(text: str, gap: int) -> Peeled:
     if text.startswith(("[", "{")):
         text, of_start = _unless_result(text)
         kind = kind or of_start
+    if "[" in text:
+        text, of_heading = _unstretched(text, _HEADING, _HEADINGS, "\n\n")
+        kind = kind or of_heading
     return Peeled(text, kind)
 
 
 def inside(text: str) -> str:
-    """A turn with the marks of its envelopes taken off, and nothing else: for turns that are nothing but envelopes."""
-    text, _ = excerpt(text)
-    return _BRACKET.sub("", _TAG.sub("", text))
+    """A turn with nothing but the marks of its envelopes taken off: for turns that hold nothing but envelopes.
+
+    Behind the first paragraph of a result that reaches to the end of its turn, the rest may be the user's.
+    """
+    text = _BRACKET.sub("", _TAG.sub("", excerpt(text)[0])).lstrip()
+    if text.startswith(_TURN_LABELS):
+        behind = text.partition("\n\n")[2]
+        if behind and not behind.isspace() and _FENCE not in text:
+            return behind
+    return text
 
 
 def _unwrap(text: str, mark: re.Pattern[str], rules: dict[str, Rule], gap: int) -> Peeled:
@@ -247,16 +267,52 @@ def _unlabel(text: str) -> Peeled:
         if closed:
             return Peeled(after, label.kind)
     if label.extent is Extent.TURN:
-        return Peeled("", label.kind)
+        return Peeled(_asked_last(text), label.kind)
     # The words of the user may stand on the line of the label, if it is the only one.
     return Peeled(rest, label.kind)
 
 
 def _unless_result(text: str) -> Peeled:
-    for pattern, kind in _PATTERNS:
+    for pattern, rule in _PATTERNS:
         if pattern.match(text):
-            return Peeled("", kind)
+            if rule.extent is Extent.TURN:
+                return Peeled(_asked_last(text), rule.kind)
+            try:
+                _, end = _DECODER.raw_decode(text)
+            except (ValueError, RecursionError):  # cut short, or never was JSON
+                return Peeled("", rule.kind)
+            return Peeled(text[end:].lstrip(), rule.kind)
     return Peeled(text, "")
+
+
+def _asked_last(text: str) -> str:
+    """The last paragraph if it is a question: a person wrote it behind what a tool gave back."""
+    paragraph = text.rstrip().rpartition("\n\n")[2]
+    return paragraph if paragraph.endswith("?") and "\n" not in paragraph else ""
+
+
+def _unstretched(text: str, mark: re.Pattern[str], rules: dict[str, Rule], closing: str) -> Peeled:
+    """Takes off stretches of noise from a mark to the next closing; one without closing that begins the turn is a line.
+
+    Without closing, a fenced block stays, and a heading reaches to the end.
+    """
+    cuts: list[tuple[int, int]] = []
+    kind = ""
+    at = 0
+    for found in mark.finditer(text):
+        if found.start() < at:
+            continue
+        close = text.find(closing, found.end() - 1)
+        if close >= 0:
+            at = close + len(closing)
+        elif closing != "\n\n":
+            break
+        else:
+            line = text.find("\n", found.end()) if found.start() == 0 else -1
+            at = len(text) if line < 0 else line
+        cuts.append((found.start(), at))
+        kind = kind or rules[found.group(1)].kind
+    return Peeled(_without(text, cuts).lstrip(), kind) if cuts else Peeled(text, "")
 
 
 def _between(text: str) -> str:
@@ -290,7 +346,7 @@ def _behind(text: str, closings: tuple[str, ...]) -> str | None:
     at, words = max(((text.rfind("\n" + closing), closing) for closing in closings), default=(-1, ""))
     if at < 0:
         return None
-    said = text[at + 1 + len(words) :]
+    said = text[at + 1 + len(words) :].lstrip(": \t")
     for end in ENDS:
         said = said.partition(end)[0]
     return said
