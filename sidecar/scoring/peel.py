@@ -4,6 +4,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import islice
 from typing import NamedTuple
 
 from sidecar.scoring.envelopes import ENDS, RULES, Extent, Form, Inside, Rule
@@ -14,9 +15,11 @@ END = 8192
 # Where marks stand closer than in any code or markup, the ends are so many times shorter: somebody wants to make us work.
 DENSER = 4
 MAX_MARKS = 400
-# Where both ends are noise, how far the end of a block is searched, and how many blocks on end.
+# Where both ends are noise, how far words are searched between them, and behind how many blocks.
 FAR = 131_072
-_MAX_HOPS = 3
+_MAX_HOPS = 8
+# Headings and fenced blocks of one turn that are taken off.
+_MAX_STRETCHES = 64
 # Labels and leads may follow one another.
 _MAX_LABELS = 16
 _FENCE = "```"
@@ -299,7 +302,7 @@ def _unstretched(text: str, mark: re.Pattern[str], rules: dict[str, Rule], closi
     cuts: list[tuple[int, int]] = []
     kind = ""
     at = 0
-    for found in mark.finditer(text):
+    for found in islice(mark.finditer(text), _MAX_STRETCHES):
         if found.start() < at:
             continue
         close = text.find(closing, found.end() - 1)
@@ -316,29 +319,24 @@ def _unstretched(text: str, mark: re.Pattern[str], rules: dict[str, Rule], closi
 
 
 def _between(text: str) -> str:
-    """The user's words between huge blocks of noise, of which both ends of the turn are full."""
+    """The user's words between blocks of noise, where both ends of a turn are full of these."""
     at = 0
     for _ in range(_MAX_HOPS):
-        near, _ = excerpt(text[at : at + END], END)
-        start, closing = _unclosed_noise(near)
-        said = _peel(near[:start], 0).said
-        if said or not closing:
+        near = text[at : at + END]
+        opening = next((found for found in _TAG.finditer(near) if _opens_noise(found)), None)
+        said = _peel(near[: opening.start()] if opening else near, 0).said
+        if said or not opening:
             return said
-        end = text.find(closing, at + max(0, len(near) - len(closing)), at + FAR)
+        closing = f"</{opening.group(2)}>"
+        end = text.find(closing, at + opening.end(), FAR)
         if end < 0:
             break
         at = end + len(closing)
     return ""
 
 
-def _unclosed_noise(text: str) -> tuple[int, str]:
-    """Where the first block of noise begins that does not end in a text, and its closing mark; else the text's end."""
-    for found in _TAG.finditer(text):
-        slash, name = found.groups()
-        closing = f"</{name}>"
-        if not slash and _TAGS[name].inside is Inside.NOISE and text.find(closing, found.end()) < 0:
-            return found.start(), closing
-    return len(text), ""
+def _opens_noise(found: re.Match[str]) -> bool:
+    return not found.group(1) and _TAGS[found.group(2)].inside is Inside.NOISE
 
 
 def _behind(text: str, closings: tuple[str, ...]) -> str | None:

@@ -160,7 +160,7 @@ def _joined(recipe: TextRecipe, approved: str, consent: str) -> str:
     room = recipe.max_chars - len(consent) - 1
     if room <= 0:
         return _cut(recipe, approved)
-    return f"{_cut(recipe, approved, tail=room - room // 3, budget=room)} {consent}"
+    return f"{_cut(recipe, approved, tail=room - room // 3, budget=room)} {consent}".lstrip()
 
 
 def _without_constants(turns: Sequence[Turn], index: int, said: str) -> str:

@@ -298,8 +298,11 @@ def test_the_longer_a_hostile_text_the_shorter_what_is_looked_at(unit: str) -> N
         assert len(longest) <= 2 * END // DENSER + 1
 
 
-def test_what_stands_between_two_huge_blocks_is_found() -> None:
-    noise = f"<file_contents>\n{'x = 1  # filler' * 3000}\n</file_contents>"
+@pytest.mark.parametrize("filler", ["x = 1  # filler\n", "a[i] = List<Thing>(b[j])\n"])
+@pytest.mark.parametrize("lines", [300, 3000])
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_what_stands_between_big_blocks_is_found(filler: str, lines: int, blocks: int) -> None:
+    noise = f"<file_contents>\n{filler * (lines // blocks)}\n</file_contents>\n" * blocks
     assert window_of_text(RECIPE, f"{noise}\n{HARD}\n{noise}").text == normalise(RECIPE, HARD)
 
 
