@@ -1,0 +1,25 @@
+import time
+
+import pytest
+
+from benchmarks.client import OK, Reply
+from benchmarks.floor import LANES, METHOD, EmptyServices
+from benchmarks.frames import FramesClient
+from sidecar.lanes.auto import choose_lane
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_an_empty_handler_answers_on_each_lane_with_constant_bytes(lane: str) -> None:
+    serving = choose_lane(lane).make(EmptyServices(b"xyz"), 1 << 20)
+    client = FramesClient(serving.start("127.0.0.1:0"), METHOD, 2)
+    try:
+        for key in range(50):
+            client.send(b"anything", key)
+        replies: list[Reply] = []
+        until = time.perf_counter() + 20.0
+        while len(replies) < 50 and time.perf_counter() < until:
+            replies += client.wait(0.2)
+    finally:
+        client.close()
+        serving.drain(1.0)
+    assert sorted((reply.key, reply.status, reply.body) for reply in replies) == [(k, OK, b"xyz") for k in range(50)]

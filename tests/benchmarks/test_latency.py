@@ -1,0 +1,46 @@
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks.latency import main
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--concurrency", "1,x"], "no list of numbers"),
+        (["--rate", "-5"], "must be positive"),
+        (["--window", "9"], "two numbers"),
+        (["--window", "9:3"], "end after its beginning"),
+        (["--trace", "absent.csv"], "no such file"),
+        (["--target", "127.0.0.1:1", "--only", "closed"], "is it a sidecar?"),
+        (["--server-core", "4096"], "core 4096 cannot be used"),
+        (["--chars", "3"], "3 is not in the range"),
+    ],
+)
+def test_a_wrong_option_gets_one_clear_line(arguments: list[str], told: str) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code != 0
+    assert told in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_sidecar_is_measured_beside_its_floors(tmp_path: Path, tiny_bundle: Path) -> None:
+    figures = tmp_path / "figures.json"
+    options = ["--bundle", str(tiny_bundle), "--seconds", "0.2", "--warm-up", "0.05", "--concurrency", "1,4"]
+    result = CliRunner().invoke(main, [*options, "--only", "closed", "--json", str(figures)])
+    assert result.exit_code == 0, result.output
+    written = json.loads(figures.read_text())
+    assert written["machine"]["server"]["bundle"].startswith("tiny")
+    rows = written["sections"]["closed_loop"]["rows"]
+    assert [row["subject"] for row in rows[::2]] == [
+        "Route",
+        "empty handler, fast lane",
+        "empty handler, portable lane",
+    ]
+    assert all(row["per_second"] > 0 and row["errors"] == {} for row in rows)
+    assert rows[0]["coverage"] == 1.0
+    assert {row["in_flight"] for row in written["sections"]["stages"]["rows"]} == {1, 4}
+    assert "empty handler, fast lane" in result.output
