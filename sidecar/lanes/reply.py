@@ -7,7 +7,6 @@ tags. Protobuf allows a message to be written in pieces, so the pieces are simpl
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from sidecar.wire import router_pb2 as pb
 
 LENGTH_DELIMITED = 2
 FIXED32 = 5
+FLOAT_BYTES = 4
 MORE = 0x80  # set in every byte of a varint but its last
 RANKING_TAG = pb.RouteResponse.RANKING_FIELD_NUMBER << 3 | LENGTH_DELIMITED
 FLOAT_FIELDS = ("quality", "cost_usd", "expected_seconds", "utility_usd")
@@ -61,27 +61,29 @@ class Replies:
         self._unscored = pb.RouteResponse(propensity=1.0).SerializeToString()
         self._ids = ids
         self._clock = clock
-        numbers = {field.name: field.number for field in pb.RankedCandidate.DESCRIPTOR.fields}
-        tags = [numbers[name] << 3 | FIXED32 for name in FLOAT_FIELDS]
-        layout = np.dtype([(f"{kind}{i}", dt) for i in range(len(tags)) for kind, dt in (("t", "u1"), ("f", "<f4"))])
-        self._blank = np.zeros(len(table), layout)
-        for i, tag in enumerate(tags):
-            self._blank[f"t{i}"] = tag
-        self._row_bytes = layout.itemsize
-        # Filled anew for every batch, by the lane's one thread: an array for each size of batch and its float columns.
-        self._buffers: dict[int, tuple[NDArray[Any], tuple[NDArray[np.float32], ...]]] = {}
-        self._heads = []
+        fields = pb.RankedCandidate.DESCRIPTOR.fields_by_name
+        tags = bytes(fields[name].number << 3 | FIXED32 for name in FLOAT_FIELDS)
+        floats = b"".join(bytes([tag]) + bytes(FLOAT_BYTES) for tag in tags)
+        entries = []
         for row in table.rows:
             names = pb.RankedCandidate(candidate=row.name, model=row.model).SerializeToString()
-            self._heads.append(varint(RANKING_TAG) + varint(len(names) + self._row_bytes) + names)
+            entries.append(varint(RANKING_TAG) + varint(len(names) + len(floats)) + names + floats)
+        ends = np.cumsum([len(entry) for entry in entries])
+        self._template = np.frombuffer(b"".join(entries), np.uint8)
+        self._slices = [slice(end - len(entry), end) for end, entry in zip(ends.tolist(), entries, strict=True)]
+        # Where the four floats of each candidate stand in the template, byte by byte: [4, C, 4].
+        within = np.arange(len(tags))[:, None, None] * (1 + FLOAT_BYTES) + 1 + np.arange(FLOAT_BYTES)
+        self._places = ends[:, None] - len(floats) + within
+        # Filled anew for every batch, by the lane's one thread: an array for each size of batch.
+        self._buffers: dict[int, NDArray[np.uint8]] = {}
 
     def encode(self, decided: Decided) -> Iterator[Encoded]:
         """One RouteResponse for each request of the batch, or the error in its place."""
-        bodies = self._bodies(decided.expected, len(decided.asks))
+        bodies = self._entries(decided.expected, len(decided.asks))
         tokenize_us, score_us = int(decided.tokenize_s * 1e6), int(decided.score_s * 1e6)
         decide_us = int((decided.ended - decided.began - decided.tokenize_s - decided.score_s) * 1e6)
         constant = self._scored if decided.score_s > 0.0 else self._unscored
-        size = len(decided.asks)
+        size, slices = len(decided.asks), self._slices
         ids = self._ids.take(size)
         for ask, outcome, body, decision_id in zip(decided.asks, decided.outcomes, bodies, ids, strict=True):
             if not isinstance(outcome, Choice):
@@ -106,23 +108,13 @@ class Replies:
                     batch_size=size,
                 ),
             )
-            yield head.SerializeToString() + constant + self._ranking(outcome.ranking, body)
+            yield head.SerializeToString() + constant + b"".join([body[slices[index]] for index in outcome.ranking])
 
-    def _bodies(self, expected: Expectations, size: int) -> list[bytes]:
-        if size not in self._buffers:
-            rows = np.tile(self._blank, (size, 1))
-            self._buffers[size] = rows, tuple(rows[f"f{i}"] for i in range(len(FLOAT_FIELDS)))
-        rows, columns = self._buffers[size]
-        for column, values in zip(columns, expected, strict=True):
-            column[:] = values
-        stride = len(self._blank) * self._row_bytes
-        whole = rows.tobytes()
-        return [whole[start : start + stride] for start in range(0, size * stride, stride)]
-
-    def _ranking(self, ranking: list[int], body: bytes) -> bytes:
-        width, heads = self._row_bytes, self._heads
-        pieces: list[bytes] = []
-        for index in ranking:
-            pieces.append(heads[index])
-            pieces.append(body[index * width : (index + 1) * width])
-        return b"".join(pieces)
+    def _entries(self, expected: Expectations, size: int) -> list[bytes]:
+        """The ranking entries of each request, in output order."""
+        buffer = self._buffers.get(size)
+        if buffer is None:
+            buffer = self._buffers[size] = np.tile(self._template, (size, 1))
+        floats = np.array(expected, "<f4").transpose(1, 0, 2).copy()
+        buffer[:, self._places] = floats.view(np.uint8).reshape(size, *self._places.shape)
+        return [row.tobytes() for row in buffer]

@@ -61,7 +61,7 @@ Outcome = Choice | NoCandidate
 
 
 class Needs(NamedTuple):
-    """What the utility depends on beside the candidates, one number per request: each [B, 1].
+    """What the utility depends on beside the candidates: for a batch each [B, 1], for one request plain numbers.
 
     Attributes:
         prompt_tokens: of the whole prompt.
@@ -70,15 +70,17 @@ class Needs(NamedTuple):
         second_value_usd: what one second of waiting costs.
     """
 
-    prompt_tokens: Matrix
-    max_output_tokens: Matrix
-    answer_value_usd: Matrix
-    second_value_usd: Matrix
+    prompt_tokens: Matrix | float
+    max_output_tokens: Matrix | float
+    answer_value_usd: Matrix | float
+    second_value_usd: Matrix | float
 
 
 def needs_of(asks: Sequence[Ask]) -> Needs:
-    """The numbers of a batch of requests, each [B, 1]."""
+    """The numbers of a batch of requests."""
     rows = [(a.prompt_tokens, a.max_output_tokens, a.terms.answer_value_usd, a.terms.second_value_usd) for a in asks]
+    if len(rows) == 1:
+        return Needs(*rows[0])  # numpy takes numbers as they are, an array must be made first
     return Needs(*np.array(rows).T[:, :, None])
 
 
