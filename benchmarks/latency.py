@@ -106,7 +106,12 @@ def _window(_context: click.Context, _parameter: click.Parameter, value: str | N
 @click.option("--rounds", default=5, type=click.IntRange(1), help="How often compared servers take turns.")
 @click.option("--connections", default=8, type=click.IntRange(1), help="Most connections of the load.")
 @click.option("--client", type=click.Choice(list(CLIENTS)), default="frames", help="Which client makes the load.")
-@click.option("--driver", type=click.Choice(["python", "h2load"]), default="python", help="Of the ratios' load.")
+@click.option(
+    "--driver",
+    type=click.Choice(["auto", "python", "h2load"]),
+    default="auto",
+    help="Of the ratios' load; auto is h2load where it is installed.",
+)
 @click.option("--floor-bytes", default=0, type=click.IntRange(0), help="Length of the empty handler's reply.")
 @click.option("--seed", default=1, help="Of prompts and arrivals.")
 @click.option("--server-core", type=int, help="Where the server runs.")
@@ -167,7 +172,7 @@ def main(  # noqa: PLR0913 - one parameter for each option
         bundle=bundle,
         lane=lane,
         floor_bytes=floor_bytes,
-        h2load=driver == "h2load",
+        h2load=driver == "h2load" or (driver == "auto" and h2load.available()),
     )
     wanted = only or (ON_TARGET if target else BY_DEFAULT)
     described = machine.describe(where)
@@ -197,9 +202,11 @@ def _measure(plan: Plan, wanted: tuple[str, ...], target: str | None, described:
                 click.echo(" ".join(f"{key}={value}" for key, value in described["server"].items()))
                 for name, measure in ASKED.items():
                     if name in wanted:
+                        click.echo(f"measuring {name} ...", err=True)
                         told(measure(plan, address, server))
         for name, compare in STARTED.items():
             if name in wanted:
+                click.echo(f"measuring {name} ...", err=True)
                 told(compare(plan))
     return sections
 

@@ -10,7 +10,14 @@ from benchmarks.stages import STAGES
 
 MILLISECOND_US = 1000.0
 COLOURS = {"Route": "tab:blue", "empty handler, fast lane": "tab:green", "empty handler, portable lane": "tab:orange"}
-SHADES = {"p50_us": "tab:blue", "p99_us": "tab:purple", "p99.9_us": "tab:red"}
+SHADES = {
+    "p50_us": ("tab:blue", "latency p50"),
+    "p99_us": ("tab:purple", "latency p99"),
+    "p99.9_us": ("tab:red", "latency p99.9"),
+    "queueing_p99_us": ("tab:gray", "queueing p99, from outside"),
+    "queue_p99_us": ("tab:green", "queueing p99, in the server"),
+    "lag_p99_us": ("tab:olive", "generator's lag p99"),
+}
 
 
 def draw(path: Path, sections: Sequence[Section], caption: str) -> None:
@@ -86,15 +93,9 @@ def _throughput(axis: Any, section: Section) -> None:
 
 def _arrivals(axis: Any, section: Section) -> None:
     rows = [row for row in section.rows if row.get("rate") is not None]
-    for column, colour in SHADES.items():
-        axis.loglog(*_series(rows, "rate", column), "-o", color=colour, label=column.removesuffix("_us"), markersize=4)
-    axis.loglog(
-        *_series(rows, "rate", "queueing_p99_us"),
-        ":s",
-        color="tab:gray",
-        label="queueing p99 (from outside)",
-        markersize=4,
-    )
+    for column, (colour, label) in SHADES.items():
+        style = "-o" if label.startswith("latency") else ":s"
+        axis.loglog(*_series(rows, "rate", column), style, color=colour, label=label, markersize=4)
     axis.axhline(MILLISECOND_US, color="black", linewidth=0.8, linestyle="-.", label="1 ms")
     axis.set(
         xlabel="requests per second, Poisson", ylabel="latency from due time, microseconds", title="Open loop: latency"

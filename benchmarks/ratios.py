@@ -163,5 +163,10 @@ def _compared(plan: Plan, turns: dict[tuple[str, int], Turn]) -> Section:
                 "verdict": "-" if target is None else "met" if met else "MISSED",
             }
         )
-    section.notes.append(f"driver: {'h2load' if plan.h2load else plan.client}")
+    section.notes.append(f"load: {'h2load' if plan.h2load else f'{plan.client} client of this program'}")
+    if not plan.h2load:
+        section.notes.append(
+            "without h2load the generator, not the server, may set the pace of the empty handlers: their throughput "
+            "is a lower bound, and ratios over it are too good"
+        )
     return section

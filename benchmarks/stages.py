@@ -6,6 +6,7 @@ import numpy as np
 
 from benchmarks.client import OK
 from benchmarks.samples import Row, Samples, microseconds, percentile
+from benchmarks.schedule import Seconds
 from sidecar.wire import router_pb2 as pb
 
 STAGES = ("intake", "queue", "tokenize", "score", "decide", "total")
@@ -37,6 +38,17 @@ def stages(replies: Sequence[pb.RouteResponse]) -> Row:
     return row
 
 
-def queueing_s(samples: Samples, unloaded_s: float) -> float | None:
-    """p99 of the time beyond that of an unloaded call: bounds all queueing from outside, the kernel's included."""
-    return percentile(np.maximum(samples.latency_s - unloaded_s, 0.0), 0.99)
+def waiting_s(samples: Samples, replies: Sequence[pb.RouteResponse]) -> Seconds:
+    """[G] of the G good replies: all time, from the real send on, in which nobody worked on the request.
+
+    That is the call's time at the client less what the server's stages did, so it holds the server's queue, the lane,
+    the kernel and both ways of the wire.
+    """
+    at_client = np.extract(samples.status == OK, samples.done - samples.sent)
+    working = np.array([reply.timings.total_us - reply.timings.queue_us for reply in replies], dtype=np.float64) / 1e6
+    return np.subtract(at_client, working)
+
+
+def queueing_s(waiting: Seconds, unloaded_s: float) -> float | None:
+    """p99 of the waiting beyond that of an unloaded call: bounds all queueing from outside."""
+    return percentile(np.maximum(waiting - unloaded_s, 0.0), 0.99)

@@ -3,7 +3,7 @@ import pytest
 
 from benchmarks.client import OK
 from benchmarks.samples import Samples
-from benchmarks.stages import decode, queueing_s, stages
+from benchmarks.stages import decode, queueing_s, stages, waiting_s
 from sidecar.wire import router_pb2 as pb
 
 
@@ -46,9 +46,16 @@ def test_only_good_replies_are_decoded() -> None:
     assert [good.timings.batch_size for good in decode(run)] == [2, 2]
 
 
+def test_waiting_is_the_time_at_the_client_in_which_no_stage_worked() -> None:
+    times = np.array([0.0, 0.0, 0.0])
+    run = Samples(times, np.array([0.5, 0.0, 0.0]), np.array([0.501, 0.002, 0.003]), np.array([OK, 3, OK]), [], 1.0)
+    # 100 us in all, of which 2 us in the queue: 98 us of work.
+    assert waiting_s(run, [reply(1, 100), reply(1, 100)]) == pytest.approx([0.001 - 98e-6, 0.003 - 98e-6])
+
+
 def test_queueing_is_what_exceeds_an_unloaded_call_and_never_negative() -> None:
-    done = np.full(200, 0.001)
-    done[-4:] = 0.005
-    run = Samples(np.zeros(200), np.zeros(200), done, np.zeros(200, dtype=np.int64), [b""] * 200, 1.0)
-    assert queueing_s(run, 0.002) == pytest.approx(0.003)
-    assert queueing_s(run, 1.0) == 0.0
+    waiting = np.full(200, 0.001)
+    waiting[-4:] = 0.005
+    assert queueing_s(waiting, 0.002) == pytest.approx(0.003)
+    assert queueing_s(waiting, 1.0) == 0.0
+    assert queueing_s(waiting[:50], 0.0) is None
