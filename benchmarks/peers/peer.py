@@ -85,7 +85,7 @@ class Environment:
 
     def __init__(self, name: str, packages: Sequence[str]) -> None:
         self._directory = ENVIRONMENTS / name
-        self._packages = (*packages, *(f"{package}=={metadata.version(package)}" for package in JOB_PACKAGES))
+        self._packages = (*packages, *map(_as_here, JOB_PACKAGES))
         self._stamp = self._directory / "installed.txt"
 
     @property
@@ -212,3 +212,10 @@ def request_bytes(python: Path, program: str, text: str) -> bytes:
     if got.returncode or not got.stdout:
         raise PeerFault(f"{program} --request failed: {got.stderr.decode(errors='replace').strip()[-300:]}")
     return got.stdout
+
+
+def _as_here(package: str) -> str:
+    try:
+        return f"{package}=={metadata.version(package)}"
+    except metadata.PackageNotFoundError:  # onnxruntime has another name where it was built for a GPU
+        return package

@@ -96,6 +96,7 @@ def compare(
     figures = Section("peers", "Peers, one core each, medians over the rounds", COLUMNS)
     ratios = Section("peer_ratios", "Throughput of the sidecar's fast lane over the peer's", RATIO_COLUMNS)
     first = peers[0].name
+    figures.notes.append("h2load sends one prompt over and over, so every tokenizer here has its words at hand")
     for peer in peers:
         if peer.name in faults:
             figures.rows.append({"subject": f"{peer.name}: NOT MEASURED"})
