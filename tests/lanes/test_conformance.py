@@ -15,7 +15,6 @@ from sidecar.config import CandidateConfig, SegmentConfig
 from sidecar.errors import ConfigError
 from sidecar.routing.policy import Policy
 from sidecar.wire import router_pb2 as pb
-from tests.conftest import MakeBundle
 from tests.lanes.conftest import LANES, Running, Start
 
 PLAIN = "what is the capital of a small country"
@@ -246,14 +245,16 @@ def test_compressed_requests_are_read(sidecar: Running) -> None:
     assert reply.model
 
 
-def test_an_expired_deadline_is_exceeded_and_harms_nobody_else(
-    start: Start, lane: str, make_bundle: MakeBundle, tmp_path: Path
-) -> None:
-    slow = start(lane, bundle=str(make_bundle(tmp_path / "slow", busy=4096)))
+def test_an_expired_deadline_is_exceeded_and_harms_nobody_else(sidecar: Running) -> None:
+    router = sidecar.server.router
+    score, may_go_on = router._score, threading.Event()
+    assert score is not None
+    router._score = lambda texts: score(texts) if may_go_on.wait(30) else score(())
     with pytest.raises(grpc.RpcError) as caught:
-        slow.stub.Route(pb.RouteRequest(text=PLAIN), timeout=1e-3)
+        sidecar.stub.Route(pb.RouteRequest(text=PLAIN), timeout=0.05)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert slow.stub.Route(pb.RouteRequest(text=PLAIN), timeout=10).model
+    may_go_on.set()
+    assert pb.REASON_LEARNED in sidecar.stub.Route(pb.RouteRequest(text=PLAIN), timeout=10).reasons
 
 
 def test_cancelled_calls_harm_nobody_else(sidecar: Running) -> None:
