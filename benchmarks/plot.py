@@ -100,7 +100,8 @@ def _arrivals(axis: Any, section: Section) -> None:
     axis.set(
         xlabel="requests per second, Poisson", ylabel="latency from due time, microseconds", title="Open loop: latency"
     )
-    axis.legend(fontsize=7)
+    axis.set_ylim(top=axis.get_ylim()[1] * 8)  # room for the legend
+    axis.legend(fontsize=7, ncols=2, loc="upper center")
 
 
 def _sizes(axis: Any, section: Section) -> None:

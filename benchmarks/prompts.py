@@ -15,7 +15,7 @@ from sidecar.wire import router_pb2 as pb
 
 SMALLEST = 20
 # Prompts are made beforehand; beyond this they are used again in turn.
-MOST_BYTES = 128 << 20
+MOST_BYTES = 48 << 20
 MOST_PROMPTS = 50_000
 # The last turn is as long in a short conversation as in a long one: only the history grows.
 TURN_CHARS = 500

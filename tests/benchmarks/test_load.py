@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.client import OK, UNANSWERED, Reply
@@ -87,6 +87,7 @@ def test_a_closed_loop_hides_the_same_stall() -> None:
     assert (run.latency_s > 0.01).sum() == 1
 
 
+@settings(max_examples=40)  # each run collects garbage first
 @given(
     st.lists(st.floats(1e-4, 0.05), min_size=1, max_size=60),
     st.lists(st.floats(1e-4, 0.1), min_size=1, max_size=60),
