@@ -1,7 +1,8 @@
 """A gRPC client that writes HTTP/2 frames itself, for load only.
 
 A client made of grpcio costs as much of a core as the server it measures. A unary call is one HEADERS and one DATA
-frame, and its reply three frames; writing and reading just these costs a tenth (see `latency.py --only clients`).
+frame, and its reply three frames; writing and reading just these costs a third of grpc.aio and a tenth of the
+synchronous client's futures (measured: 22, 60 and 300 us per call; `latency.py --only clients` repeats the first two).
 The parts of HTTP/2 that such calls need are here: flow control both ways, SETTINGS, PING, RST_STREAM, GOAWAY. The
 header table of the server's replies is set to zero length, so equal header blocks mean equal headers.
 """
