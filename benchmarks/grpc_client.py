@@ -10,7 +10,11 @@ from typing import Any
 import grpc
 
 from benchmarks.client import OK, Reply
-from sidecar.lanes.portable import new_event_loop
+
+try:
+    from uvloop import new_event_loop
+except ImportError:  # no uvloop on this system
+    from asyncio import new_event_loop  # type: ignore[assignment]  # uvloop's loop is narrower
 
 OPTIONS = (
     ("grpc.max_receive_message_length", -1),
