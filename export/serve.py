@@ -1,0 +1,33 @@
+"""Scoring recorded prompts the way the sidecar does."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from export.choices import Forecast
+from sidecar.bundle.load import Bundle
+from sidecar.bundle.manifest import MODEL, TOKENIZER
+from sidecar.scoring.session import Session
+from sidecar.scoring.text import window_of_text
+from sidecar.scoring.tokenizer import Tokenizer
+
+BATCH = 32
+
+
+def forecast_of(bundle: Bundle, prompts: Sequence[str]) -> Forecast:
+    """Text recipe, tokenizer, model and shrinkage of a loaded bundle, in batches as served."""
+    manifest = bundle.manifest
+    windows = [window_of_text(manifest.text_recipe, prompt).text for prompt in prompts]
+    limits = manifest.tokenizer
+    tokenizer = Tokenizer(
+        (bundle.directory / TOKENIZER).read_bytes(), max_tokens=limits.max_tokens, pad_id=limits.pad_id
+    )
+    session = Session(bundle.directory / MODEL, family=manifest.family, candidates=len(manifest.candidates))
+    parts = []
+    for at in range(0, len(windows), BATCH):
+        batch = windows[at : at + BATCH]
+        scores = bundle.scorer(batch)
+        # The scorer keeps these to itself; comparisons need them.
+        unshrunk, embedding, _ = session(*tokenizer(batch))
+        parts.append((scores.quality, unshrunk, scores.output_tokens, embedding, scores.novelty))
+    return Forecast(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
