@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import overload
 
 import numpy as np
 
@@ -96,8 +97,9 @@ class Intake:
             raise InvalidRequest("text and messages are both set: send exactly one of them.")
         if not request.messages:
             raise InvalidRequest("text and messages are both empty: send the prompt as text, or the chat messages.")
-        turns = [_turn(index, message, needed) for index, message in enumerate(request.messages)]
-        return window_of_turns(self._recipe, turns), sum(len(turn.text) for turn in turns)
+        conversation = Conversation(request.messages)
+        chars = conversation.check(needed)
+        return window_of_turns(self._recipe, conversation), chars
 
     def _policy(self, request: pb.RouteRequest, segment: str) -> tuple[str, Terms]:
         which = request.WhichOneof("policy_choice")
@@ -151,29 +153,62 @@ def _inline(policy: pb.Policy) -> Terms:
     ).terms("policy")
 
 
-def _turn(index: int, message: pb.ChatMessage, needed: set[str]) -> Turn:
-    role = message.role
-    if role not in ROLES:
-        raise InvalidRequest(f"messages[{index}].role is {role[:32]!r}: give one of {', '.join(sorted(ROLES))}.")
-    if message.tool_calls:
-        needed.add(TOOLS)
-    text = message.content
-    if not message.parts:
-        return Turn(role, text)
-    if text:
+class Conversation(Sequence[Turn]):
+    """The turns of a request, made when they are looked at: of thousands the recipe wants the last few."""
+
+    def __init__(self, messages: Sequence[pb.ChatMessage]) -> None:
+        self._messages = messages
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @overload
+    def __getitem__(self, index: int) -> Turn: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Turn]: ...
+    def __getitem__(self, index: int | slice) -> Turn | Sequence[Turn]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        message = self._messages[index]
+        if not message.parts:
+            return Turn(message.role, message.content)
+        return Turn(message.role, "\n".join(part.text for part in message.parts if part.HasField("text")))
+
+    def check(self, needed: set[str]) -> int:
+        """Checks every turn, adds to `needed` the capabilities that they demand, and counts their characters.
+
+        Raises:
+            InvalidRequest: the message names the turn.
+        """
+        chars = 0
+        for index, message in enumerate(self._messages):
+            chars += len(message.content)
+            if message.role not in ROLES:
+                raise InvalidRequest(
+                    f"messages[{index}].role is {message.role[:32]!r}: give one of {', '.join(sorted(ROLES))}."
+                )
+            if message.tool_calls:
+                needed.add(TOOLS)
+            if message.parts:
+                chars += _check_parts(index, message, needed)
+        return chars
+
+
+def _check_parts(index: int, message: pb.ChatMessage, needed: set[str]) -> int:
+    if message.content:
         raise InvalidRequest(f"messages[{index}]: content and parts are both set; send one of them.")
-    texts = []
+    chars = 0
     for number, part in enumerate(message.parts):
         kind = part.WhichOneof("part")
-        if kind == "text":
-            texts.append(part.text)
-        elif kind is None:
+        if kind is None:
             raise InvalidRequest(
                 f"messages[{index}].parts[{number}] is empty: set text, image_url, input_audio or file."
             )
+        if kind == "text":
+            chars += len(part.text)
         else:
             needed.add(PART_CAPABILITIES[kind])
-    return Turn(role, "\n".join(texts))
+    return chars
 
 
 def _segment_rule(keys: Sequence[str]) -> SegmentOf:

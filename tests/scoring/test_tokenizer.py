@@ -79,8 +79,7 @@ def test_the_library_starts_no_threads_of_its_own() -> None:
 
 
 def test_padding_and_truncation_of_the_file_do_not_count(content: bytes) -> None:
-    configured = Tokenizer(content, max_tokens=8, pad_id=3)._tokenizer
-    configured.no_truncation()
+    configured = tokenizers.Tokenizer.from_str(content.decode())
     configured.enable_padding(length=30, pad_id=1)
     configured.enable_truncation(2)
     ids, _ = Tokenizer(configured.to_str().encode(), max_tokens=8, pad_id=3)(["what is the capital"])
