@@ -75,7 +75,7 @@ def fit_features(counts: sp.csr_matrix, vectors: Floats, dimensions: int) -> Fea
 
 
 def rarity(counts: sp.csr_matrix, weights: NDArray[np.float64] | Floats) -> Floats:
-    """[V, 2] how surprising a piece is and whether it is new, relative to the training windows' average."""
+    """[V, 2] how surprising a piece is and whether it is new, less what is usual for its weight."""
     prompts = np.asarray((counts > 0).sum(axis=0), np.float64).ravel()
     surprise = -np.log((prompts + 0.5) / (counts.shape[0] + 1.0))
     measures = np.stack([surprise, (prompts <= 1).astype(np.float64)], axis=1)

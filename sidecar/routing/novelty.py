@@ -10,7 +10,7 @@ from sidecar.errors import BundleError
 from sidecar.types import Floats
 
 MAHALANOBIS = "mahalanobis"
-DEFAULT_SHRINKAGE = {"start": 0.5, "strength": 1.0, "power": 1.0, "common": 1.0}
+DEFAULT_SHRINKAGE = {"start": 0.5, "strength": 1.0, "power": 1.0, "floor": 0.0, "common": 1.0}
 
 
 class Novelty:
@@ -28,8 +28,8 @@ class Novelty:
 
     Args:
         rule: kind of the measure and parameters of the shrinkage: the share of the distance that goes is
-            `strength * clip((novelty - start) / (1 - start), 0, 1) ** power`, and `common`: how much of what the
-            candidates have in common goes with it.
+            `floor + (strength - floor) * clip((novelty - start) / (1 - start), 0, 1) ** power`, and `common`: how much
+            of what the candidates have in common goes with it.
         arrays: of reference.npz: `mean` [D], `whitening` [D, R] with R <= D, `null` [K] distances of held-out prompts.
         prior: [C] what is believed of each candidate where nothing is known of the prompt.
 
@@ -41,7 +41,7 @@ class Novelty:
     def __init__(self, rule: NoveltyRule, arrays: Mapping[str, NDArray[np.float32]], prior: Floats) -> None:
         if rule.kind != MAHALANOBIS:
             raise BundleError(f"{MANIFEST}: novelty.kind {rule.kind!r} is unknown; this sidecar knows {MAHALANOBIS!r}.")
-        self._start, self._strength, self._power, common = _checked_shrinkage(rule.shrinkage)
+        self._start, self._strength, self._power, self._floor, common = _checked_shrinkage(rule.shrinkage)
         self._scale = np.float32(1.0 / (1.0 - self._start))
         mean = _array(arrays, "mean", 1)
         self._whitening = np.ascontiguousarray(_array(arrays, "whitening", 2))
@@ -91,14 +91,15 @@ class Novelty:
             novelty: [B].
 
         Returns:
-            [B, C] in [0, 1]; the given array where no prompt is novel.
+            [B, C] in [0, 1]; the given array if nothing shrinks.
         """
-        if novelty.max() <= self._start:
+        if self._floor == 0.0 and novelty.max() <= self._start:
             return quality
         lost = np.maximum((novelty - np.float32(self._start)) * self._scale, np.float32(0.0))
         if self._power != 1.0:
             lost **= np.float32(self._power)
-        lost *= np.float32(self._strength)
+        lost *= np.float32(self._strength - self._floor)
+        lost += np.float32(self._floor)
         easier = np.dot(quality, self._even) - self._prior_mean
         shrunk: Floats = quality + lost[:, None] * (self._prior + easier[:, None] - quality)
         return np.minimum(np.maximum(shrunk, np.float32(0.0)), np.float32(1.0))
@@ -120,16 +121,16 @@ def _array(arrays: Mapping[str, NDArray[np.float32]], name: str, dimensions: int
     return array
 
 
-def _checked_shrinkage(given: Mapping[str, float]) -> tuple[float, float, float, float]:
+def _checked_shrinkage(given: Mapping[str, float]) -> tuple[float, float, float, float, float]:
     unknown = sorted(given.keys() - DEFAULT_SHRINKAGE.keys())
     if unknown:
         raise BundleError(
             f"{MANIFEST}: novelty.shrinkage.{unknown[0]} is unknown; known are {', '.join(DEFAULT_SHRINKAGE)}."
         )
     values = {**DEFAULT_SHRINKAGE, **given}
-    shares = 0.0 <= values["strength"] <= 1.0 and 0.0 <= values["common"] <= 1.0
+    shares = 0.0 <= values["floor"] <= values["strength"] <= 1.0 and 0.0 <= values["common"] <= 1.0
     if not (shares and 0.0 <= values["start"] < 1.0 and values["power"] > 0.0):
         raise BundleError(
-            f"{MANIFEST}: novelty.shrinkage needs 0 <= start < 1, strength and common in [0, 1] and power > 0; export the bundle again."
+            f"{MANIFEST}: novelty.shrinkage needs 0 <= start < 1, 0 <= floor <= strength <= 1, common in [0, 1] and power > 0; export the bundle again."
         )
-    return values["start"], values["strength"], values["power"], values["common"]
+    return values["start"], values["strength"], values["power"], values["floor"], values["common"]
