@@ -29,8 +29,6 @@ DEFAULT_OUTPUT_TOKENS = 300.0
 # single candidate (1.3 without shrinkage), and cross-validated it costs .3 points of quality on known segments. What
 # novelty does not see, the floor does: a small difference between candidates seldom holds on a new kind of prompt.
 SHRINKAGE = {"start": 0.0, "strength": 1.0, "power": 2.0, "floor": 0.4, "common": 0.0}
-# Pseudo-labels at the coarser mean, for each class.
-CLASS_CAUTION = 10.0
 # Longer answers than all but one in a thousand are run-away ones.
 LONGEST_QUANTILE = 0.999
 
@@ -46,7 +44,6 @@ class Options:
         dimensions: of the embedding's meaning.
         max_tokens: entries of the vocabulary that are read of a window.
         workers: networks trained at a time.
-        smoothing: how far labels are moved toward the mean of their segment and source before the networks see them.
         network: settings of each network.
         recipe: which text of a request is scored.
         shrinkage: parameters of sidecar.routing.novelty.
@@ -58,7 +55,6 @@ class Options:
     dimensions: int = 64
     max_tokens: int = 512
     workers: int = 2
-    smoothing: float = 0.5
     network: Settings = field(default_factory=Settings)
     recipe: TextRecipe = field(default_factory=TextRecipe)
     shrinkage: dict[str, float] = field(default_factory=lambda: dict(SHRINKAGE))
@@ -161,8 +157,7 @@ def _networks(
     def one(number: int) -> Network:
         rows = parts[number]
         seed = options.seed * 1000 + number
-        part = smoothed(targets.take(rows), options.smoothing)
-        return train_network(scaled[rows], columns, part, options.network, seed, progress)
+        return train_network(scaled[rows], columns, targets.take(rows), options.network, seed, progress)
 
     # BLAS threads would only fight with ours for the cores.
     with threadpool_limits(1), ThreadPoolExecutor(options.workers) as pool:
@@ -172,28 +167,6 @@ def _networks(
         rows = np.flatnonzero(folds == fold)
         logits[rows] = network.logits(scaled[rows])[:, : logits.shape[1]]
     return networks[: options.members], logits
-
-
-def smoothed(targets: Targets, share: float) -> Targets:
-    """Targets with quality moved toward the mean of its class, for each of the labels in turn.
-
-    A label of 0 or 1 is a noisy draw of what is wanted, a probability. The mean of its class is biased but far less
-    noisy; between the two lies the best teacher. Thin classes lean on what was there before them. Unknown labels stay
-    unknown. Calibration uses the labels as they are.
-
-    Args:
-        targets: of N prompts; classes from coarse to fine.
-        share: of the way.
-    """
-    known = ~np.isnan(targets.quality)
-    quality = np.where(known, targets.quality, 0.0).astype(np.float64)
-    mean = np.broadcast_to(quality.sum(axis=0) / np.maximum(known.sum(axis=0), 1), quality.shape)
-    for labels in targets.labels:
-        members = sp.csr_matrix((np.ones(len(labels)), (labels, np.arange(len(labels)))))
-        total = members @ (np.where(known, quality - mean, 0.0))
-        mean = mean + (total / (members @ known.astype(np.float64) + CLASS_CAUTION))[labels]
-    moved = np.where(known, (1.0 - share) * quality + share * mean, np.nan)
-    return Targets(moved.astype(np.float32), targets.lengths, targets.labels)
 
 
 def _finished(network: Network, slope: Floats, intercept: Floats, unknown_lengths: NDArray[np.bool_]) -> Network:

@@ -10,10 +10,10 @@ import pytest
 from export.bundle import Label, write_bundle
 from export.calibration import calibration_error
 from export.errors import DataError
-from export.network import Settings, Targets
+from export.network import Settings
 from export.outcomes import Outcomes, read_outcomes
 from export.prices import Price
-from export.train import CLASS_CAUTION, DEFAULT_OUTPUT_TOKENS, Options, Trained, smoothed, train
+from export.train import DEFAULT_OUTPUT_TOKENS, Options, Trained, train
 
 QUICK = Options(members=1, folds=3, dimensions=8, max_tokens=64, workers=1, network=Settings(hidden=8, steps=30))
 
@@ -39,16 +39,6 @@ def test_learns_the_length_of_answers(trained: Trained, fresh_outcomes: Outcomes
     algebra = fresh_outcomes.segments == "algebra"
     assert tokens[algebra].mean() == pytest.approx(150, abs=15)
     assert tokens[~algebra].mean() == pytest.approx(100, abs=15)
-
-
-def test_smoothing_by_hand() -> None:
-    quality = np.array([[1.0], [0.0], [np.nan], [1.0]], np.float32)
-    targets = Targets(quality, quality, (np.array([0, 0, 1, 1]),))
-    overall = 2 / 3
-    means = [overall + (1.0 - 2 * overall) / (2 + CLASS_CAUTION), overall + (1.0 - overall) / (1 + CLASS_CAUTION)]
-    expected = [[0.5 + means[0] / 2], [means[0] / 2], [np.nan], [0.5 + means[1] / 2]]
-    np.testing.assert_allclose(smoothed(targets, 0.5).quality, expected, rtol=1e-6)
-    np.testing.assert_array_equal(smoothed(targets, 0.0).quality, quality)
 
 
 def test_priors_are_means_of_the_known_labels(trained: Trained, outcomes: Outcomes) -> None:
