@@ -17,6 +17,7 @@ from export.outcomes import Outcomes
 from export.prices import Price
 from export.reference import write_arrays
 from export.train import Options, Trained
+from export.windows import windows_of
 from sidecar.bundle import golden
 from sidecar.bundle.load import load
 from sidecar.bundle.manifest import (
@@ -34,7 +35,6 @@ from sidecar.bundle.manifest import (
 from sidecar.bundle.seal import seal
 from sidecar.routing.novelty import MAHALANOBIS
 from sidecar.scoring.session import Session
-from sidecar.scoring.text import window_of_text
 from sidecar.scoring.tokenizer import Tokenizer
 
 PARITY = 1e-4
@@ -107,7 +107,7 @@ def _write(
     manifest = _manifest(trained, outcomes, prices, options, label, parity)
     seal(draft, manifest)
     scorer = load(draft, golden=False).scorer
-    texts = [window_of_text(options.recipe, text).text for text in GOLDEN_TEXTS]
+    texts = windows_of(options.recipe, GOLDEN_TEXTS)
     (draft / GOLDEN).write_bytes(golden.write(golden.record(scorer, texts)))
     sealed = seal(draft, manifest)
     load(draft)

@@ -93,6 +93,11 @@ def _judge(
     basis = ground(unknown, prices, mean_tokens)
     best = int(prior.argmax())
     labelled = ~np.isnan(unknown.quality[:, best])
+    if not labelled.any():
+        raise DataError(
+            f"segment {unknown.segments[0]!s} has no label of {unknown.candidates[best]}, the best candidate of the other "
+            "segments; leave that candidate out with --candidates."
+        )
     chosen = basis.choose(forecast, answer_value_usd)
     bare = basis.choose(replace(forecast, quality=forecast.unshrunk), answer_value_usd)
     return {

@@ -101,7 +101,7 @@ class Outcomes:
 
 
 def read_outcomes(path: Path, candidates: Sequence[str] = ()) -> Outcomes:
-    """Reads and checks a Parquet file; export/README.md describes its columns.
+    """Reads and checks a Parquet file; export/README.md describes its columns. Rows without any label are left out.
 
     Args:
         path: of the file.
@@ -131,7 +131,7 @@ def read_outcomes(path: Path, candidates: Sequence[str] = ()) -> Outcomes:
     tokens = np.stack([_counts(path, table, OUT_TOKENS + name) for name in chosen], axis=1)
     sent = _counts(path, table, "prompt_tokens")
     estimated = np.array([len(prompt) / CHARS_PER_TOKEN + 1 for prompt in prompts], np.float32)
-    return Outcomes(
+    outcomes = Outcomes(
         prompts,
         chosen,
         quality,
@@ -143,6 +143,7 @@ def read_outcomes(path: Path, candidates: Sequence[str] = ()) -> Outcomes:
         _flags(table, "contaminated"),
         hashlib.sha256(content).hexdigest(),
     )
+    return outcomes.take(np.flatnonzero((~np.isnan(quality)).any(axis=1)))
 
 
 def _chosen(path: Path, present: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:

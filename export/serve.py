@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from export.choices import Forecast
+from export.windows import windows_of
 from sidecar.bundle.load import Bundle
 from sidecar.bundle.manifest import MODEL, TOKENIZER
 from sidecar.scoring.session import Session
-from sidecar.scoring.text import window_of_text
 from sidecar.scoring.tokenizer import Tokenizer
 
 BATCH = 32
@@ -17,7 +17,7 @@ BATCH = 32
 def forecast_of(bundle: Bundle, prompts: Sequence[str]) -> Forecast:
     """Text recipe, tokenizer, model and shrinkage of a loaded bundle, in batches as served."""
     manifest = bundle.manifest
-    windows = [window_of_text(manifest.text_recipe, prompt).text for prompt in prompts]
+    windows = windows_of(manifest.text_recipe, prompts)
     limits = manifest.tokenizer
     tokenizer = Tokenizer(
         (bundle.directory / TOKENIZER).read_bytes(), max_tokens=limits.max_tokens, pad_id=limits.pad_id

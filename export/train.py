@@ -18,9 +18,9 @@ from export.network import Network, Progress, Settings, Targets, sigmoid, stack,
 from export.outcomes import MIN_LABELS, Outcomes
 from export.reference import fit_reference, held_out_distances
 from export.vocabulary import Vocabulary, derive
+from export.windows import windows_of
 from export.wordvectors import read_wordvectors
 from sidecar.scoring.recipe import TextRecipe
-from sidecar.scoring.text import window_of_text
 from sidecar.types import Floats
 
 # What an answer is taken to be long where no candidate's lengths are known.
@@ -108,7 +108,7 @@ def train(outcomes: Outcomes, options: Options, progress: Progress = lambda: Non
         DataError: a candidate has too few labels, or there are too few prompts.
     """
     _enough(outcomes)
-    windows = tuple(window_of_text(options.recipe, prompt).text for prompt in outcomes.prompts)
+    windows = windows_of(options.recipe, outcomes.prompts)
     vectors = read_wordvectors()
     vocabulary = derive(windows, vectors.words, vectors.parts)
     counts = vocabulary.count(windows, options.max_tokens)

@@ -37,6 +37,14 @@ def test_one_segment_cannot_be_left_out(outcomes: Outcomes) -> None:
         hold_out(alone, PRICES, OPTIONS)
 
 
+def test_a_segment_without_the_best_candidate_is_named(outcomes: Outcomes) -> None:
+    quality = outcomes.quality.copy()
+    quality[outcomes.segments == "algebra", 1] = np.nan
+    known = replace(outcomes, quality=quality).take(np.flatnonzero((~np.isnan(quality)).any(axis=1)))
+    with pytest.raises(DataError, match="segment algebra has no label of large"):
+        hold_out(known, PRICES, OPTIONS)
+
+
 def test_totals_are_those_of_the_segments(outcomes: Outcomes) -> None:
     calls: list[int] = []
     record = hold_out(outcomes, PRICES, OPTIONS, 1.0, lambda: calls.append(1))

@@ -28,6 +28,12 @@ def test_a_missing_label_is_unknown_not_zero(columns: Columns, write_parquet: An
     assert quality[1:].tolist() == [0.0, 1.0]
 
 
+def test_rows_without_any_label_are_left_out(write_parquet: Any) -> None:
+    rows = {"prompt": ["a", "b", "c"], "q:a": [1.0, None, None], "q:b": [None, None, 0.0]}
+    assert read_outcomes(write_parquet(rows)).prompts == ("a", "c")
+    assert read_outcomes(write_parquet(rows), ["b"]).prompts == ("c",)
+
+
 def test_candidates_can_be_chosen_and_ordered(columns: Columns, write_parquet: Any) -> None:
     assert read_outcomes(write_parquet(columns), ["large"]).candidates == ("large",)
     assert read_outcomes(write_parquet(columns), ["large", "small"]).candidates == ("large", "small")
