@@ -21,11 +21,13 @@ def test_trains_a_bundle_that_loads(columns: Any, write_parquet: Any, llms_file:
     result = _run(
         *("train", "--data", data, "--llms", llms_file, "--out", out, "--candidates", "large, small"),
         *("--name", "mine", "--version", "7", "--max-chars", 500, "--quiet"),
+        *("--shrink-floor", 0.1),
     )
     assert result.exit_code == 0, result.output
     manifest = load(out).manifest
     assert (manifest.name, manifest.version, manifest.text_recipe.max_chars) == ("mine", "7", 500)
     assert [candidate.name for candidate in manifest.candidates] == ["large", "small"]
+    assert manifest.novelty.shrinkage["floor"] == 0.1
 
 
 def test_evaluates_with_baselines_and_a_picture(
