@@ -7,12 +7,16 @@ were chosen on training files alone.
 """
 
 import json
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 import numpy as np
+
+if __package__ in (None, ""):  # run by path: make `export` and `sidecar` importable
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from export.apgr import apgr
 from export.baselines import subject_table
