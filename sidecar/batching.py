@@ -4,8 +4,11 @@ There is no timer: the lane adds whatever has arrived, and flushes when for a mo
 request is a batch of its own and waits for nobody; at high load batches grow by themselves.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
+
+log = logging.getLogger(__name__)
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
@@ -48,4 +51,7 @@ class Batcher(Generic[Job, Answer]):
         for start in range(0, len(jobs), self._limit):
             stop = start + self._limit
             for (deliver, key), answer in zip(tickets[start:stop], self._answer(jobs[start:stop]), strict=True):
-                deliver(key, answer)
+                try:
+                    deliver(key, answer)
+                except Exception:
+                    log.exception("an answer could not be delivered; the others are")

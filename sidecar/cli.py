@@ -48,6 +48,7 @@ def serve(config: Path | None, bundle: Path | None, listen: str | None, lane: st
     settings = load_config(config) if config else Config()
     given = {"bundle": str(bundle) if bundle else None, "listen": listen, "lane": lane}
     settings = msgspec.structs.replace(settings, **{key: value for key, value in given.items() if value is not None})
+    settings = settings.checked()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -150,15 +151,17 @@ def config() -> None:
 @config.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def check(file: Path) -> None:
-    """Check FILE, together with the bundle that it names."""
-    from sidecar.bundle.verify import verify as verify_files
+    """Check FILE, the lane, and the bundle that it names, as `serve` would."""
+    from sidecar.bundle.load import load
     from sidecar.config import load_config
+    from sidecar.lanes.auto import choose_lane
     from sidecar.routing.candidates import join
     from sidecar.server import DEFAULT_BUNDLE
 
     settings = load_config(file)
-    manifest, _ = verify_files(Path(settings.bundle) if settings.bundle else DEFAULT_BUNDLE)
-    table = join(settings, manifest.candidates)
+    choose_lane(settings.lane)
+    bundle = load(Path(settings.bundle) if settings.bundle else DEFAULT_BUNDLE)
+    table = join(settings, bundle.manifest.candidates)
     click.echo(f"{file}: sound; {int(table.offered.sum())} candidates, safe is {table.rows[table.safe].name}.")
 
 
@@ -186,7 +189,7 @@ def _print(reply: Any, as_json: bool, render: Any) -> None:
 
 def _warn_if_open(address: str) -> None:
     host = address.rpartition(":")[0]
-    if not (host.startswith(("127.", "unix:")) or host in ("localhost", "[::1]")):
+    if not (host.startswith("127.") or host in ("localhost", "[::1]")):
         click.echo(
             f"warning: {host} is reachable from elsewhere, and calls are neither encrypted nor checked", err=True
         )

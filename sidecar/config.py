@@ -12,17 +12,19 @@ import msgspec
 from sidecar.errors import ConfigError, InvalidRequest
 from sidecar.routing.policy import Policy, Terms
 
-Price = Annotated[float, msgspec.Meta(ge=0.0)]
+# The upper bound is far beyond any price or time; it keeps infinity out.
+Price = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
 
 # What one acceptable answer is worth decides everything; the three cover what published per-call prices span.
 BUILT_IN_POLICIES = {
-    "thrifty": Policy(answer_value_usd=0.002),
-    "balanced": Policy(answer_value_usd=0.02),
+    "thrifty": Policy(answer_value_usd=0.005),
+    "balanced": Policy(answer_value_usd=0.01),
     "quality": Policy(answer_value_usd=1.0),
 }
 ENVELOPE_KEY = "envelope"
 SEGMENT_KEY = "segment"
 METADATA_KEY = "metadata."
+MAX_PORT = 65535
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -92,7 +94,7 @@ class Config(Entry, frozen=True):
     segments: dict[str, SegmentConfig] = {}
     segment_keys: tuple[str, ...] = (SEGMENT_KEY,)
     max_message_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1 << 30)] = 8 << 20
-    max_batch_items: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 1024
+    max_batch_items: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 256
     max_score_batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32
     drain_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=3600.0)] = 10.0
 
@@ -120,6 +122,7 @@ class Config(Entry, frozen=True):
         Raises:
             ConfigError: the message names the key and the remedy.
         """
+        _check_address(self.listen)
         known = self.terms()
         _among("default_policy", self.default_policy, known)
         for name in self.quality_free_policies:
@@ -168,6 +171,12 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"{path}: {error}") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _check_address(listen: str) -> None:
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > MAX_PORT:
+        raise ConfigError(f"listen: {listen!r} is no address; give HOST:PORT, with port 0 to let the system choose.")
 
 
 def _among(key: str, value: str, known: dict[str, Terms] | dict[str, str]) -> None:

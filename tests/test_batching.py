@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +54,19 @@ def test_full_says_when_a_batch_can_be_filled() -> None:
     assert not batcher.full
     batcher.add(2, lambda _key, _answer: None, None)
     assert batcher.full
+
+
+def test_a_delivery_that_fails_costs_nobody_else_their_answer(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(_key: object, _answer: int) -> None:
+        raise ValueError("the caller is gone")
+
+    batcher: Batcher[int, int] = Batcher(double, 2)
+    received: list[int] = []
+    for job in range(5):
+        batcher.add(job, broken if job in (0, 3) else lambda _key, answer: received.append(answer), None)
+    batcher.flush()
+    assert received == [2, 4, 8]
+    assert len(caplog.records) == 2
 
 
 def test_what_a_delivery_adds_waits_for_the_next_flush() -> None:

@@ -64,6 +64,9 @@ def test_everything_that_a_file_says_is_taken(tmp_path: Path) -> None:
         ("[[candidates]]\nname = 'a'\n[[candidates]]\nname = 'b'\naliases = ['a']", "'a' also names 'a'"),
         ("safe_candidate = 'c'\n[[candidates]]\nname = 'a'", "safe_candidate: 'c' is unknown"),
         ("[[candidates]]\nname = 'a'\ninput_usd_per_mtok = -1.0", r"input_usd_per_mtok"),
+        ("[[candidates]]\nname = 'a'\nseconds_per_output_token = inf", r"seconds_per_output_token"),
+        ("listen = 'nowhere'", "listen: 'nowhere' is no address"),
+        ("listen = 'host:99999'", "listen: 'host:99999' is no address"),
         ("listen = ", "not TOML"),
     ],
 )

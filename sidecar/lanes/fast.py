@@ -11,7 +11,7 @@ what is needed; where it has not, the portable lane serves.
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from contextlib import suppress
 from typing import Any
@@ -36,7 +36,14 @@ TESTED = ((1, 75), (1, 86))
 STANDING_REQUESTS = 64
 # Messages of one stream that may wait for their answers; beyond it the stream is not read, and flow control holds it.
 STREAM_WINDOW = 256
+# Events after which a request is answered though the queue never falls silent: a flood of calls that are refused at
+# once must not keep others waiting.
+MOST_EVENTS = 256
 COLD_THREADS = 4
+# A reflection stream holds a thread for as long as it is open; the others are for health and Info.
+MOST_REFLECTIONS = 2
+# The server has stopped by then; what is left is to read the events of its calls.
+JOIN_SECONDS = 5.0
 OK = 0
 UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED.value[0]
 NO_MESSAGE = b"the call ended without a request message."
@@ -87,7 +94,7 @@ class FastLane:
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.report(fault)
-        add_reflection(self._server, reflection.ReflectionServicer(REFLECTED))
+        add_reflection(self._server, _FewReflections(REFLECTED))
         for path, answer in services.cold.items():
             _, service, method = path.split("/")
             handlers: Any = {method: grpc.unary_unary_rpc_method_handler(_cold(answer))}
@@ -124,7 +131,7 @@ class FastLane:
         """See Lane."""
         self._health.enter_graceful_shutdown()
         self._server.stop(grace).wait()
-        self._thread.join()
+        self._thread.join(JOIN_SECONDS)
 
     def _ask_for(self, path: str, kind: "type[_Unary | _Stream]", take: Take) -> None:
         def accept(event: Any) -> None:
@@ -141,16 +148,18 @@ class FastLane:
 
     def start_batch(self, call: Any, operations: tuple[Any, ...], tag: Any) -> None:
         """Starts operations on a call; `tag(event)` is called when they are done."""
-        call.start_server_batch(operations, tag)
-        self._due += 1
+        if call.start_server_batch(operations, tag) == cygrpc.CallError.ok:
+            self._due += 1  # else the call is over and no event will come
 
     def _serve(self) -> None:
         poll, batcher = self._queue.poll, self._batcher
         timeout = cygrpc.CompletionType.queue_timeout
+        patience = MOST_EVENTS
         while self._due:
             event = poll(0.0 if batcher else None)
             if event.completion_type == timeout:
                 self._flush()
+                patience = MOST_EVENTS
                 continue
             self._due -= 1
             try:
@@ -159,8 +168,10 @@ class FastLane:
                 log.exception("the fast lane failed on an event; the call is lost, the lane lives")
             # A reference to a finished call keeps the core from closing its connection.
             event = None
-            if batcher.full:
+            patience -= 1
+            if batcher.full or not patience:
                 self._flush()
+                patience = MOST_EVENTS
         self._queue.shutdown()
         while self._queue.poll().completion_type != cygrpc.CompletionType.queue_shutdown:
             pass
@@ -170,6 +181,24 @@ class FastLane:
             self._batcher.flush()
         except Exception:
             log.exception("the fast lane failed to deliver a batch; the lane lives")
+
+
+class _FewReflections(reflection.ReflectionServicer):  # type: ignore[misc]  # grpc_reflection ships no types
+    """Reflection that leaves threads to others."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(names)
+        self._places = threading.BoundedSemaphore(MOST_REFLECTIONS)
+
+    def ServerReflectionInfo(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:  # noqa: N802 - gRPC's name
+        if not self._places.acquire(blocking=False):
+            context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_REFLECTIONS} reflection streams are open; close one first."
+            )
+        try:
+            yield from super().ServerReflectionInfo(requests, context)
+        finally:
+            self._places.release()
 
 
 def _cold(answer: Callable[[bytes], bytes]) -> Any:
@@ -225,7 +254,7 @@ _reply: Deliver = lambda unary, encoded: unary.reply(encoded)  # noqa: E731 - ty
 class _Stream:
     """One call of a streaming method: read ahead within a window, write replies one after the other."""
 
-    __slots__ = ("_call", "_closed", "_lane", "_outbox", "_reading", "_sending", "_take", "_unanswered")
+    __slots__ = ("_call", "_closed", "_finished", "_lane", "_outbox", "_reading", "_sending", "_take", "_unanswered")
 
     def __init__(self, lane: FastLane, call: Any, take: Take) -> None:
         self._lane = lane
@@ -233,7 +262,7 @@ class _Stream:
         self._take = take
         self._outbox: deque[bytes] = deque()
         self._unanswered = 0
-        self._reading = self._sending = self._closed = False
+        self._reading = self._sending = self._closed = self._finished = False
         lane.start_batch(call, (cygrpc.ReceiveCloseOnServerOperation(0),), self._ended)
         lane.start_batch(call, (cygrpc.SendInitialMetadataOperation(None, 0),), _done)
         self._read()
@@ -280,7 +309,8 @@ class _Stream:
         self._finish_if_answered()
 
     def _finish_if_answered(self) -> None:
-        if self._closed and not self._unanswered:
+        if self._closed and not self._unanswered and not self._finished:
+            self._finished = True
             status = cygrpc.SendStatusFromServerOperation(None, OK, b"", 0)
             self._lane.start_batch(self._call, (status,), _done)
 

@@ -9,7 +9,7 @@ import numpy as np
 from sidecar.config import ENVELOPE_KEY, METADATA_KEY, SEGMENT_KEY, Config
 from sidecar.errors import InvalidRequest
 from sidecar.routing.ask import Ask
-from sidecar.routing.candidates import CandidateTable, Mask
+from sidecar.routing.candidates import MAX_NAME_CHARS, CandidateTable, Mask
 from sidecar.routing.policy import Policy, Terms, limits
 from sidecar.scoring.recipe import TextRecipe
 from sidecar.scoring.text import window_of_text, window_of_turns
@@ -110,7 +110,9 @@ class Intake:
             return INLINE, _inline(request.policy)
         name = request.policy_name
         if name not in self._terms:
-            raise InvalidRequest(f"policy_name: no policy is called {name!r}; known are {', '.join(self._terms)}.")
+            raise InvalidRequest(
+                f"policy_name: no policy is called {name[:MAX_NAME_CHARS]!r}; known are {', '.join(self._terms)}."
+            )
         return name, self._terms[name]
 
     def _tightened(self, terms: Terms, constraints: pb.Constraints) -> Terms:

@@ -75,8 +75,8 @@ class Replies:
         # Where the four floats of each candidate stand in the template, byte by byte: [4, C, 4].
         within = np.arange(len(tags))[:, None, None] * (1 + FLOAT_BYTES) + 1 + np.arange(FLOAT_BYTES)
         self._places = ends[:, None] - len(floats) + within
-        # Filled anew for every batch, by the lane's one thread: an array for each size of batch.
-        self._buffers: dict[int, NDArray[np.uint8]] = {}
+        # As many rows as the largest batch so far, filled anew for every batch by the lane's one thread.
+        self._buffer: NDArray[np.uint8] = self._template[None, :].copy()
 
     def encode(self, decided: Decided) -> Iterator[Encoded]:
         """One RouteResponse for each request of the batch, or the error in its place."""
@@ -118,9 +118,9 @@ class Replies:
 
     def _entries(self, expected: Expectations, size: int) -> list[bytes]:
         """The ranking entries of each request, in output order."""
-        buffer = self._buffers.get(size)
-        if buffer is None:
-            buffer = self._buffers[size] = np.tile(self._template, (size, 1))
+        if size > len(self._buffer):
+            self._buffer = np.tile(self._template, (size, 1))
+        buffer = self._buffer[:size]
         floats = np.array(expected, "<f4").transpose(1, 0, 2).copy()
         buffer[:, self._places] = floats.view(np.uint8).reshape(size, *self._places.shape)
         return [row.tobytes() for row in buffer]

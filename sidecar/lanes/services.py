@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from traceback import format_tb
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -138,7 +139,8 @@ class RouterServices:
             return error
         if isinstance(error, DecodeError):
             return explain(raw, kind.DESCRIPTOR)
-        log.error("a request could not be read: %s", type(error).__name__)
+        # Where it happened, but not what it says: foreign errors may quote what they choked on.
+        log.error("a request could not be read: %s\n%s", type(error).__name__, "".join(format_tb(error.__traceback__)))
         return RouterError("the sidecar failed to read the request; its log says why.")
 
 

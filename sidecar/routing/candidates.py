@@ -10,6 +10,9 @@ from sidecar.bundle.manifest import TrainedCandidate
 from sidecar.config import CandidateConfig, Config
 from sidecar.errors import ConfigError, InvalidRequest
 
+# Of a caller's words no more than this is repeated in an error.
+MAX_NAME_CHARS = 64
+
 Mask = NDArray[np.bool_]
 Column = NDArray[np.float64]
 
@@ -89,7 +92,7 @@ class CandidateTable:
             return self._index[name]
         except KeyError:
             raise InvalidRequest(
-                f"{field}: no candidate is called {name!r}; known are {', '.join(self.names)}."
+                f"{field}: no candidate is called {name[:MAX_NAME_CHARS]!r}; known are {', '.join(self.names)}."
             ) from None
 
     def capable(self, capability: str) -> Mask:

@@ -106,14 +106,16 @@ def choose(table: CandidateTable, asks: Sequence[Ask], scores: Scores) -> tuple[
     """Decides a batch by the scores; requests whose limits exclude every candidate get NoCandidate."""
     expected = expect(table, needs_of(asks), scores.quality.astype(np.float64), scores.output_tokens.astype(np.float64))
     order = np.argsort(-expected.utility, axis=1, kind="stable").tolist()
-    novelty = scores.novelty.tolist()
+    novelty, offered = scores.novelty.tolist(), table.offered.tolist()
     outcomes: list[Outcome] = []
     for row, ask in enumerate(asks):
         ranking = order[row]
         reasons = (Reason.LEARNED, Reason.NOVEL) if novelty[row] > NOVEL_FROM else (Reason.LEARNED,)
         if ask.admitted is not None or ask.limited:
             admissible = _admissible(table, ask, expected, row)
-            best, ranking = ranking[0], [index for index in ranking if admissible[index]]
+            # What the operator does not offer at all is no constraint of the request's.
+            best = next(index for index in ranking if offered[index])
+            ranking = [index for index in ranking if admissible[index]]
             if not ranking:
                 outcomes.append(no_candidate(table, ask, expected, row))
                 continue

@@ -10,9 +10,10 @@ from itertools import chain
 
 import msgspec
 
-# Bounds of what is remembered: some 10 MB.
-MOST_CHUNKS = 1 << 16
+# Bounds of what is remembered beside the vocabulary: 16,384 times at most 0.8 KB, whatever a caller sends.
+MOST_CHUNKS = 1 << 14
 LONGEST_CHUNK = 64
+MOST_IDS = 12
 # A text with more unknown chunks goes to the library whole: asking it chunk by chunk would cost more.
 MOST_UNKNOWN = 8
 
@@ -85,7 +86,7 @@ class Chunks:
                 if unknown > MOST_UNKNOWN:
                     return False
                 known = tuple(self._encode(chunk))
-                if len(chunk) <= LONGEST_CHUNK:
+                if len(chunk) <= LONGEST_CHUNK and len(known) <= MOST_IDS:
                     if len(self._learned) >= MOST_CHUNKS:
                         self._learned.clear()  # the words of today's traffic come back at once
                     self._learned[chunk] = known

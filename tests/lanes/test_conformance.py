@@ -1,5 +1,7 @@
 """Both lanes mean the same: every test here runs on each of them, over a real connection."""
 
+import contextlib
+import itertools
 import threading
 from collections.abc import Iterator
 from concurrent import futures
@@ -65,7 +67,8 @@ def test_a_decision_ranks_the_candidates_and_names_what_scored_it(sidecar: Runni
 
 
 def test_what_is_asked_decides_who_answers(sidecar: Running) -> None:
-    plain, hard = (sidecar.stub.Route(pb.RouteRequest(text=text), timeout=10) for text in (PLAIN, HARD))
+    policy = pb.Policy(answer_value_usd=0.02)
+    plain, hard = (sidecar.stub.Route(pb.RouteRequest(text=text, policy=policy), timeout=10) for text in (PLAIN, HARD))
     assert plain.model != "large"
     assert hard.model == "large"
 
@@ -393,6 +396,40 @@ def test_reflection_lists_the_services_under_both_names(sidecar: Running, versio
     (reply,) = method(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=10)
     names = {service.name for service in reply.list_services_response.service}
     assert names >= {"router.v1.RouterService", "grpc.health.v1.Health"}
+
+
+def test_idle_reflection_streams_do_not_keep_others_waiting(sidecar: Running) -> None:
+    method: Any = sidecar.channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+    done = threading.Event()
+
+    def idle() -> Iterator[bytes]:
+        yield reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString()
+        done.wait(30)
+
+    streams = [method(idle(), timeout=30) for _ in range(8)]
+    answered = [_answers(stream) for stream in streams]
+    assert any(answered)
+    assert health_of(sidecar, "") == SERVING
+    assert sidecar.stub.Info(pb.InfoRequest(), timeout=10).version
+    done.set()
+
+
+def _answers(stream: Any) -> bool:
+    """Whether a stream got one of the places; what has none is told so by its status."""
+    replies = list(itertools.islice(_until_refused(stream), 1))
+    return bool(replies) or stream.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def _until_refused(stream: Any) -> Iterator[bytes]:
+    with contextlib.suppress(grpc.RpcError):
+        yield from stream
+
+
+def test_a_flood_of_refused_calls_does_not_keep_others_waiting(sidecar: Running) -> None:
+    bad = [sidecar.stub.Route.future(pb.RouteRequest(), timeout=30) for _ in range(600)]
+    good = sidecar.stub.Route.future(pb.RouteRequest(text=PLAIN), timeout=30)
+    assert good.result().model
+    assert {call.code() for call in bad} == {grpc.StatusCode.INVALID_ARGUMENT}
 
 
 # --- faults and shutdown ---------------------------------------------------------------------------------------------
