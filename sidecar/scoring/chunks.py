@@ -62,33 +62,27 @@ class Chunks:
     def __init__(self, encode: Callable[[str], list[int]], vocabulary: Mapping[str, int], max_tokens: int) -> None:
         self._encode = encode
         self._max_tokens = max_tokens
-        self._words: dict[str, Ids] = {"": ()}
-        self._words |= {word: (number,) for word, number in vocabulary.items() if 0 < len(word) <= LONGEST_CHUNK}
-        self._learned: dict[str, Ids] = {}
+        words: dict[str, Ids] = {"": ()}
+        words |= {word: (number,) for word, number in vocabulary.items() if 0 < len(word) <= LONGEST_CHUNK}
+        self._words = words
+        self._known = dict(words)
+        self._most = len(words) + MOST_CHUNKS
 
     def __call__(self, text: str) -> list[int]:
         """The ids of a text, at most max_tokens of them."""
         chunks = text.split(" ")
-        found = list(map(self._words.get, chunks))
+        found = list(map(self._known.get, chunks))
         if None in found and not self._complete(chunks, found):
             return self._encode(text)[: self._max_tokens]
         return list(chain.from_iterable(found))[: self._max_tokens]  # type: ignore[arg-type]  # complete now
 
     def _complete(self, chunks: list[str], found: list[Ids | None]) -> bool:
-        unknown = 0
-        for place, ids in enumerate(found):
-            if ids is not None:
-                continue
-            chunk = chunks[place]
-            known = self._learned.get(chunk)
-            if known is None:
-                unknown += 1
-                if unknown > MOST_UNKNOWN:
-                    return False
-                known = tuple(self._encode(chunk))
-                if len(chunk) <= LONGEST_CHUNK and len(known) <= MOST_IDS:
-                    if len(self._learned) >= MOST_CHUNKS:
-                        self._learned.clear()  # the words of today's traffic come back at once
-                    self._learned[chunk] = known
-            found[place] = known
-        return True
+        """Fills the gaps; False, and something learned, if there are too many."""
+        gaps = [place for place, ids in enumerate(found) if ids is None]
+        for place in gaps[:MOST_UNKNOWN]:
+            found[place] = ids = tuple(self._encode(chunks[place]))
+            if len(chunks[place]) <= LONGEST_CHUNK and len(ids) <= MOST_IDS:
+                if len(self._known) >= self._most:
+                    self._known = dict(self._words)  # the words of today's traffic come back at once
+                self._known[chunks[place]] = ids
+        return len(gaps) <= MOST_UNKNOWN
