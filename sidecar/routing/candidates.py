@@ -139,7 +139,7 @@ def without_bundle(config: Config, fault: str) -> CandidateTable:
     """
     if not config.candidates or not config.safe_candidate:
         raise ConfigError(
-            f"{fault} There is no usable bundle to take candidates from: mend it, or set `candidates` and "
+            f"{fault}; there is no usable bundle to take candidates from: mend it, or set `candidates` and "
             "`safe_candidate`, so that the sidecar can answer without one."
         )
     rows = [

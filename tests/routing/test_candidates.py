@@ -73,11 +73,11 @@ def test_latency_is_known_only_where_it_was_given() -> None:
 
 def test_without_a_bundle_the_configuration_must_name_candidates_and_the_safe_one() -> None:
     entries = (CandidateConfig(name="a"), CandidateConfig(name="b", model="vendor/b"))
-    table = without_bundle(Config(candidates=entries, safe_candidate="b"), "broken.")
+    table = without_bundle(Config(candidates=entries, safe_candidate="b"), "broken")
     assert table.rows[table.safe].model == "vendor/b"
     for poor in (Config(), Config(candidates=entries), Config(safe_candidate="a")):
-        with pytest.raises(ConfigError, match=r"broken\. There is no usable bundle"):
-            without_bundle(poor, "broken.")
+        with pytest.raises(ConfigError, match="broken; there is no usable bundle"):
+            without_bundle(poor, "broken")
 
 
 def test_a_bundle_of_one_candidate_works() -> None:
