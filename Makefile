@@ -12,12 +12,12 @@ help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
 
 $(SERVE)/.done: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(SERVE)
+	$(PYTHON) -m venv --clear $(SERVE)
 	$(SERVE)/bin/python $(PIP) -c constraints.txt -e '.[cpu]'
 	@touch $@
 
 $(DEV)/.done: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(DEV)
+	$(PYTHON) -m venv --clear $(DEV)
 	$(DEV)/bin/python $(PIP) --upgrade 'pip>=25.1'
 	$(DEV)/bin/python $(PIP) -c constraints.txt -e '.[cpu,train,bench]' --group lint --group test
 	@touch $@
@@ -36,7 +36,7 @@ test-fast: $(DEV)/.done  ## run the tests that take seconds
 
 # The other end of the range that sidecar/lanes/fast.py is tested on; all else is pinned as in constraints.txt.
 $(NEWEST)/.done: pyproject.toml constraints.txt Makefile
-	$(PYTHON) -m venv $(NEWEST)
+	$(PYTHON) -m venv --clear $(NEWEST)
 	grep -vE '^(grpcio|protobuf)' constraints.txt > $(NEWEST)/constraints.txt
 	$(NEWEST)/bin/python $(PIP) -c $(NEWEST)/constraints.txt -e '.[cpu]' \
 	  grpcio==1.85.1 grpcio-health-checking==1.85.1 grpcio-reflection==1.85.1 protobuf==7.36.2 \
