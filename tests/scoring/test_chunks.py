@@ -75,6 +75,20 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(known._known) <= 10 + len(known._words)
 
 
+def test_a_chunk_of_many_ids_is_not_remembered() -> None:
+    asked: list[str] = []
+
+    def encode(text: str) -> list[int]:
+        asked.append(text)
+        return [1] * (chunks.MOST_IDS + (text == "long"))
+
+    known = Chunks(encode, {}, 1000)
+    for _ in range(2):
+        known("short")
+        known("long")
+    assert asked == ["short", "long", "long"]
+
+
 def test_only_tokenizers_that_know_nothing_across_white_space_qualify(library: tokenizers.Tokenizer) -> None:
     content = json.loads(library.to_str())
     assert independent(json.dumps(content).encode())
