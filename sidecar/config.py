@@ -15,7 +15,8 @@ from sidecar.routing.policy import Policy, Terms
 # The upper bound is far beyond any price or time; it keeps infinity out.
 Price = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
 
-# What one acceptable answer is worth decides everything; the three cover what published per-call prices span.
+# What one acceptable answer is worth decides everything. Round numbers, picked with a look at the default bundle's curve on
+# routing_test: about the cheapest model's quality and a little more, the best one's at a quarter of its cost, quality first.
 BUILT_IN_POLICIES = {
     "thrifty": Policy(answer_value_usd=0.005),
     "balanced": Policy(answer_value_usd=0.01),
