@@ -31,9 +31,6 @@ class NothingWaits:
     def __len__(self) -> int:
         return 0
 
-    def flush(self) -> None:
-        """There is nothing to answer."""
-
 
 class EmptyServices:
     """One method that delivers constant bytes.
@@ -43,13 +40,17 @@ class EmptyServices:
     """
 
     def __init__(self, reply: bytes) -> None:
-        def take(_raw: bytes, deliver: Callable[[Any, Any], None], key: Any) -> None:
+        def take(_raw: bytes, deliver: Callable[[Any, Any], None], key: Any, _caller: Any) -> None:
             deliver(key, reply)
 
         self.unary: Mapping[str, Any] = {METHOD: take}
         self.streams: Mapping[str, Any] = {}
         self.cold: Mapping[str, Callable[[bytes], bytes]] = {}
+        self.watches: Mapping[str, Any] = {}
         self.batcher = NothingWaits()
+
+    def flush(self) -> None:
+        """There is nothing to answer."""
 
 
 @click.command()

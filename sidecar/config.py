@@ -64,6 +64,43 @@ class SegmentConfig(Entry, frozen=True):
     policy: str
 
 
+class OverloadConfig(Entry, frozen=True):
+    """What happens when more comes than can be answered in time.
+
+    Attributes:
+        action: `degrade`: the safe candidate answers at once, marked DEGRADED; `reject`: RESOURCE_EXHAUSTED, with the
+            time after which to try again.
+        max_waiting: most requests that may wait in one worker.
+        max_queue_ms: longest predicted wait in milliseconds until a request's batch begins. A request whose own
+            deadline is shorter counts with that.
+    """
+
+    action: Literal["degrade", "reject"] = "degrade"
+    max_waiting: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 1024
+    max_queue_ms: Annotated[float, msgspec.Meta(gt=0.0, le=600_000.0)] = 100.0
+
+
+class CoverageConfig(Entry, frozen=True):
+    """When too few requests are really scored.
+
+    Attributes:
+        window_seconds: over so many of the latest seconds the share is taken.
+        alarm_below: a segment's share below this is an alarm: in Info, in the health name `coverage`, in the log; 0 is
+            never.
+    """
+
+    window_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 60
+    alarm_below: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.95
+
+
+class GateConfig(Entry, frozen=True):
+    """TO BE REPLACED BY MERGE."""
+
+    seconds: float = 60.0
+    sample: int = 256
+    require_agreement: float = 0.0
+
+
 class Config(Entry, frozen=True):
     """Everything that can be configured.
 
@@ -82,6 +119,14 @@ class Config(Entry, frozen=True):
         max_batch_items: most items of one RouteBatch.
         max_score_batch: most requests that are scored in one run of the model.
         drain_seconds: how long calls in flight may take to end at shutdown.
+        workers: processes that serve, on one port; 0 is one for each core but one, and at least one.
+        registry: directory of bundles, from which a running sidecar takes the one that its pointer file `active` names;
+            empty: `bundle` runs until the end.
+        overload: what happens when more comes than can be answered in time.
+        coverage: when too few requests are really scored.
+        gate: what a bundle must pass before it may take over.
+        hang_seconds: a worker that is stuck in one batch, or silent, for longer is killed and replaced.
+        metrics: HOST:PORT where Prometheus finds /metrics; empty is nowhere.
     """
 
     listen: str = "127.0.0.1:8470"
@@ -98,6 +143,13 @@ class Config(Entry, frozen=True):
     max_batch_items: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 256
     max_score_batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32
     drain_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=3600.0)] = 10.0
+    workers: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
+    registry: str = ""
+    overload: OverloadConfig = OverloadConfig()
+    coverage: CoverageConfig = CoverageConfig()
+    gate: GateConfig = GateConfig()
+    hang_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=3600.0)] = 10.0
+    metrics: str = ""
 
     def all_policies(self) -> dict[str, Policy]:
         """The built-in policies and the configured ones; a configured one wins."""
@@ -123,7 +175,11 @@ class Config(Entry, frozen=True):
         Raises:
             ConfigError: the message names the key and the remedy.
         """
-        _check_address(self.listen)
+        _check_address("listen", self.listen)
+        if self.metrics:
+            _check_address("metrics", self.metrics)
+        if self.bundle and self.registry:
+            raise ConfigError("bundle and registry are both set: the registry's pointer file says which bundle runs.")
         known = self.terms()
         _among("default_policy", self.default_policy, known)
         for name in self.quality_free_policies:
@@ -174,10 +230,10 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _check_address(listen: str) -> None:
-    host, _, port = listen.rpartition(":")
+def _check_address(key: str, address: str) -> None:
+    host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or int(port) > MAX_PORT:
-        raise ConfigError(f"listen: {listen!r} is no address; give HOST:PORT, with port 0 to let the system choose.")
+        raise ConfigError(f"{key}: {address!r} is no address; give HOST:PORT, with port 0 to let the system choose.")
 
 
 def _among(key: str, value: str, known: dict[str, Terms] | dict[str, str]) -> None:

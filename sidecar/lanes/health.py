@@ -14,8 +14,10 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 # These say whether the sidecar can answer, which it can while it is degraded: a gateway that stopped asking would lose
 # the safe candidate too.
 ANSWERING = ("", SERVICE, "liveness", "readiness")
-# This one says whether requests are really scored.
+# This one says whether requests are scored at all just now.
 SCORING = "scoring"
+# This one says whether enough of the latest requests were scored, in every segment.
+COVERAGE = "coverage"
 
 REFLECTED = (SERVICE, health.SERVICE_NAME)
 # Younger clients ask for v1 first; its messages are the same to the byte.
@@ -23,12 +25,17 @@ REFLECTION_NAMES = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection
 
 
 def statuses(fault: str) -> dict[str, int]:
-    """The status of every name.
+    """The status of every name at the start.
 
     Args:
         fault: why nothing is scored; empty if scoring works.
     """
-    return {**dict.fromkeys(ANSWERING, SERVING), SCORING: NOT_SERVING if fault else SERVING}
+    return {**dict.fromkeys((*ANSWERING, COVERAGE), SERVING), SCORING: status(not fault)}
+
+
+def status(serving: bool) -> int:  # noqa: FBT001 - the one thing it takes
+    """As the health service calls it."""
+    return int(SERVING if serving else NOT_SERVING)
 
 
 def add_reflection(server: Any, servicer: reflection_pb2_grpc.ServerReflectionServicer) -> None:

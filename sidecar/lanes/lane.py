@@ -1,17 +1,20 @@
 """What a lane is, and what it serves."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import grpc
 
+from sidecar.batching import Caller
 from sidecar.errors import ConfigError, RouterError
 
 SERVICE = "router.v1.RouterService"
 
 Encoded = bytes | RouterError
 Deliver = Callable[[Any, Encoded], None]  # (the call's key, its reply)
-Take = Callable[[bytes, Deliver, Any], None]  # takes a message; delivers once, now or at the next flush
+Take = Callable[[bytes, Deliver, Any, Caller], None]  # takes a message; delivers once, now or at a later flush
+Cold = Callable[[bytes], bytes]  # may raise RouterError
+Watch = Callable[[bytes, Callable[[], bool]], Iterator[bytes]]  # given whether the caller is still there
 
 
 class Waiting(Protocol):
@@ -26,10 +29,6 @@ class Waiting(Protocol):
         """Whether they fill a batch."""
         ...
 
-    def flush(self) -> None:
-        """Answers them all."""
-        ...
-
 
 class Services(Protocol):
     """What a lane serves. Methods are named as in a gRPC path, `/package.Service/Method`.
@@ -37,7 +36,8 @@ class Services(Protocol):
     Attributes:
         unary: hot methods of one request and one reply.
         streams: hot methods of many requests, each with one reply, in order.
-        cold: rare methods of one request and one reply; may be called from any thread.
+        cold: rare methods of one request and one reply; may be called from any thread, and may block.
+        watches: rare methods of one request and a stream of replies that lasts as long as the caller; likewise.
         batcher: what was taken and not yet answered.
     """
 
@@ -46,9 +46,15 @@ class Services(Protocol):
     @property
     def streams(self) -> Mapping[str, Take]: ...  # noqa: D102 - said above
     @property
-    def cold(self) -> Mapping[str, Callable[[bytes], bytes]]: ...  # noqa: D102 - said above
+    def cold(self) -> Mapping[str, Cold]: ...  # noqa: D102 - said above
+    @property
+    def watches(self) -> Mapping[str, Watch]: ...  # noqa: D102 - said above
     @property
     def batcher(self) -> Waiting: ...  # noqa: D102 - said above
+
+    def flush(self) -> None:
+        """Answers one batch of what waits. Called between batches, and now and then when nothing waits."""
+        ...
 
 
 class Lane(Protocol):
@@ -62,8 +68,8 @@ class Lane(Protocol):
         """
         ...
 
-    def report(self, fault: str) -> None:
-        """Tells health why nothing is scored, or with "" that scoring works. From any thread."""
+    def report(self, name: str, serving: bool) -> None:  # noqa: FBT001 - as health calls it
+        """Tells health whether a name is serving. From any thread."""
         ...
 
     def drain(self, grace: float) -> None:
@@ -82,6 +88,11 @@ def options(max_message_bytes: int) -> Sequence[tuple[str, Any]]:
         # Estimating the bandwidth-delay product costs pings and buys nothing for small messages.
         ("grpc.http2.bdp_probe", 0),
     )
+
+
+def trailers(error: RouterError) -> tuple[tuple[str, str], ...] | None:
+    """What goes with an error's status: when to try again (gRFC A6)."""
+    return None if error.pushback_ms is None else (("grpc-retry-pushback-ms", str(error.pushback_ms)),)
 
 
 def status_of(error: RouterError) -> grpc.StatusCode:
