@@ -30,6 +30,7 @@ class Server:
     Args:
         config: checked.
         directory: of the bundle; None is the configured one.
+        digest: what its manifest's sha256 must be; empty is anything.
         cold: further rare methods, by path.
         watches: further streams of replies, by path.
 
@@ -41,6 +42,7 @@ class Server:
         self,
         config: Config,
         directory: Path | None = None,
+        digest: str = "",
         cold: Mapping[str, Cold] | None = None,
         watches: Mapping[str, Watch] | None = None,
     ) -> None:
@@ -49,7 +51,7 @@ class Server:
         self._ids = DecisionIds(time.time)
         self.coverage = Coverage()
         self.window = CoverageWindow(self.coverage, config.coverage.window_seconds, config.coverage.alarm_below)
-        engine = self._first_engine(directory or configured_bundle(config))
+        engine = self._first_engine(directory or configured_bundle(config), digest)
         self.choice: LaneChoice = choose_lane(config.lane)
         self.services = RouterServices(config, engine, self.coverage, clock=self._clock, unix=time.time)
         self.info = Info(config, self.services, self.choice)
@@ -83,10 +85,7 @@ class Server:
             BundleError: the bundle is refused, or is another than the digest says.
             ConfigError: the configuration does not fit it.
         """
-        bundle = load(directory, like=self.bundle)
-        if digest and bundle.manifest_sha256 != digest:
-            raise BundleError(f"{directory}: is another bundle than the one that was checked; activate it again.")
-        return self._engine(bundle, "")
+        return self._engine(_load(directory, digest, self.bundle), "")
 
     def switch(self, engine: Engine, canary: Canary | None, patience_s: float) -> bool:
         """See RouterServices.switch."""
@@ -113,9 +112,9 @@ class Server:
         """Health says NOT_SERVING, calls in flight may end; returns when all is closed."""
         self.lane.drain(self._config.drain_seconds)
 
-    def _first_engine(self, directory: Path) -> Engine:
+    def _first_engine(self, directory: Path, digest: str) -> Engine:
         try:
-            return self._engine(load(directory), "")
+            return self._engine(_load(directory, digest, None), "")
         except BundleError as error:
             fault = f"bundle {directory}: {error}"
             engine = self._engine(None, fault)
@@ -132,6 +131,13 @@ class Server:
             clock=self._clock,
             on_fault=lambda engine, reason: self.services.fault(engine, reason),  # noqa: PLW0108 - the first engine comes before them
         )
+
+
+def _load(directory: Path, digest: str, like: Bundle | None) -> Bundle:
+    bundle = load(directory, like=like)
+    if digest and bundle.manifest_sha256 != digest:
+        raise BundleError(f"{directory}: is another bundle than the one that was checked; activate it again.")
+    return bundle
 
 
 def configured_bundle(config: Config) -> Path:

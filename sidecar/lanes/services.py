@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from traceback import format_tb
 from typing import Any, NamedTuple
@@ -40,6 +41,7 @@ STATUS_NUMBERS = {
 EXPIRED = Expired("the deadline passed before the request's turn came; give it a longer one.")
 # Engines whose turn is over are counted on under their version; of so many versions.
 MOST_VERSIONS = 16
+LATEST_BATCHES = 2048
 OLDER = "(older)"
 
 Job = tuple[Engine, Ask]
@@ -102,6 +104,8 @@ class RouterServices:
         self.on_fault = on_fault
         # Since when the lane's thread has been at work on one batch; None between batches.
         self.busy_since: float | None = None
+        # The latest batches: when each ended, the seconds since its first request arrived, its size.
+        self.batches: deque[tuple[float, float, int]] = deque(maxlen=LATEST_BATCHES)
         self._clock = clock
         self._max_batch_items = config.max_batch_items
         overload = config.overload
@@ -232,14 +236,18 @@ class RouterServices:
         return requests
 
     def _answer(self, jobs: Sequence[Job]) -> list[Encoded]:
-        first = jobs[0][0]
+        first, ask = jobs[0]
         try:
             if all(engine is first for engine, _ in jobs):
-                return first.answer([ask for _, ask in jobs])
-            return _answer_each(jobs)
+                replies = first.answer([ask for _, ask in jobs])
+            else:
+                replies = _answer_each(jobs)
         except Exception:
             log.exception("a batch of %d requests could not be answered", len(jobs))
             return [RouterError("the sidecar failed to answer; its log says why.")] * len(jobs)
+        ended = self._clock()
+        self.batches.append((ended, ended - ask.arrived, len(jobs)))
+        return replies
 
     def _degraded(self, job: Job, _wait_s: float) -> Encoded:
         engine, ask = job
