@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from sidecar.bundle.load import Bundle, load
+from sidecar.bundle.signature import Trust
 from sidecar.config import Config
 from sidecar.errors import BundleError
 from sidecar.lanes.auto import LaneChoice, choose_lane
@@ -38,7 +39,7 @@ class Server:
         self._config = config
         directory = Path(config.bundle) if config.bundle else DEFAULT_BUNDLE
         try:
-            self.bundle: Bundle | None = load(directory)
+            self.bundle: Bundle | None = load_bundle(config)
             fault = ""
         except BundleError as error:
             self.bundle = None
@@ -59,6 +60,17 @@ class Server:
     def drain(self) -> None:
         """Health says NOT_SERVING, calls in flight may end; returns when all is closed."""
         self._lane.drain(self._config.drain_seconds)
+
+
+def load_bundle(config: Config) -> Bundle:
+    """Loads the configured bundle; the embedded one comes with the program, so nobody else need vouch for it.
+
+    Raises:
+        BundleError: it is refused.
+        ConfigError: a public key under `trust` cannot be used.
+    """
+    trust = Trust.read(map(Path, config.trust))
+    return load(Path(config.bundle), trust=trust) if config.bundle else load(DEFAULT_BUNDLE)
 
 
 def _assemble(config: Config, bundle: Bundle | None, fault: str, choice: LaneChoice) -> tuple[Router, Lane]:

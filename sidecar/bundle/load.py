@@ -7,7 +7,9 @@ import numpy as np
 
 from sidecar.bundle import arrays, files, memory
 from sidecar.bundle import golden as golden_vectors
+from sidecar.bundle.golden import GoldenVector
 from sidecar.bundle.manifest import MODEL, REFERENCE, Manifest
+from sidecar.bundle.signature import ANYONE, Trust
 from sidecar.bundle.verify import Verified, examine
 from sidecar.errors import BundleError
 from sidecar.routing.novelty import Novelty
@@ -26,6 +28,8 @@ class Bundle:
         manifest_sha256: of manifest.json; identifies the bundle.
         scorer: scores windows; safe to call from several threads.
         execution_provider: what ONNX Runtime runs the model on, such as CPUExecutionProvider.
+        vouched: ids of the trusted keys that signed it; empty where nobody is trusted.
+        vectors: the golden vectors that it was tried on; empty if it was not.
     """
 
     directory: Path
@@ -33,19 +37,22 @@ class Bundle:
     manifest_sha256: str
     scorer: Scorer
     execution_provider: str
+    vouched: tuple[str, ...]
+    vectors: tuple[GoldenVector, ...]
 
 
-def load(directory: Path, *, golden: bool = True) -> Bundle:
+def load(directory: Path, *, golden: bool = True, trust: Trust = ANYONE) -> Bundle:
     """Verifies, loads and tries out a bundle.
 
     Args:
         directory: of the bundle.
         golden: score the golden vectors; False only where they are about to be recorded.
+        trust: by one of whose keys it must be signed.
 
     Raises:
         BundleError: the bundle is refused; the message names the file and the reason.
     """
-    bundle = _load(examine(directory), golden=golden)
+    bundle = _load(examine(directory, trust=trust), golden=golden)
     memory.give_back()
     return bundle
 
@@ -78,4 +85,6 @@ def _load(verified: Verified, *, golden: bool) -> Bundle:
         manifest_sha256=verified.manifest_sha256,
         scorer=scorer,
         execution_provider=session.execution_provider,
+        vouched=verified.vouched,
+        vectors=vectors,
     )
