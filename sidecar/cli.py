@@ -14,6 +14,12 @@ from sidecar.errors import RouterError
 
 TARGET = "127.0.0.1:8470"
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
+TRUST = click.option(
+    "--trust",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Public key by which bundles must be signed, or a directory of *.pem; give it again for further keys.",
+)
 
 
 class _Command(click.Group):
@@ -37,7 +43,10 @@ def main() -> None:
 @click.option("--bundle", type=DIRECTORY, help="Bundle directory instead of the embedded default bundle.")
 @click.option("--listen", metavar="HOST:PORT", help=f"Where to listen; port 0 lets the system choose. [{TARGET}]")
 @click.option("--lane", type=click.Choice(["auto", "fast", "portable"]), help="Which server carries the hot methods.")
-def serve(config: Path | None, bundle: Path | None, listen: str | None, lane: str | None) -> None:
+@TRUST
+def serve(
+    config: Path | None, bundle: Path | None, listen: str | None, lane: str | None, trust: tuple[Path, ...]
+) -> None:
     """Serve Route over gRPC until SIGTERM or SIGINT."""
     import msgspec
 
@@ -46,7 +55,8 @@ def serve(config: Path | None, bundle: Path | None, listen: str | None, lane: st
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = load_config(config) if config else Config()
-    given = {"bundle": str(bundle) if bundle else None, "listen": listen, "lane": lane}
+    given: dict[str, Any] = {"bundle": str(bundle) if bundle else None, "listen": listen, "lane": lane}
+    given["trust"] = tuple(map(str, trust)) or None
     settings = msgspec.structs.replace(settings, **{key: value for key, value in given.items() if value is not None})
     settings = settings.checked()
     stop = threading.Event()
@@ -118,13 +128,16 @@ def bundle() -> None:
 
 @bundle.command()
 @click.argument("directory", type=DIRECTORY)
-def verify(directory: Path) -> None:
-    """Check DIRECTORY as `serve` would: files, digests, graph, golden vectors."""
+@TRUST
+def verify(directory: Path, trust: tuple[Path, ...]) -> None:
+    """Check DIRECTORY as `serve` would: files, digests, signatures, graph, golden vectors."""
     from sidecar.bundle.load import load
+    from sidecar.bundle.signature import Trust
 
-    loaded = load(directory)
+    loaded = load(directory, trust=Trust.read(trust))
     manifest = loaded.manifest
-    click.echo(f"{manifest.name} {manifest.version}: sound; {len(manifest.files)} files, golden vectors hold.")
+    signed = f", signed by trusted {', '.join(loaded.vouched)}" if loaded.vouched else ""
+    click.echo(f"{manifest.name} {manifest.version}: sound; {len(manifest.files)} files{signed}, golden vectors hold.")
 
 
 @bundle.command()
@@ -152,15 +165,14 @@ def config() -> None:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def check(file: Path) -> None:
     """Check FILE, the lane, and the bundle that it names, as `serve` would."""
-    from sidecar.bundle.load import load
     from sidecar.config import load_config
     from sidecar.lanes.auto import choose_lane
     from sidecar.routing.candidates import join
-    from sidecar.server import DEFAULT_BUNDLE
+    from sidecar.server import load_bundle
 
     settings = load_config(file)
     choose_lane(settings.lane)
-    bundle = load(Path(settings.bundle) if settings.bundle else DEFAULT_BUNDLE)
+    bundle = load_bundle(settings)
     table = join(settings, bundle.manifest.candidates)
     click.echo(f"{file}: sound; {int(table.offered.sum())} candidates, safe is {table.rows[table.safe].name}.")
 

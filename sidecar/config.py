@@ -26,6 +26,7 @@ ENVELOPE_KEY = "envelope"
 SEGMENT_KEY = "segment"
 METADATA_KEY = "metadata."
 MAX_PORT = 65535
+MIN_SAMPLE = 20
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -107,6 +108,8 @@ class Config(Entry, frozen=True):
     Attributes:
         listen: HOST:PORT; port 0 lets the system choose.
         bundle: directory of the bundle; empty is the embedded default bundle.
+        trust: PEM files of public keys, or directories of *.pem; if any are given, a bundle must be signed by one of
+            them. The embedded default bundle is part of the program and needs no signature.
         lane: `fast`, `portable`, or `auto`: fast where its probe succeeds.
         candidates: if any are given, only these may be chosen; else all of the bundle's.
         safe_candidate: answers when nothing can be scored; if left out, the one with the best prior quality.
@@ -131,6 +134,7 @@ class Config(Entry, frozen=True):
 
     listen: str = "127.0.0.1:8470"
     bundle: str = ""
+    trust: tuple[str, ...] = ()
     lane: Literal["auto", "fast", "portable"] = "auto"
     candidates: tuple[CandidateConfig, ...] = ()
     safe_candidate: str = ""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sidecar.bundle.load import Bundle, load
+from sidecar.bundle.signature import Trust
 from sidecar.config import Config
 from sidecar.coverage import Coverage, CoverageWindow
 from sidecar.errors import BundleError
@@ -85,7 +86,7 @@ class Server:
             BundleError: the bundle is refused, or is another than the digest says.
             ConfigError: the configuration does not fit it.
         """
-        return self._engine(_load(directory, digest, self.bundle), "")
+        return self._engine(self._load(directory, digest, self.bundle), "")
 
     def switch(self, engine: Engine, canary: Canary | None, patience_s: float) -> bool:
         """See RouterServices.switch."""
@@ -114,12 +115,18 @@ class Server:
 
     def _first_engine(self, directory: Path, digest: str) -> Engine:
         try:
-            return self._engine(_load(directory, digest, None), "")
+            return self._engine(self._load(directory, digest, None), "")
         except BundleError as error:
             fault = f"bundle {directory}: {error}"
             engine = self._engine(None, fault)
             log.error("DEGRADED: %s; the safe candidate answers every request", fault)  # noqa: TRY400 - all is said
             return engine
+
+    def _load(self, directory: Path, digest: str, like: Bundle | None) -> Bundle:
+        bundle = load_bundle(self._config, directory, like)
+        if digest and bundle.manifest_sha256 != digest:
+            raise BundleError(f"{directory}: is another bundle than the one that was checked; activate it again.")
+        return bundle
 
     def _engine(self, bundle: Bundle | None, fault: str) -> Engine:
         return Engine(
@@ -133,11 +140,19 @@ class Server:
         )
 
 
-def _load(directory: Path, digest: str, like: Bundle | None) -> Bundle:
-    bundle = load(directory, like=like)
-    if digest and bundle.manifest_sha256 != digest:
-        raise BundleError(f"{directory}: is another bundle than the one that was checked; activate it again.")
-    return bundle
+def load_bundle(config: Config, directory: Path | None = None, like: Bundle | None = None) -> Bundle:
+    """Loads the bundle that the configuration names, or another one, if whom the configuration trusts has signed it.
+
+    Args:
+        config: says whom to trust; the keys are read anew every time.
+        directory: of the bundle; None is the configured one.
+        like: see sidecar.bundle.load.
+
+    Raises:
+        BundleError: the bundle is refused.
+        ConfigError: a key cannot be read.
+    """
+    return load(directory or configured_bundle(config), trust=Trust.read(map(Path, config.trust)), like=like)
 
 
 def configured_bundle(config: Config) -> Path:

@@ -125,7 +125,8 @@ class Worker:
         self._bundles.hear(event)
 
     def _carry_out(self, command: Command) -> Done:
-        error, sample, p99_s = "", (), (0.0, 0.0)
+        error, p99_s = "", (0.0, 0.0)
+        sample: tuple[Recorded, ...] = ()
         try:
             self._serving.wait()
             if isinstance(command, Prepare):

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 from sidecar.cli import main
 from sidecar.demo import PROMPTS
 from sidecar.lanes.lane import SERVICE
+from tests.bundle.keys import key_of, sign
 
 START = [sys.executable, "-m", "sidecar.cli"]
 
@@ -144,6 +146,35 @@ def test_bundle_verify_and_inspect(tiny_bundle: Path, tmp_path: Path) -> None:
     assert "manifest.json" in broken.output
 
 
+def test_trust_is_demanded_by_verify_by_config_check_and_by_serve(tiny_bundle: Path, tmp_path: Path) -> None:
+    ours, strangers = key_of(1), key_of(2)
+    bundle = sign(Path(shutil.copytree(tiny_bundle, tmp_path / "bundle")), ours)
+    trusted, other = ours.write_public(tmp_path / "ours.pem"), strangers.write_public(tmp_path / "other.pem")
+    assert ours.id in run("bundle", "inspect", str(bundle)).output
+    verified = run("bundle", "verify", str(bundle), "--trust", str(other), "--trust", str(trusted))
+    assert f"signed by trusted {ours.id}" in verified.output
+    assert run("bundle", "verify", str(bundle), "--trust", str(other)).output.startswith("Error: signatures.json: ")
+    file = tmp_path / "router.toml"
+    file.write_text(f'bundle = "{bundle}"\ntrust = ["{trusted}"]')
+    assert run("config", "check", str(file)).exit_code == 0
+    refused = run("serve", "--config", str(file), "--trust", str(other))
+    assert refused.exit_code == 1
+    assert f"signed by {ours.id}; trusted are {strangers.id}" in refused.output
+
+
+def test_a_missing_key_stops_serve_even_with_the_embedded_bundle(tmp_path: Path) -> None:
+    refused = run("serve", "--trust", str(tmp_path / "nowhere.pem"))
+    assert refused.exit_code == 1
+    assert "trust: " in refused.output
+    assert "nowhere.pem: cannot be read" in refused.output
+
+
+def test_the_embedded_bundle_needs_no_signature(tmp_path: Path) -> None:
+    file = tmp_path / "router.toml"
+    file.write_text(f'trust = ["{key_of(1).write_public(tmp_path / "k.pem")}"]')
+    assert run("config", "check", str(file)).exit_code == 0
+
+
 def test_config_check_and_show(tiny_bundle: Path, tmp_path: Path) -> None:
     file = tmp_path / "router.toml"
     file.write_text(f'bundle = "{tiny_bundle}"\n[[candidates]]\nname = "small"\n')
@@ -165,7 +196,8 @@ def test_the_demo_routes_a_dozen_prompts_through_the_default_bundle() -> None:
 def test_importing_the_sidecar_needs_nothing_of_training() -> None:
     program = (
         "import sys, sidecar, sidecar.server, sidecar.cli\n"
-        "heavy = {'torch', 'sklearn', 'pandas', 'pyarrow', 'onnx', 'scipy', 'matplotlib', 'wordllama', 'pydantic'}\n"
+        "heavy = {'torch', 'sklearn', 'pandas', 'pyarrow', 'onnx', 'scipy', 'matplotlib', 'wordllama', 'pydantic',"
+        "'cryptography'}\n"
         "print(sorted(heavy.intersection(sys.modules)))"
     )
     environment = {**os.environ, "PYTHONWARNINGS": "error"}

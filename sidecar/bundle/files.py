@@ -6,9 +6,10 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import NamedTuple
 
-from sidecar.bundle.manifest import GOLDEN, MANIFEST, MODEL, REFERENCE, TOKENIZER
+from sidecar.bundle.manifest import GOLDEN, MANIFEST, MODEL, REFERENCE, SIGNATURES, TOKENIZER
 from sidecar.errors import BundleError
 
 _MIB = 1 << 20
@@ -18,6 +19,7 @@ MAX_BYTES: Mapping[str, int] = {
     TOKENIZER: 64 * _MIB,
     REFERENCE: 64 * _MIB,
     GOLDEN: 4 * _MIB,
+    SIGNATURES: 16384,
 }
 _KINDS = (
     (stat.S_ISLNK, "is a symbolic link; put the file itself there"),
@@ -111,6 +113,26 @@ def read(directory: int, name: str) -> Content:
         if len(data) != status.st_size or _stamp(os.fstat(descriptor)) != _stamp(status):
             raise BundleError(f"{name}: changed while it was read")
     return Content(data, hashlib.sha256(data).hexdigest(), _stamp(status))
+
+
+def write(directory: Path, name: str, data: bytes) -> None:
+    """Puts a file into the directory at once and whole, in place of the one that was there, and durably.
+
+    Raises:
+        OSError: the directory cannot be written; what was there is untouched.
+    """
+    with NamedTemporaryFile(dir=directory, prefix=f".{name}-", delete=False) as file:
+        try:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(directory / name)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    with opened(directory) as descriptor:
+        os.fsync(descriptor)
 
 
 def unchanged(path: Path, stamp: tuple[int, ...]) -> bool:

@@ -7,7 +7,9 @@ import numpy as np
 
 from sidecar.bundle import arrays, files, memory
 from sidecar.bundle import golden as golden_vectors
+from sidecar.bundle.golden import GoldenVector
 from sidecar.bundle.manifest import MODEL, REFERENCE, TOKENIZER, Manifest
+from sidecar.bundle.signature import ANYONE, Trust
 from sidecar.bundle.verify import Verified, examine
 from sidecar.errors import BundleError
 from sidecar.routing.novelty import Novelty
@@ -27,6 +29,8 @@ class Bundle:
         tokenizer: what the scorer tokenises with.
         scorer: scores windows; safe to call from several threads.
         execution_provider: what ONNX Runtime runs the model on, such as CPUExecutionProvider.
+        vouched: ids of the trusted keys that signed it; empty where nobody is trusted.
+        vectors: the golden vectors that it was tried on; empty if it was not.
     """
 
     directory: Path
@@ -35,21 +39,24 @@ class Bundle:
     tokenizer: Tokenizer
     scorer: Scorer
     execution_provider: str
+    vouched: tuple[str, ...]
+    vectors: tuple[GoldenVector, ...]
 
 
-def load(directory: Path, *, golden: bool = True, like: Bundle | None = None) -> Bundle:
+def load(directory: Path, *, golden: bool = True, trust: Trust = ANYONE, like: Bundle | None = None) -> Bundle:
     """Verifies, loads and tries out a bundle.
 
     Args:
         directory: of the bundle.
         golden: score the golden vectors; False only where they are about to be recorded.
+        trust: by one of whose keys it must be signed.
         like: a loaded bundle; if it has the same tokenizer, that is used again. Making one holds up all other threads
             for about 15 ms, and bundles that were trained anew seldom have another.
 
     Raises:
         BundleError: the bundle is refused; the message names the file and the reason.
     """
-    bundle = _load(examine(directory), golden=golden, like=like)
+    bundle = _load(examine(directory, trust=trust), golden=golden, like=like)
     memory.give_back()
     return bundle
 
@@ -86,4 +93,6 @@ def _load(verified: Verified, *, golden: bool, like: Bundle | None) -> Bundle:
         tokenizer=tokenizer,
         scorer=scorer,
         execution_provider=session.execution_provider,
+        vouched=verified.vouched,
+        vectors=vectors,
     )

@@ -179,4 +179,3 @@ class Link:
 def _messages(connection: socket.socket) -> Iterator[ToWorker]:
     while True:
         yield frames.receive(connection, _decoder)
-

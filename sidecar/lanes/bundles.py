@@ -144,7 +144,7 @@ def _read(kind: Any, raw: bytes) -> Any:
 
 def _event(unix_s: float, name: str, message: str, state: State) -> bytes:
     told = pb.WatchBundlesResponse(
-        event=pb.BundleEvent.Value(f"BUNDLE_EVENT_{name}"), message=message, state=_state(state, 0)
+        event=f"BUNDLE_EVENT_{name}", message=message, state=_state(state, 0)
     )
     told.time.FromNanoseconds(int(unix_s * 1e9))
     return told.SerializeToString()
@@ -169,12 +169,8 @@ def _running(target: Target | None) -> pb.RunningBundle | None:
 
 
 def _listed(one: Listed) -> pb.ListedBundle:
-    bundle = router_pb2.BundleInfo(
-        name=one.name, version=one.version, family=one.family, manifest_sha256=one.digest
-    )
-    return pb.ListedBundle(
-        directory=one.directory, bundle=None if one.refusal else bundle, refusal=one.refusal
-    )
+    bundle = router_pb2.BundleInfo(name=one.name, version=one.version, family=one.family, manifest_sha256=one.digest)
+    return pb.ListedBundle(directory=one.directory, bundle=None if one.refusal else bundle, refusal=one.refusal)
 
 
 def _comparison(found: Comparison) -> pb.Comparison:
