@@ -26,6 +26,8 @@ ENVELOPE_KEY = "envelope"
 SEGMENT_KEY = "segment"
 METADATA_KEY = "metadata."
 MAX_PORT = 65535
+# Of fewer requests it says next to nothing on how many of them two bundles agree.
+MIN_SAMPLE = 20
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -64,6 +66,24 @@ class SegmentConfig(Entry, frozen=True):
     policy: str
 
 
+class GateConfig(Entry, frozen=True):
+    """What a new bundle may use in its trial, and what is demanded of it, before it takes over.
+
+    Attributes:
+        seconds: longest time that the trial may take.
+        cpu_seconds: processor time that it may use.
+        memory_mib: memory in MiB that it may use, beside four times the size of the bundles' files.
+        sample: most recent requests on which it is compared with the running bundle; 0 compares nothing.
+        require_agreement: share of these for which both must choose the same candidate, 0 to 1; 0 demands nothing.
+    """
+
+    seconds: Annotated[float, msgspec.Meta(gt=0.0, le=3600.0)] = 60.0
+    cpu_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 30
+    memory_mib: Annotated[int, msgspec.Meta(ge=512, le=1 << 20)] = 2048
+    sample: Annotated[int, msgspec.Meta(ge=0, le=4096)] = 256
+    require_agreement: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
+
+
 class Config(Entry, frozen=True):
     """Everything that can be configured.
 
@@ -84,6 +104,7 @@ class Config(Entry, frozen=True):
         max_batch_items: most items of one RouteBatch.
         max_score_batch: most requests that are scored in one run of the model.
         drain_seconds: how long calls in flight may take to end at shutdown.
+        gate: limits of the trial that a new bundle must pass.
     """
 
     listen: str = "127.0.0.1:8470"
@@ -101,6 +122,7 @@ class Config(Entry, frozen=True):
     max_batch_items: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 256
     max_score_batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32
     drain_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=3600.0)] = 10.0
+    gate: GateConfig = GateConfig()
 
     def all_policies(self) -> dict[str, Policy]:
         """The built-in policies and the configured ones; a configured one wins."""
@@ -136,6 +158,11 @@ class Config(Entry, frozen=True):
         for key in self.segment_keys:
             if key not in (SEGMENT_KEY, ENVELOPE_KEY) and not (key.startswith(METADATA_KEY) and key != METADATA_KEY):
                 raise ConfigError(f"segment_keys: {key!r} is none of segment, envelope, metadata.KEY.")
+        if self.gate.require_agreement and self.gate.sample < MIN_SAMPLE:
+            raise ConfigError(
+                f"gate.require_agreement: {self.gate.sample} requests (gate.sample) are too few to tell; compare at "
+                f"least {MIN_SAMPLE}, or drop it."
+            )
         self._check_names()
         return self
 
