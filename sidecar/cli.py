@@ -1,9 +1,7 @@
 """The command line of router-sidecar. Commands import what they need when they run: `--help` stays instant."""
 
 import logging
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -43,32 +41,38 @@ def main() -> None:
 @click.option("--bundle", type=DIRECTORY, help="Bundle directory instead of the embedded default bundle.")
 @click.option("--listen", metavar="HOST:PORT", help=f"Where to listen; port 0 lets the system choose. [{TARGET}]")
 @click.option("--lane", type=click.Choice(["auto", "fast", "portable"]), help="Which server carries the hot methods.")
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes that serve. [one per core but one]")
+@click.option("--registry", type=DIRECTORY, help="Directory of bundles that can be activated while it runs.")
 @TRUST
-def serve(
-    config: Path | None, bundle: Path | None, listen: str | None, lane: str | None, trust: tuple[Path, ...]
-) -> None:
-    """Serve Route over gRPC until SIGTERM or SIGINT."""
+def serve(config: Path | None, **options: Any) -> None:
+    """Serve Route over gRPC until SIGTERM or SIGINT; SIGHUP reads the configuration anew and replaces all processes."""
+    import asyncio
+
+    from sidecar.bundle.embedded import configured_bundle
+    from sidecar.supervisor import Supervisor
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = _settings(config, options)
+    _warn_if_open(settings.listen)
+    supervisor = Supervisor(
+        settings,
+        configured_bundle(settings),
+        say=lambda line: click.echo(line, err=True),
+        again=lambda: _settings(config, options),
+    )
+    asyncio.run(supervisor.run())
+
+
+def _settings(file: Path | None, options: dict[str, Any]) -> Any:
+    """The configuration of the file, with what the command line says instead."""
     import msgspec
 
     from sidecar.config import Config, load_config
-    from sidecar.server import Server
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    settings = load_config(config) if config else Config()
-    given: dict[str, Any] = {"bundle": str(bundle) if bundle else None, "listen": listen, "lane": lane}
-    given["trust"] = tuple(map(str, trust)) or None
-    settings = msgspec.structs.replace(settings, **{key: value for key, value in given.items() if value is not None})
-    settings = settings.checked()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    server = Server(settings)
-    address = server.start()
-    _warn_if_open(address)
-    running = f"bundle {server.bundle.manifest.name} {server.bundle.manifest.version}" if server.bundle else "no bundle"
-    click.echo(f"listening on {address} ({server.choice.make.name} lane, {running})", err=True)
-    stop.wait()
-    server.drain()
+    settings = load_config(file) if file else Config()
+    given = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
+    given["trust"] = tuple(map(str, options["trust"]))
+    return msgspec.structs.replace(settings, **{key: value for key, value in given.items() if value}).checked()
 
 
 @main.command()

@@ -26,6 +26,7 @@ ENVELOPE_KEY = "envelope"
 SEGMENT_KEY = "segment"
 METADATA_KEY = "metadata."
 MAX_PORT = 65535
+# Of fewer requests it says next to nothing on how many of them two bundles agree.
 MIN_SAMPLE = 20
 
 
@@ -95,11 +96,21 @@ class CoverageConfig(Entry, frozen=True):
 
 
 class GateConfig(Entry, frozen=True):
-    """TO BE REPLACED BY MERGE."""
+    """What a new bundle may use in its trial, and what is demanded of it, before it takes over.
 
-    seconds: float = 60.0
-    sample: int = 256
-    require_agreement: float = 0.0
+    Attributes:
+        seconds: longest time that the trial may take.
+        cpu_seconds: processor time that it may use.
+        memory_mib: memory in MiB that it may use, beside four times the size of the bundles' files.
+        sample: most recent requests on which it is compared with the running bundle; 0 compares nothing.
+        require_agreement: share of these for which both must choose the same candidate, 0 to 1; 0 demands nothing.
+    """
+
+    seconds: Annotated[float, msgspec.Meta(gt=0.0, le=3600.0)] = 60.0
+    cpu_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 30
+    memory_mib: Annotated[int, msgspec.Meta(ge=512, le=1 << 20)] = 2048
+    sample: Annotated[int, msgspec.Meta(ge=0, le=4096)] = 256
+    require_agreement: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
 
 
 class Config(Entry, frozen=True):
@@ -193,6 +204,11 @@ class Config(Entry, frozen=True):
         for key in self.segment_keys:
             if key not in (SEGMENT_KEY, ENVELOPE_KEY) and not (key.startswith(METADATA_KEY) and key != METADATA_KEY):
                 raise ConfigError(f"segment_keys: {key!r} is none of segment, envelope, metadata.KEY.")
+        if self.gate.require_agreement and self.gate.sample < MIN_SAMPLE:
+            raise ConfigError(
+                f"gate.require_agreement: {self.gate.sample} requests (gate.sample) are too few to tell; compare at "
+                f"least {MIN_SAMPLE}, or drop it."
+            )
         self._check_names()
         return self
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from sidecar.bundle.embedded import configured_bundle
 from sidecar.bundle.load import Bundle, load
 from sidecar.bundle.signature import Trust
 from sidecar.config import Config
@@ -22,8 +23,6 @@ from sidecar.routing.decision_id import DecisionIds
 
 log = logging.getLogger(__name__)
 
-DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
-
 
 class Server:
     """A server that can be started once, and whose bundle can be changed while it runs.
@@ -34,6 +33,7 @@ class Server:
         digest: what its manifest's sha256 must be; empty is anything.
         cold: further rare methods, by path.
         watches: further streams of replies, by path.
+        shared: whether other processes may listen on the same port.
 
     Raises:
         ConfigError: the configuration does not fit the bundle, or the lane or the address cannot be had.
@@ -46,6 +46,8 @@ class Server:
         digest: str = "",
         cold: Mapping[str, Cold] | None = None,
         watches: Mapping[str, Watch] | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
         self._config = config
         self._clock: Callable[[], float] = time.perf_counter
@@ -58,7 +60,7 @@ class Server:
         self.info = Info(config, self.services, self.choice)
         self.services.cold |= {INFO: self.info, **(cold or {})}
         self.services.watches |= watches or {}
-        self.lane: Lane = self.choice.make(self.services, config.max_message_bytes, engine.fault)
+        self.lane: Lane = self.choice.make(self.services, config.max_message_bytes, engine.fault, shared=shared)
         self.services.on_fault = lambda fault: self.lane.report(SCORING, not fault)
         self._alarms: list[str] = []
 
@@ -153,8 +155,3 @@ def load_bundle(config: Config, directory: Path | None = None, like: Bundle | No
         ConfigError: a key cannot be read.
     """
     return load(directory or configured_bundle(config), trust=Trust.read(map(Path, config.trust)), like=like)
-
-
-def configured_bundle(config: Config) -> Path:
-    """Where the bundle lies that the configuration names."""
-    return Path(config.bundle) if config.bundle else DEFAULT_BUNDLE

@@ -17,8 +17,10 @@ import msgspec
 import numpy as np
 
 from sidecar.bundle import memory
+from sidecar.bundle.embedded import configured_bundle
 from sidecar.bundle.registry import Registry
 from sidecar.config import Config
+from sidecar.control import CONFIG, SOCKET
 from sidecar.control.link import Command, Link
 from sidecar.control.messages import Beat, Done, Happened, Hello, Others, Prepare, Sample, State, Switch, Target
 from sidecar.errors import BundleError, RouterError
@@ -26,11 +28,10 @@ from sidecar.lanes.bundles import Bundles
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
 from sidecar.routing.compare import Recorded
-from sidecar.server import Server, configured_bundle
+from sidecar.server import Server
 
 log = logging.getLogger(__name__)
 
-CONFIG, SOCKET = "config.json", "control.sock"
 BEAT_S = 1.0
 # How long a worker that starts waits to be told what to run, before it looks for itself.
 ASSIGNMENT_S = 3.0
@@ -71,7 +72,12 @@ class Worker:
         assigned = self._link.assignment(ASSIGNMENT_S) or State(Target(str(_own_choice(config))))
         running = assigned.running or Target(str(_own_choice(config)))
         self.server = Server(
-            config, Path(running.directory), running.digest, cold=self._bundles.cold, watches=self._bundles.watches
+            config,
+            Path(running.directory),
+            running.digest,
+            cold=self._bundles.cold,
+            watches=self._bundles.watches,
+            shared=True,
         )
         self.server.info.worker = number
         engine = self.server.services.engine
@@ -240,6 +246,7 @@ def main() -> None:
     server = worker.server
     status = {"address": address, "lane": server.choice.make.name, "running": server.services.engine.version}
     print(json.dumps(status), flush=True)  # noqa: T201 - the supervisor listens
+    os.dup2(2, 1)  # nobody reads what else may be printed there
     stop.wait()
     worker.drain()
 

@@ -1,5 +1,6 @@
 """From a directory to a router that scores, or a BundleError that says why not."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 from sidecar.bundle import arrays, files, memory
 from sidecar.bundle import golden as golden_vectors
 from sidecar.bundle.golden import GoldenVector
-from sidecar.bundle.manifest import MODEL, REFERENCE, TOKENIZER, Manifest
+from sidecar.bundle.manifest import GOLDEN, MANIFEST, MODEL, REFERENCE, TOKENIZER, Manifest
 from sidecar.bundle.signature import ANYONE, Trust
 from sidecar.bundle.verify import Verified, examine
 from sidecar.errors import BundleError
@@ -43,7 +44,14 @@ class Bundle:
     vectors: tuple[GoldenVector, ...]
 
 
-def load(directory: Path, *, golden: bool = True, trust: Trust = ANYONE, like: Bundle | None = None) -> Bundle:
+def load(
+    directory: Path,
+    *,
+    golden: bool = True,
+    trust: Trust = ANYONE,
+    like: Bundle | None = None,
+    on_stage: Callable[[str], None] = lambda _stage: None,
+) -> Bundle:
     """Verifies, loads and tries out a bundle.
 
     Args:
@@ -52,28 +60,33 @@ def load(directory: Path, *, golden: bool = True, trust: Trust = ANYONE, like: B
         trust: by one of whose keys it must be signed.
         like: a loaded bundle; if it has the same tokenizer, that is used again. Making one holds up all other threads
             for about 15 ms, and bundles that were trained anew seldom have another.
+        on_stage: told what is about to be done, so that whoever watches knows what a bundle died of.
 
     Raises:
         BundleError: the bundle is refused; the message names the file and the reason.
     """
-    bundle = _load(examine(directory, trust=trust), golden=golden, like=like)
+    on_stage(MANIFEST)
+    bundle = _load(examine(directory, trust=trust), golden=golden, like=like, on_stage=on_stage)
     memory.give_back()
     return bundle
 
 
-def _load(verified: Verified, *, golden: bool, like: Bundle | None) -> Bundle:
+def _load(verified: Verified, *, golden: bool, like: Bundle | None, on_stage: Callable[[str], None]) -> Bundle:
     manifest = verified.manifest
     candidates = len(manifest.candidates)
     vectors = golden_vectors.read(verified.golden, candidates) if golden else ()
     limits = manifest.tokenizer
+    on_stage(TOKENIZER)
     if like and limits == like.manifest.tokenizer and manifest.files[TOKENIZER] == like.manifest.files[TOKENIZER]:
         tokenizer = like.tokenizer
     else:
         tokenizer = Tokenizer(verified.tokenizer, max_tokens=limits.max_tokens, pad_id=limits.pad_id)
+    on_stage(REFERENCE)
     prior = np.array([candidate.prior_quality for candidate in manifest.candidates], np.float32)
     with np.errstate(all="ignore"):  # hostile numbers end in refusals, not in warnings
         novelty = Novelty(manifest.novelty, arrays.read(verified.reference), prior)
     path = verified.directory / MODEL
+    on_stage(MODEL)
     session = Session(path, family=manifest.family, candidates=candidates)
     if not files.unchanged(path, verified.model_stamp):
         raise BundleError(f"{MODEL}: changed between its check and its loading; load the bundle again")
@@ -85,6 +98,7 @@ def _load(verified: Verified, *, golden: bool, like: Bundle | None) -> Bundle:
         )
     scorer = Scorer(tokenizer, session, novelty)
     if golden:
+        on_stage(GOLDEN)
         golden_vectors.check(vectors, scorer, manifest.golden_tolerance)
     return Bundle(
         directory=verified.directory,

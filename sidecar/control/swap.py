@@ -15,11 +15,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from sidecar.bundle.registry import Registry
 from sidecar.bundle.signature import Trust
 from sidecar.bundle.trial import TrialReport, TrialRequest, try_out
 from sidecar.bundle.verify import verify
-from sidecar.config import Config
+from sidecar.config import Config, GateConfig
 from sidecar.control.messages import (
     Activate,
     Cost,
@@ -27,8 +29,8 @@ from sidecar.control.messages import (
     Event,
     Happened,
     Hello,
-    Listed,
     ListBundles,
+    Listed,
     Operate,
     Prepare,
     Result,
@@ -48,6 +50,8 @@ PREPARE_S = 120.0
 SAMPLE_S = 5.0
 SWITCH_S = 5.0
 
+Gate = Callable[[TrialRequest, GateConfig], TrialReport]
+
 
 class Swap:
     """What runs, and the only way to change it.
@@ -56,7 +60,7 @@ class Swap:
         config: checked.
         registry: where bundles lie; None: what the configuration names runs until the end.
         first: what to run where no worker says that it runs something already.
-        try_out: the gate.
+        gate: tries a bundle within limits.
     """
 
     def __init__(
@@ -64,12 +68,13 @@ class Swap:
         config: Config,
         registry: Registry | None,
         first: Target,
-        gate: Callable[[TrialRequest], TrialReport],
+        gate: Gate = try_out,
     ) -> None:
         self._config = config
         self._registry = registry
         self._gate = gate
         self._changing = asyncio.Lock()
+        self.counts: dict[Event, int] = {}
         self.state = State()
         self._first = first
         self.workers = Workers(self._greet, self.operate)
@@ -139,10 +144,14 @@ class Swap:
             return Result(0, state=before, workers=len(self.workers), comparison=report.comparison, cost=Cost(gate_s))
         after = _after(before, target, wish.share)
         began = time.monotonic()
-        await self._prepare(target)
+        try:
+            await self._prepare(target)
+            if wish.share is None:
+                await asyncio.to_thread(_point, registry, path.name)
+        except RouterError:
+            self._forget()
+            raise
         prepare_s = time.monotonic() - began
-        if wish.share is None:
-            await asyncio.to_thread(registry.point, path.name)
         switch_s, p99_s = await self._switch(after)
         if wish.share is None:
             self._happened("ACTIVATED", f"{path.name}, {version} ({asked_by})")
@@ -182,7 +191,7 @@ class Swap:
             return
         try:
             name = self._registry.active()
-            if not name or self._registry.path(name) == Path(self.state.running.directory):
+            if not name or await self._runs(self._registry.path(name)):
                 return
             await self.activate(Activate(name), "the pointer file")
             log.info("the pointer file named %s: it runs now", name)
@@ -191,6 +200,14 @@ class Swap:
             log.error("the pointer file is not followed: %s; %s runs on", error, running)  # noqa: TRY400 - all is said
             if not isinstance(error, BundleError | Aborted):
                 self._happened("REFUSED", f"the pointer file: {error}")
+
+    async def _runs(self, path: Path) -> bool:
+        await self._learn_what_runs()
+        running = self.state.running
+        if running is None or path != Path(running.directory):
+            return False
+        digest, _ = await asyncio.to_thread(self._verified, path)
+        return digest == running.digest  # else another bundle was put into the same directory
 
     def _demand_registry(self) -> Registry:
         if self._registry is None:
@@ -216,14 +233,17 @@ class Swap:
         gate = self._config.gate
         agreement = gate.require_agreement if wish.require_agreement is None else wish.require_agreement
         running = self.state.running
+        limits = msgspec.structs.replace(gate, require_agreement=agreement)
+        compared = running if running and running.digest else Target("")
         request = TrialRequest(
             config=self._config,
             directory=target.directory,
-            running=running.directory if running and running.digest else None,
+            trust=self._config.trust,
+            running=compared.directory,
+            running_sha256=compared.digest,
             sample=await self._sample(gate.sample),
-            require_agreement=agreement,
         )
-        report = await asyncio.to_thread(self._gate, request)
+        report = await asyncio.to_thread(self._gate, request, limits)
         if report.manifest_sha256 != target.digest:
             raise BundleError(f"{target.directory}: changed while it was tried out; activate it again")
         return report
@@ -244,8 +264,9 @@ class Swap:
             for worker, done in zip(unprepared, found, strict=True):
                 fault = str(done) if isinstance(done, WorkerGone) else done.error
                 if fault:
-                    self._forget()
-                    raise Aborted(f"worker {worker.number} cannot load {target.directory}: {fault}; nothing is changed.")
+                    raise Aborted(
+                        f"worker {worker.number} cannot load {target.directory}: {fault}; nothing is changed."
+                    )
                 prepared.add(worker.pid)
 
     def _forget(self) -> None:
@@ -265,7 +286,7 @@ class Swap:
                 p99_s.append(done.p99_s)
             else:
                 log.error("worker %d did not switch and is replaced: %s", worker.number, done)
-                worker.kill()
+                await worker.kill()
         worst = max(p99_s, key=lambda pair: pair[1], default=(0.0, 0.0))
         return time.monotonic() - began, worst
 
@@ -283,9 +304,10 @@ class Swap:
     def _point_to(self, target: Target) -> None:
         path = Path(target.directory)
         if self._registry is not None and path.parent == self._registry.directory:
-            self._registry.point(path.name)
+            _point(self._registry, path.name)
 
     def _happened(self, event: Event, message: str) -> None:
+        self.counts[event] = self.counts.get(event, 0) + 1
         log.info("%s: %s", event, message)
         self.workers.tell_all(Happened(time.time(), event, message, self.state))
 
@@ -308,14 +330,18 @@ class Swap:
         return tuple(found)
 
 
+def _point(registry: Registry, name: str) -> None:
+    try:
+        present = registry.active()
+    except BundleError:
+        present = ""
+    if present != name:  # whoever asked by the pointer file has written it already
+        registry.point(name)
+
+
 def _after(before: State, target: Target, share: float | None) -> State:
     if share is not None:
         return State(before.running, before.previous, target, share)
     if before.running and before.running.digest == target.digest:
         return State(target, before.previous)
     return State(target, before.running)
-
-
-def try_out_with(config: Config) -> Callable[[TrialRequest], TrialReport]:
-    """The gate in a child process, within the configured limits."""
-    return lambda request: try_out(request, config.gate)

@@ -32,7 +32,10 @@ from sidecar.stats import Stats
 log = logging.getLogger(__name__)
 
 _decoder: "msgspec.msgpack.Decoder[ToControl]" = msgspec.msgpack.Decoder(ToControl)
+_hello_decoder: "msgspec.msgpack.Decoder[Hello]" = msgspec.msgpack.Decoder(Hello)
 _ids = count(1)
+# A killed process closes its socket at once; this only keeps a bug elsewhere from holding us up.
+GONE_S = 5.0
 MakeCommand = Callable[[int], Prepare | Switch | Sample]  # given the command's id
 
 
@@ -59,6 +62,7 @@ class Worker:
         self.heard = now
         self._writer = writer
         self._pending: dict[int, asyncio.Future[Done]] = {}
+        self._gone = asyncio.Event()
 
     def tell(self, message: Run | Result | Happened | Others | Prepare | Switch | Sample) -> None:
         """Sends a message; nothing happens if the worker is gone."""
@@ -75,7 +79,7 @@ class Worker:
         self._pending[number] = answer = asyncio.get_running_loop().create_future()
         self.tell(make(number))
         try:
-            done = await asyncio.wait_for(answer, patience_s)
+            done: Done = await asyncio.wait_for(answer, patience_s)
         except TimeoutError:
             raise WorkerGone(f"worker {self.number} did not answer within {patience_s:g} s") from None
         finally:
@@ -91,14 +95,17 @@ class Worker:
 
     def gone(self) -> None:
         """Nothing more will be heard of it."""
+        self._gone.set()
         for waiting in self._pending.values():
             if not waiting.done():
                 waiting.set_exception(WorkerGone(f"worker {self.number} ended"))
 
-    def kill(self) -> None:
-        """Ends its process at once; the supervisor starts another."""
+    async def kill(self) -> None:
+        """Ends its process at once; the supervisor starts another. Returns when it is gone."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._gone.wait(), GONE_S)
 
 
 class Workers:
@@ -114,6 +121,7 @@ class Workers:
         self._operate = operate
         self._connected: dict[asyncio.StreamWriter, Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._past = Stats()  # what ended workers served
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(list(self._connected.values()))
@@ -126,9 +134,7 @@ class Workers:
         loop = asyncio.get_running_loop()
         worker: Worker | None = None
         try:
-            hello = await frames.read(reader, _decoder)
-            if not isinstance(hello, Hello):
-                raise LinkBroken("a worker did not say hello")
+            hello: Hello = await frames.read(reader, _hello_decoder)
             worker = Worker(hello, writer, loop.time())
             worker.tell(Run(self._greet(hello)))
             self._connected[writer] = worker
@@ -149,6 +155,7 @@ class Workers:
             self._connected.pop(writer, None)
             if worker is not None:
                 worker.gone()
+                self._past += msgspec.structs.replace(worker.beat.stats, window={})
             writer.close()
 
     async def _carry_out(self, worker: Worker, message: Operate) -> None:
@@ -160,17 +167,15 @@ class Workers:
             worker.tell(message)
 
     def share(self) -> Stats:
-        """Tells each what the others served; gives what all served."""
+        """Tells each what the others served; gives what all served, those included that have ended."""
         everyone = list(self._connected.values())
         for worker in everyone:
-            others = sum((other.beat.stats for other in everyone if other is not worker), Stats())
+            others = sum((other.beat.stats for other in everyone if other is not worker), self._past)
             worker.tell(Others(len(everyone), others))
-        return sum((worker.beat.stats for worker in everyone), Stats())
+        return sum((worker.beat.stats for worker in everyone), self._past)
 
     def stuck(self, most_s: float, now: float) -> list[Worker]:
         """Workers that are at one batch, or silent, for longer than most_s seconds."""
         return [
-            worker
-            for worker in self._connected.values()
-            if worker.beat.stuck_s > most_s or now - worker.heard > most_s
+            worker for worker in self._connected.values() if worker.beat.stuck_s > most_s or now - worker.heard > most_s
         ]

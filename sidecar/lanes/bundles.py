@@ -143,9 +143,7 @@ def _read(kind: Any, raw: bytes) -> Any:
 
 
 def _event(unix_s: float, name: str, message: str, state: State) -> bytes:
-    told = pb.WatchBundlesResponse(
-        event=f"BUNDLE_EVENT_{name}", message=message, state=_state(state, 0)
-    )
+    told = pb.WatchBundlesResponse(event=f"BUNDLE_EVENT_{name}", message=message, state=_state(state, 0))
     told.time.FromNanoseconds(int(unix_s * 1e9))
     return told.SerializeToString()
 

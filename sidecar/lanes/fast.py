@@ -102,15 +102,16 @@ class FastLane:
         services: what is served.
         max_message_bytes: largest message that is accepted.
         fault: why nothing is scored at the start; empty if scoring works.
+        shared: whether other processes may listen on the same port.
     """
 
     name = "fast"
 
-    def __init__(self, services: Services, max_message_bytes: int, fault: str = "") -> None:
+    def __init__(self, services: Services, max_message_bytes: int, fault: str = "", *, shared: bool = False) -> None:
         self._services = services
         self._batcher = services.batcher
         pool = futures.ThreadPoolExecutor(COLD_THREADS, thread_name_prefix="cold")
-        self._server = grpc.server(pool, options=options(max_message_bytes))
+        self._server = grpc.server(pool, options=options(max_message_bytes, shared=shared))
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         for name, initial in statuses(fault).items():

@@ -77,14 +77,14 @@ class Lane(Protocol):
         ...
 
 
-def options(max_message_bytes: int) -> Sequence[tuple[str, Any]]:
-    """Channel options of both lanes."""
+def options(max_message_bytes: int, *, shared: bool) -> Sequence[tuple[str, Any]]:
+    """Channel options of both lanes; `shared`: other processes may listen on the same port."""
     return (
         ("grpc.max_receive_message_length", max_message_bytes),
         # A batch's replies are larger than its requests; they are our own making and need no limit.
         ("grpc.max_send_message_length", -1),
-        # Two sidecars on one port would split its connections in silence.
-        ("grpc.so_reuseport", 0),
+        # Two sidecars on one port would split its connections in silence; the workers of one are meant to.
+        ("grpc.so_reuseport", int(shared)),
         # Estimating the bandwidth-delay product costs pings and buys nothing for small messages.
         ("grpc.http2.bdp_probe", 0),
     )

@@ -50,14 +50,15 @@ class PortableLane:
         services: what is served.
         max_message_bytes: largest message that is accepted.
         fault: why nothing is scored at the start; empty if scoring works.
+        shared: whether other processes may listen on the same port.
     """
 
     name = "portable"
 
-    def __init__(self, services: Services, max_message_bytes: int, fault: str = "") -> None:
+    def __init__(self, services: Services, max_message_bytes: int, fault: str = "", *, shared: bool = False) -> None:
         self._services = services
         self._batcher = services.batcher
-        self._options = options(max_message_bytes)
+        self._options = options(max_message_bytes, shared=shared)
         self._fault = fault
         self._flush_due = False
         self._watches = 0

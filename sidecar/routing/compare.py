@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from sidecar.config import MIN_SAMPLE
 from sidecar.errors import BundleError
 from sidecar.routing.ask import Ask
 from sidecar.routing.candidates import CandidateTable, Mask
@@ -22,8 +23,6 @@ from sidecar.routing.policy import Terms
 from sidecar.types import Score
 
 BATCH = 32
-# Of fewer requests a share says next to nothing.
-MIN_REQUESTS = 20
 
 
 class Recorded(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -169,9 +168,9 @@ class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         """
         if agreement <= 0.0:
             return
-        if self.requests < MIN_REQUESTS:
+        if self.requests < MIN_SAMPLE:
             raise BundleError(
-                f"comparison: too few requests to tell ({self.requests} of at least {MIN_REQUESTS}); send traffic "
+                f"comparison: too few requests to tell ({self.requests} of at least {MIN_SAMPLE}); send traffic "
                 "first, or drop gate.require_agreement"
             )
         if self.agreement < agreement:

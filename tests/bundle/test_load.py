@@ -50,8 +50,8 @@ def test_novel_prompts_are_drawn_to_the_priors(tiny_bundle: Path) -> None:
 
 
 def test_the_bytes_that_were_checked_are_those_that_are_loaded(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def then_destroyed(directory: Path) -> Any:
-        verified = examine(directory)
+    def then_destroyed(directory: Path, **given: Any) -> Any:
+        verified = examine(directory, **given)
         for name in (TOKENIZER, REFERENCE, GOLDEN, MANIFEST):
             (directory / name).write_bytes(b"destroyed")
         return verified
