@@ -13,6 +13,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import msgspec
@@ -252,9 +253,11 @@ class Swap:
         workers = list(self.workers)
         if not amount or not workers:
             return ()
-        each = -(-amount // len(workers))
-        done = await self._ask_all(workers, lambda number: Sample(number, each), SAMPLE_S)
-        return tuple(recorded for one in done if isinstance(one, Done) for recorded in one.sample)[:amount]
+        done = await self._ask_all(workers, lambda number: Sample(number, amount), SAMPLE_S)
+        samples = [one.sample[::-1] for one in done if isinstance(one, Done)]
+        # In turn from each worker, the newest first, since some may have had little traffic.
+        mixed = [recorded for turn in zip_longest(*samples) for recorded in turn if recorded is not None]
+        return tuple(mixed[:amount])
 
     async def _prepare(self, target: Target) -> None:
         """Has all workers load a bundle; also those that come while others load."""
