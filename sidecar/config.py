@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from sidecar.door.settings import LimitsConfig, TlsConfig
 from sidecar.errors import ConfigError, InvalidRequest
 from sidecar.routing.policy import Policy, Terms
 
@@ -82,6 +83,10 @@ class Config(Entry, frozen=True):
         max_batch_items: most items of one RouteBatch.
         max_score_batch: most requests that are scored in one run of the model.
         drain_seconds: how long calls in flight may take to end at shutdown.
+        tls: certificate and key; if left out, calls are not encrypted.
+        tokens: path of the file that lists the tokens that are let in; empty asks for none.
+        insecure: whether an address that others reach may be open to strangers.
+        limits: what one caller may take.
     """
 
     listen: str = "127.0.0.1:8470"
@@ -98,6 +103,10 @@ class Config(Entry, frozen=True):
     max_batch_items: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 256
     max_score_batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32
     drain_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=3600.0)] = 10.0
+    tls: TlsConfig | None = None
+    tokens: str = ""
+    insecure: bool = False
+    limits: LimitsConfig = LimitsConfig()
 
     def all_policies(self) -> dict[str, Policy]:
         """The built-in policies and the configured ones; a configured one wins."""

@@ -31,6 +31,18 @@ class TooLarge(RouterError):
     status = "RESOURCE_EXHAUSTED"
 
 
+class Unauthenticated(RouterError):
+    """The caller showed no token, or one that is unknown."""
+
+    status = "UNAUTHENTICATED"
+
+
+class NotPermitted(RouterError):
+    """The caller is known, but lacks the role that the method needs."""
+
+    status = "PERMISSION_DENIED"
+
+
 class ConfigError(RouterError):
     """The configuration file is wrong; the message names the key."""
 
