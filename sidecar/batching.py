@@ -8,6 +8,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+from sidecar.faults import place
+
 log = logging.getLogger(__name__)
 
 Job = TypeVar("Job")
@@ -53,5 +55,5 @@ class Batcher(Generic[Job, Answer]):
             for (deliver, key), answer in zip(tickets[start:stop], self._answer(jobs[start:stop]), strict=True):
                 try:
                     deliver(key, answer)
-                except Exception:
-                    log.exception("an answer could not be delivered; the others are")
+                except Exception as error:  # noqa: BLE001 - one caller must not cost the others their answers
+                    log.error("an answer could not be delivered; the others are: %s", place(error))  # noqa: TRY400

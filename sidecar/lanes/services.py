@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from traceback import format_tb
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from sidecar.batching import Batcher
 from sidecar.errors import InvalidRequest, RouterError, TooLarge
+from sidecar.faults import place
 from sidecar.lanes.intake import Intake
 from sidecar.lanes.lane import SERVICE, Deliver, Encoded, Take
 from sidecar.lanes.malformed import explain
@@ -129,8 +129,8 @@ class RouterServices:
     def _answer(self, asks: Sequence[Ask]) -> list[Encoded]:
         try:
             return [encoded for decided in self._router.decide(asks) for encoded in self._replies.encode(decided)]
-        except Exception:
-            log.exception("a batch of %d requests could not be answered", len(asks))
+        except Exception as error:  # noqa: BLE001 - the callers get it as a status
+            log.error("a batch of %d requests could not be answered: %s", len(asks), place(error))  # noqa: TRY400
             return [RouterError("the sidecar failed to answer; its log says why.")] * len(asks)
 
     def _refused(self, error: Exception, raw: bytes = b"", kind: Any = None) -> RouterError:
@@ -139,8 +139,7 @@ class RouterServices:
             return error
         if isinstance(error, DecodeError):
             return explain(raw, kind.DESCRIPTOR)
-        # Where it happened, but not what it says: foreign errors may quote what they choked on.
-        log.error("a request could not be read: %s\n%s", type(error).__name__, "".join(format_tb(error.__traceback__)))
+        log.error("a request could not be read: %s", place(error))
         return RouterError("the sidecar failed to read the request; its log says why.")
 
 
