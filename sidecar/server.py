@@ -9,6 +9,7 @@ from sidecar.bundle.load import Bundle, load
 from sidecar.config import Config
 from sidecar.errors import BundleError
 from sidecar.lanes.auto import LaneChoice, choose_lane
+from sidecar.lanes.entrance import entrance_of
 from sidecar.lanes.info import describe
 from sidecar.lanes.intake import Intake
 from sidecar.lanes.lane import Lane
@@ -76,6 +77,6 @@ def _assemble(config: Config, bundle: Bundle | None, fault: str, choice: LaneCho
         max_score_batch=config.max_score_batch,
         max_batch_items=config.max_batch_items,
     )
-    lane: Lane = choice.make(services, config.max_message_bytes, fault)
+    lane: Lane = choice.make(services, entrance_of(config), fault)
     router.on_fault = lane.report
     return router, lane

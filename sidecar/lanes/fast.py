@@ -20,8 +20,12 @@ import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from sidecar.lanes.health import REFLECTED, add_reflection, statuses
-from sidecar.lanes.lane import Deliver, Encoded, Services, Take, bound, options, status_of, unavailable
+from sidecar.errors import RouterError
+from sidecar.faults import place
+from sidecar.lanes.entrance import Entrance
+from sidecar.lanes.health import REFLECTED, reflection_handlers, statuses
+from sidecar.lanes.lane import Deliver, Encoded, Services, Take, bound, status_of
+from sidecar.lanes.roles import role_of
 
 try:
     from grpc._cython import cygrpc  # type: ignore[attr-defined]  # private, untyped
@@ -80,25 +84,28 @@ class FastLane:
 
     Args:
         services: what is served.
-        max_message_bytes: largest message that is accepted.
+        entrance: how calls get in.
         fault: why nothing is scored at the start; empty if scoring works.
     """
 
     name = "fast"
 
-    def __init__(self, services: Services, max_message_bytes: int, fault: str = "") -> None:
+    def __init__(self, services: Services, entrance: Entrance, fault: str = "") -> None:
         self._services = services
+        self._entrance = entrance
         self._batcher = services.batcher
         pool = futures.ThreadPoolExecutor(COLD_THREADS, thread_name_prefix="cold")
-        self._server = grpc.server(pool, options=options(max_message_bytes))
+        self._server = grpc.server(pool, options=entrance.options)
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.report(fault)
-        add_reflection(self._server, _FewReflections(REFLECTED))
+        handlers = entrance.guarded(reflection_handlers(_FewReflections(REFLECTED)), None, _refusal)
+        self._server.add_generic_rpc_handlers(handlers)
         for path, answer in services.cold.items():
             _, service, method = path.split("/")
-            handlers: Any = {method: grpc.unary_unary_rpc_method_handler(_cold(answer))}
-            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+            methods: Any = {method: grpc.unary_unary_rpc_method_handler(_cold(answer))}
+            handlers = [grpc.method_handlers_generic_handler(service, methods)]
+            self._server.add_generic_rpc_handlers(entrance.guarded(handlers, role_of(path), _refusal))
         self._core = self._server._cy_server  # type: ignore[attr-defined]  # noqa: SLF001 - the point of this module
         self._queue = cygrpc.CompletionQueue()
         self._core.register_completion_queue(self._queue)
@@ -109,10 +116,7 @@ class FastLane:
 
     def start(self, listen: str) -> str:
         """See Lane."""
-        try:
-            port = self._server.add_insecure_port(listen)
-        except RuntimeError:
-            raise unavailable(listen) from None
+        port = self._entrance.add_port(self._server, listen)
         self._server.start()
         for path, take in self._services.unary.items():
             for _ in range(STANDING_REQUESTS):
@@ -134,11 +138,26 @@ class FastLane:
         self._thread.join(JOIN_SECONDS)
 
     def _ask_for(self, path: str, kind: "type[_Unary | _Stream]", take: Take) -> None:
-        def accept(event: Any) -> None:
+        admission = self._entrance.admission
+        admit = admission.keeper(role_of(path)) if admission else None
+
+        def accept_all(event: Any) -> None:
             if event.success:
                 with suppress(ValueError):  # the server has begun to stop
                     request()
                 kind(self, event.call, take)
+
+        def accept_checked(event: Any) -> None:
+            if event.success:
+                with suppress(ValueError):
+                    request()
+                error = admit(event.invocation_metadata)  # type: ignore[misc]  # not None here
+                if error is None:
+                    kind(self, event.call, take)
+                else:
+                    self.start_batch(event.call, _refused(error), _done)
+
+        accept = accept_all if admit is None else accept_checked
 
         def request() -> None:
             self._core.request_registered_call(self._queue, self._queue, path, accept)
@@ -164,8 +183,8 @@ class FastLane:
             self._due -= 1
             try:
                 event.tag(event)
-            except Exception:
-                log.exception("the fast lane failed on an event; the call is lost, the lane lives")
+            except Exception as error:  # noqa: BLE001 - one call must not end the others
+                log.error("the fast lane failed on an event; the call is lost, the lane lives: %s", place(error))  # noqa: TRY400
             # A reference to a finished call keeps the core from closing its connection.
             event = None
             patience -= 1
@@ -179,8 +198,8 @@ class FastLane:
     def _flush(self) -> None:
         try:
             self._batcher.flush()
-        except Exception:
-            log.exception("the fast lane failed to deliver a batch; the lane lives")
+        except Exception as error:  # noqa: BLE001 - one batch must not end the others
+            log.error("the fast lane failed to deliver a batch; the lane lives: %s", place(error))  # noqa: TRY400
 
 
 class _FewReflections(reflection.ReflectionServicer):  # type: ignore[misc]  # grpc_reflection ships no types
@@ -205,6 +224,23 @@ def _cold(answer: Callable[[bytes], bytes]) -> Any:
     return lambda raw, _context: answer(raw)
 
 
+def _refusal(error: RouterError) -> Any:
+    return lambda _requests, context: context.abort(status_of(error), str(error))
+
+
+def _refused(error: RouterError) -> tuple[Any, ...]:
+    return _ending(status_of(error).value[0], str(error).encode())
+
+
+def _ending(code: int, details: bytes) -> tuple[Any, ...]:
+    """Operations that end a call without a reply."""
+    return (
+        cygrpc.ReceiveCloseOnServerOperation(0),
+        cygrpc.SendInitialMetadataOperation(None, 0),
+        cygrpc.SendStatusFromServerOperation(None, code, details, 0),
+    )
+
+
 def _done(_event: Any) -> None:
     """The tag of operations that nobody waits for."""
 
@@ -223,7 +259,7 @@ class _Unary:
     def _received(self, event: Any) -> None:
         raw = event.batch_operations[0].message()
         if raw is None:
-            self._finish(UNIMPLEMENTED, NO_MESSAGE)
+            self._lane.start_batch(self._call, _ending(UNIMPLEMENTED, NO_MESSAGE), _done)
         else:
             self._take(raw, _reply, self)
 
@@ -237,15 +273,7 @@ class _Unary:
             )
             self._lane.start_batch(self._call, operations, _done)
         else:
-            self._finish(status_of(encoded).value[0], str(encoded).encode())
-
-    def _finish(self, code: int, details: bytes) -> None:
-        operations = (
-            cygrpc.ReceiveCloseOnServerOperation(0),
-            cygrpc.SendInitialMetadataOperation(None, 0),
-            cygrpc.SendStatusFromServerOperation(None, code, details, 0),
-        )
-        self._lane.start_batch(self._call, operations, _done)
+            self._lane.start_batch(self._call, _refused(encoded), _done)
 
 
 _reply: Deliver = lambda unary, encoded: unary.reply(encoded)  # noqa: E731 - typed as what it is

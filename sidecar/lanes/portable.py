@@ -12,8 +12,11 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha.reflection import aio as reflection
 
 from sidecar.errors import RouterError
-from sidecar.lanes.health import REFLECTED, add_reflection, statuses
-from sidecar.lanes.lane import Encoded, Services, Take, bound, options, status_of, unavailable
+from sidecar.faults import place
+from sidecar.lanes.entrance import Entrance
+from sidecar.lanes.health import REFLECTED, reflection_handlers, statuses
+from sidecar.lanes.lane import Encoded, Services, Take, bound, status_of
+from sidecar.lanes.roles import role_of
 
 try:
     from uvloop import new_event_loop
@@ -28,16 +31,16 @@ class PortableLane:
 
     Args:
         services: what is served.
-        max_message_bytes: largest message that is accepted.
+        entrance: how calls get in.
         fault: why nothing is scored at the start; empty if scoring works.
     """
 
     name = "portable"
 
-    def __init__(self, services: Services, max_message_bytes: int, fault: str = "") -> None:
+    def __init__(self, services: Services, entrance: Entrance, fault: str = "") -> None:
         self._services = services
         self._batcher = services.batcher
-        self._options = options(max_message_bytes)
+        self._entrance = entrance
         self._fault = fault
         self._flush_due = False
         self._loop = new_event_loop()
@@ -64,10 +67,11 @@ class PortableLane:
         self._loop.run_forever()
 
     async def _listen(self, listen: str) -> str:
-        self._server = grpc.aio.server(options=self._options)
+        self._server = grpc.aio.server(options=self._entrance.options)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        add_reflection(self._server, reflection.ReflectionServicer(REFLECTED))
+        handlers = reflection_handlers(reflection.ReflectionServicer(REFLECTED))
+        self._server.add_generic_rpc_handlers(self._entrance.guarded(handlers, None, _refusal))
         await self._set_health(self._fault)
         # Generic handlers only: grpc.aio keeps a pending task for every method that is registered by name.
         for path, take in self._services.unary.items():
@@ -76,16 +80,14 @@ class PortableLane:
             self._add(path, grpc.stream_stream_rpc_method_handler(self._stream(take)))
         for path, answer in self._services.cold.items():
             self._add(path, grpc.unary_unary_rpc_method_handler(self._cold(answer)))
-        try:
-            port = self._server.add_insecure_port(listen)
-        except RuntimeError:
-            raise unavailable(listen) from None
+        port = self._entrance.add_port(self._server, listen)
         await self._server.start()
         return bound(listen, port)
 
     def _add(self, path: str, handler: Any) -> None:
         _, service, method = path.split("/")
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
+        handlers = [grpc.method_handlers_generic_handler(service, {method: handler})]
+        self._server.add_generic_rpc_handlers(self._entrance.guarded(handlers, role_of(path), _refusal))
 
     async def _stop(self, grace: float) -> None:
         await self._health.enter_graceful_shutdown()
@@ -108,8 +110,8 @@ class PortableLane:
         self._flush_due = False
         try:
             self._batcher.flush()
-        except Exception:
-            log.exception("the portable lane failed to deliver a batch; the lane lives")
+        except Exception as error:  # noqa: BLE001 - one batch must not end the others
+            log.error("the portable lane failed to deliver a batch; the lane lives: %s", place(error))  # noqa: TRY400
 
     def _unary(self, take: Take) -> Any:
         async def unary(raw: bytes, context: Any) -> bytes:
@@ -133,6 +135,13 @@ class PortableLane:
             return answer(raw)
 
         return cold
+
+
+def _refusal(error: RouterError) -> Any:
+    async def refuse(_requests: Any, context: Any) -> None:
+        await context.abort(status_of(error), str(error))
+
+    return refuse
 
 
 def _resolve(reply: "asyncio.Future[Encoded]", encoded: Encoded) -> None:

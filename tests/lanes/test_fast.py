@@ -6,6 +6,7 @@ from typing import Any
 
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # private, untyped
 
+from sidecar.lanes.entrance import Entrance
 from sidecar.lanes.fast import MOST_EVENTS, FastLane, _Stream
 
 
@@ -45,7 +46,7 @@ class BusyQueue:
 def test_a_request_is_answered_after_a_bounded_number_of_events_though_the_queue_is_never_silent() -> None:
     batcher = Waiting()
     services: Any = SimpleNamespace(unary={}, streams={}, cold={}, batcher=batcher)
-    lane = FastLane(services, 1 << 20)
+    lane = FastLane(services, Entrance())
     lane._queue = BusyQueue(batcher)
     lane._due = 3 * MOST_EVENTS
     lane._serve()
