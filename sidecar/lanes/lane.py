@@ -96,6 +96,8 @@ def _limiting(limits: LimitsConfig) -> Sequence[tuple[str, int]]:
         ("grpc.max_concurrent_streams", limits.max_concurrent_streams),
         ("grpc.server_handshake_timeout_ms", _ms(limits.handshake_timeout_seconds)),
         ("grpc.keepalive_timeout_ms", _ms(limits.keepalive_timeout_seconds)),
+        # The core waits a minute for the answer to a ping, whatever the keepalive timeout says.
+        ("grpc.http2.ping_timeout_ms", _ms(limits.keepalive_timeout_seconds)),
         # A peer that is gone shows on idle connections only if these are pinged too.
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", round(1000 * limits.min_ping_seconds)),
