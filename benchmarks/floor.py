@@ -11,11 +11,12 @@ from typing import Any
 
 import click
 
+from sidecar.config import Config
 from sidecar.lanes.auto import choose_lane
+from sidecar.lanes.entrance import entrance_of
 
 METHOD = "/floor.Floor/Empty"
 LANES = ("fast", "portable")
-MAX_MESSAGE_BYTES = 8 << 20
 
 
 def command(lane: str, reply_bytes: int = 0) -> list[str]:
@@ -58,7 +59,7 @@ class EmptyServices:
 @click.option("--reply-bytes", type=int, default=0)
 def main(lane: str, reply_bytes: int) -> None:
     """Serve the empty method on a lane until SIGTERM."""
-    serving = choose_lane(lane).make(EmptyServices(b"x" * reply_bytes), MAX_MESSAGE_BYTES)
+    serving = choose_lane(lane).make(EmptyServices(b"x" * reply_bytes), entrance_of(Config()))
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

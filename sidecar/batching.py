@@ -18,6 +18,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from sidecar.faults import place
+
 log = logging.getLogger(__name__)
 
 Job = TypeVar("Job")
@@ -224,5 +226,5 @@ class Batcher(Generic[Job, Answer]):
 def _deliver(deliver: Deliver[Answer], key: Any, answer: Answer) -> None:
     try:
         deliver(key, answer)
-    except Exception:
-        log.exception("an answer could not be delivered; the others are")
+    except Exception as error:  # noqa: BLE001 - one caller must not cost the others their answers
+        log.error("an answer could not be delivered; the others are: %s", place(error))  # noqa: TRY400

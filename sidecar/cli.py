@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 import sidecar
+from sidecar.access import Access, access_options
 from sidecar.errors import RouterError
 
 TARGET = "127.0.0.1:8470"
@@ -43,6 +44,7 @@ def main() -> None:
 @click.option("--lane", type=click.Choice(["auto", "fast", "portable"]), help="Which server carries the hot methods.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes that serve. [one per core but one]")
 @click.option("--registry", type=DIRECTORY, help="Directory of bundles that can be activated while it runs.")
+@click.option("--insecure", is_flag=True, help="Serve strangers too, where the address is reachable from elsewhere.")
 @TRUST
 def serve(config: Path | None, **options: Any) -> None:
     """Serve Route over gRPC until SIGTERM or SIGINT; SIGHUP reads the configuration anew and replaces all processes."""
@@ -53,7 +55,7 @@ def serve(config: Path | None, **options: Any) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = _settings(config, options)
-    _warn_if_open(settings.listen)
+    _warn_if_open(settings)
     supervisor = Supervisor(
         settings,
         configured_bundle(settings),
@@ -67,12 +69,17 @@ def _settings(file: Path | None, options: dict[str, Any]) -> Any:
     """The configuration of the file, with what the command line says instead."""
     import msgspec
 
+    from sidecar.bundle.signature import Trust
     from sidecar.config import Config, load_config
+    from sidecar.door.check import check_door
 
     settings = load_config(file) if file else Config()
     given = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
     given["trust"] = tuple(map(str, options["trust"]))
-    return msgspec.structs.replace(settings, **{key: value for key, value in given.items() if value}).checked()
+    settings = msgspec.structs.replace(settings, **{key: value for key, value in given.items() if value}).checked()
+    check_door(settings)
+    Trust.read(map(Path, settings.trust))
+    return settings
 
 
 @main.command()
@@ -81,7 +88,8 @@ def _settings(file: Path | None, options: dict[str, Any]) -> Any:
 @click.option("--segment", default="", help="Slice of traffic.")
 @click.option("--policy", default="", help="Name of a policy.")
 @click.option("--json", "as_json", is_flag=True, help="Print the reply as JSON.")
-def route(text: str, target: str, segment: str, policy: str, as_json: bool) -> None:
+@access_options
+def route(text: str, target: str, segment: str, policy: str, as_json: bool, access: Access) -> None:
     """Ask a running sidecar which model should answer TEXT (`-` reads standard input)."""
     from sidecar.terminal import connect, render_decision
     from sidecar.wire import router_pb2 as pb
@@ -89,7 +97,7 @@ def route(text: str, target: str, segment: str, policy: str, as_json: bool) -> N
     request = pb.RouteRequest(text=sys.stdin.read() if text == "-" else text, segment=segment)
     if policy:
         request.policy_name = policy
-    with connect(target) as call:
+    with connect(target, access) as call:
         reply = call("Route", request)
     _print(reply, as_json, render_decision)
 
@@ -97,12 +105,13 @@ def route(text: str, target: str, segment: str, policy: str, as_json: bool) -> N
 @main.command()
 @click.option("--target", default=TARGET, metavar="HOST:PORT", help="The sidecar to ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print the reply as JSON.")
-def info(target: str, as_json: bool) -> None:
+@access_options
+def info(target: str, as_json: bool, access: Access) -> None:
     """Ask a running sidecar what it runs and within which limits."""
     from sidecar.terminal import connect, render_info
     from sidecar.wire import router_pb2 as pb
 
-    with connect(target) as call:
+    with connect(target, access) as call:
         reply = call("Info", pb.InfoRequest())
     _print(reply, as_json, render_info)
 
@@ -110,11 +119,12 @@ def info(target: str, as_json: bool) -> None:
 @main.command()
 @click.option("--target", default=TARGET, metavar="HOST:PORT", help="The sidecar to ask.")
 @click.option("--service", default="readiness", help="readiness: it answers; scoring: it answers with real scores.")
-def health(target: str, service: str) -> None:
+@access_options
+def health(target: str, service: str, access: Access) -> None:
     """Exit with status 0 if a running sidecar is SERVING, else 1; for probes of containers."""
     from sidecar.terminal import check_health
 
-    click.echo(check_health(target, service))
+    click.echo(check_health(target, service, access))
 
 
 @main.command()
@@ -161,6 +171,33 @@ def inspect(directory: Path, as_json: bool) -> None:
 
 
 @main.group()
+def token() -> None:
+    """Make the tokens that callers show."""
+
+
+@token.command()
+@click.option("--name", required=True, help="Whose it is.")
+@click.option(
+    "--role",
+    "roles",
+    required=True,
+    multiple=True,
+    type=click.Choice(["route", "report", "operate"]),
+    help="What it is good for; may be given more than once.",
+)
+def new(name: str, roles: tuple[str, ...]) -> None:
+    """Print a new token, and on standard error the lines for the tokens file, which hold only its digest.
+
+    router-sidecar token new --name gateway --role route > gateway.token 2>> tokens.toml
+    """
+    from sidecar.door.tokens import Role, mint
+
+    minted = mint(name, [Role(role) for role in roles])
+    click.echo(minted.token)
+    click.echo(minted.lines, err=True)
+
+
+@main.group()
 def config() -> None:
     """Look at configuration files."""
 
@@ -168,13 +205,15 @@ def config() -> None:
 @config.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def check(file: Path) -> None:
-    """Check FILE, the lane, and the bundle that it names, as `serve` would."""
+    """Check FILE, the lane, and the bundle, certificates and tokens that it names, as `serve` would."""
     from sidecar.config import load_config
+    from sidecar.door.check import check_door
     from sidecar.lanes.auto import choose_lane
     from sidecar.routing.candidates import join
     from sidecar.server import load_bundle
 
     settings = load_config(file)
+    check_door(settings)
     choose_lane(settings.lane)
     bundle = load_bundle(settings)
     table = join(settings, bundle.manifest.candidates)
@@ -203,12 +242,13 @@ def _print(reply: Any, as_json: bool, render: Any) -> None:
         click.echo("\n".join(render(reply)))
 
 
-def _warn_if_open(address: str) -> None:
-    host = address.rpartition(":")[0]
-    if not (host.startswith("127.") or host in ("localhost", "[::1]")):
-        click.echo(
-            f"warning: {host} is reachable from elsewhere, and calls are neither encrypted nor checked", err=True
-        )
+def _warn_if_open(settings: Any) -> None:
+    from sidecar.door.exposure import lacking
+
+    missing = lacking(settings.listen, settings.tls, settings.tokens)
+    if missing:
+        host = settings.listen.rpartition(":")[0]
+        click.echo(f"warning: {host} is reachable from elsewhere, and {missing}", err=True)
 
 
 if __name__ == "__main__":

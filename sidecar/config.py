@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from sidecar.door.settings import LimitsConfig, TlsConfig
 from sidecar.errors import ConfigError, InvalidRequest
 from sidecar.routing.policy import Policy, Terms
 
@@ -141,6 +142,10 @@ class Config(Entry, frozen=True):
         gate: what a bundle must pass before it may take over.
         hang_seconds: a worker that is stuck in one batch, or silent, for longer is killed and replaced.
         metrics: HOST:PORT where Prometheus finds /metrics; empty is nowhere.
+        tls: certificate and key; if left out, calls are not encrypted.
+        tokens: path of the file that lists the tokens that are let in; empty asks for none.
+        insecure: whether an address that others reach may be open to strangers.
+        limits: what one caller may take.
     """
 
     listen: str = "127.0.0.1:8470"
@@ -165,6 +170,10 @@ class Config(Entry, frozen=True):
     gate: GateConfig = GateConfig()
     hang_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=3600.0)] = 10.0
     metrics: str = ""
+    tls: TlsConfig | None = None
+    tokens: str = ""
+    insecure: bool = False
+    limits: LimitsConfig = LimitsConfig()
 
     def all_policies(self) -> dict[str, Policy]:
         """The built-in policies and the configured ones; a configured one wins."""

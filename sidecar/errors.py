@@ -75,6 +75,18 @@ class Aborted(RouterError):
     status = "ABORTED"
 
 
+class Unauthenticated(RouterError):
+    """The caller showed no token, or one that is unknown."""
+
+    status = "UNAUTHENTICATED"
+
+
+class NotPermitted(RouterError):
+    """The caller is known, but lacks the role that the method needs."""
+
+    status = "PERMISSION_DENIED"
+
+
 class ConfigError(RouterError):
     """The configuration file is wrong; the message names the key."""
 

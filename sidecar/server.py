@@ -6,15 +6,16 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from sidecar.bundle.embedded import configured_bundle
+from sidecar.bundle.embedded import DEFAULT_BUNDLE, configured_bundle
 from sidecar.bundle.load import Bundle, load
-from sidecar.bundle.signature import Trust
+from sidecar.bundle.signature import ANYONE, Trust
 from sidecar.config import Config
 from sidecar.coverage import Coverage, CoverageWindow
 from sidecar.errors import BundleError
 from sidecar.lanes.auto import LaneChoice, choose_lane
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
+from sidecar.lanes.entrance import entrance_of
 from sidecar.lanes.health import COVERAGE, SCORING
 from sidecar.lanes.info import Info
 from sidecar.lanes.lane import Cold, Lane, Watch
@@ -60,7 +61,7 @@ class Server:
         self.info = Info(config, self.services, self.choice)
         self.services.cold |= {INFO: self.info, **(cold or {})}
         self.services.watches |= watches or {}
-        self.lane: Lane = self.choice.make(self.services, config.max_message_bytes, engine.fault, shared=shared)
+        self.lane: Lane = self.choice.make(self.services, entrance_of(config, shared=shared), engine.fault)
         self.services.on_fault = lambda fault: self.lane.report(SCORING, not fault)
         self._alarms: list[str] = []
 
@@ -147,11 +148,13 @@ def load_bundle(config: Config, directory: Path | None = None, like: Bundle | No
 
     Args:
         config: says whom to trust; the keys are read anew every time.
-        directory: of the bundle; None is the configured one.
+        directory: of the bundle; None is the configured one. The embedded one needs no signature.
         like: see sidecar.bundle.load.
 
     Raises:
         BundleError: the bundle is refused.
         ConfigError: a key cannot be read.
     """
-    return load(directory or configured_bundle(config), trust=Trust.read(map(Path, config.trust)), like=like)
+    directory = directory or configured_bundle(config)
+    trust = ANYONE if directory == DEFAULT_BUNDLE else Trust.read(map(Path, config.trust))
+    return load(directory, trust=trust, like=like)

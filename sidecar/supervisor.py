@@ -120,12 +120,13 @@ class Child:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._process.wait(), patience_s)
 
-    def kill(self) -> None:
+    async def kill(self) -> None:
         """Ends it at once."""
         self.resign()
         for process in (self._process, self._next):
             if process is not None:
                 _signal(process, signal.SIGKILL)
+                await process.wait()
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         # Its standard input stays open as long as we live: that is how it learns that we do not.
@@ -270,7 +271,7 @@ class Supervisor:
         await self._control.stop(0.0)
         for child in (*self._workers, self._control):
             await child.stop(max(0.0, end - time.monotonic()))
-            child.kill()
+            await child.kill()
 
 
 def reserve(listen: str) -> tuple[socket.socket, str]:

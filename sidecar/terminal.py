@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from sidecar.access import PLAIN, Access
 from sidecar.errors import RouterError
 from sidecar.wire import router_pb2 as pb
 from sidecar.wire import router_pb2_grpc as rpc
@@ -15,35 +16,35 @@ PATIENCE_SECONDS = 10.0
 
 
 @contextmanager
-def connect(target: str) -> Iterator[Callable[[str, Any], Any]]:
+def connect(target: str, access: Access = PLAIN) -> Iterator[Callable[[str, Any], Any]]:
     """A function that calls a method of RouterService by name.
 
     Raises:
         RouterError: the call failed; the message says how, and what to do.
     """
-    with grpc.insecure_channel(target) as channel:
+    metadata = access.metadata(target)
+    with access.channel(target) as channel:
         stub = rpc.RouterServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
 
         def call(method: str, request: Any) -> Any:
             try:
-                return getattr(stub, method)(request, timeout=PATIENCE_SECONDS)
+                return getattr(stub, method)(request, timeout=PATIENCE_SECONDS, metadata=metadata)
             except grpc.RpcError as error:
                 code, details = error.code(), error.details()
                 if code is grpc.StatusCode.UNAVAILABLE:
-                    message = f"no sidecar answers at {target}: start one with `router-sidecar serve`."
-                    raise RouterError(message) from None
+                    raise RouterError(_silent(target, access)) from None
                 raise RouterError(f"{code.name}: {details}") from None
 
         yield call
 
 
-def check_health(target: str, service: str) -> str:
+def check_health(target: str, service: str, access: Access = PLAIN) -> str:
     """The status of a health name in a word, if it is SERVING.
 
     Raises:
         RouterError: it is not, or nobody answers.
     """
-    with grpc.insecure_channel(target) as channel:
+    with access.channel(target) as channel:
         try:
             reply = health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE_SECONDS
@@ -54,6 +55,15 @@ def check_health(target: str, service: str) -> str:
     if reply.status != health_pb2.HealthCheckResponse.SERVING:
         raise RouterError(f"{service}: {status}")
     return status
+
+
+def _silent(target: str, access: Access) -> str:
+    if access.tls_ca is None:
+        return f"no sidecar answers at {target}: start one with `router-sidecar serve`; if it has TLS, give --tls-ca."
+    return (
+        f"no sidecar answers at {target} over TLS: see that it runs with [tls], that --tls-ca signed its certificate, that "
+        "this is made out to the target's host (else --tls-name), and whether it wants --tls-cert and --tls-key."
+    )
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.config import Config, load_config
+from sidecar.door.settings import LimitsConfig, TlsConfig
 from sidecar.errors import ConfigError
 
 
@@ -29,6 +30,12 @@ def test_everything_that_a_file_says_is_taken(tmp_path: Path) -> None:
             safe_candidate = "big"
             default_policy = "house"
             segment_keys = ["metadata.tenant", "envelope"]
+            tokens = "tokens.toml"
+            [tls]
+            certificate = "tls.crt"
+            key = "tls.key"
+            [limits]
+            max_connections = 4
             [policies.house]
             answer_value_usd = 0.05
             max_latency_ms = 9000
@@ -44,6 +51,8 @@ def test_everything_that_a_file_says_is_taken(tmp_path: Path) -> None:
     assert config.candidates[0].aliases == ("gpt",)
     assert config.terms()["house"].max_seconds == 9.0
     assert config.segments["acme"].policy == "quality"
+    assert (config.tls, config.tokens) == (TlsConfig(certificate="tls.crt", key="tls.key"), "tokens.toml")
+    assert config.limits == LimitsConfig(max_connections=4)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +77,11 @@ def test_everything_that_a_file_says_is_taken(tmp_path: Path) -> None:
         ("listen = 'nowhere'", "listen: 'nowhere' is no address"),
         ("listen = 'host:99999'", "listen: 'host:99999' is no address"),
         ("listen = ", "not TOML"),
+        ("[tls]\ncertificate = 'c.pem'", "key"),
+        ("[tls]\ncertificate = 'c.pem'\nkey = 'k.pem'\npassword = 'x'", "password"),
+        ("[limits]\nmax_connections = -1", r"\$\.limits\.max_connections"),
+        ("[limits]\nhandshake_timeout_seconds = 0.0", r"\$\.limits\.handshake_timeout_seconds"),
+        ("[limits]\nmax_metadata_bytes = 10", r"\$\.limits\.max_metadata_bytes"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_name_and_the_key(tmp_path: Path, text: str, complaint: str) -> None:

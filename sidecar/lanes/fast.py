@@ -23,20 +23,11 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from sidecar.errors import RouterError
-from sidecar.lanes.health import REFLECTED, add_reflection, status, statuses
-from sidecar.lanes.lane import (
-    Cold,
-    Deliver,
-    Encoded,
-    Services,
-    Take,
-    Watch,
-    bound,
-    options,
-    status_of,
-    trailers,
-    unavailable,
-)
+from sidecar.faults import place
+from sidecar.lanes.entrance import Entrance
+from sidecar.lanes.health import REFLECTED, reflection_handlers, status, statuses
+from sidecar.lanes.lane import Cold, Deliver, Encoded, Services, Take, Watch, bound, status_of, trailers
+from sidecar.lanes.roles import role_of
 
 try:
     from grpc._cython import cygrpc  # type: ignore[attr-defined]  # private, untyped
@@ -100,23 +91,24 @@ class FastLane:
 
     Args:
         services: what is served.
-        max_message_bytes: largest message that is accepted.
+        entrance: how calls get in.
         fault: why nothing is scored at the start; empty if scoring works.
-        shared: whether other processes may listen on the same port.
     """
 
     name = "fast"
 
-    def __init__(self, services: Services, max_message_bytes: int, fault: str = "", *, shared: bool = False) -> None:
+    def __init__(self, services: Services, entrance: Entrance, fault: str = "") -> None:
         self._services = services
+        self._entrance = entrance
         self._batcher = services.batcher
         pool = futures.ThreadPoolExecutor(COLD_THREADS, thread_name_prefix="cold")
-        self._server = grpc.server(pool, options=options(max_message_bytes, shared=shared))
+        self._server = grpc.server(pool, options=entrance.options)
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         for name, initial in statuses(fault).items():
             self._health.set(name, initial)
-        add_reflection(self._server, _FewReflections(REFLECTED))
+        handlers = entrance.guarded(reflection_handlers(_FewReflections(REFLECTED)), None, _refusal)
+        self._server.add_generic_rpc_handlers(handlers)
         for path, answer in services.cold.items():
             self._add(path, grpc.unary_unary_rpc_method_handler(_cold(answer)))
         places = threading.BoundedSemaphore(MOST_WATCHES)
@@ -132,14 +124,12 @@ class FastLane:
 
     def _add(self, path: str, handler: Any) -> None:
         _, service, method = path.split("/")
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
+        handlers = [grpc.method_handlers_generic_handler(service, {method: handler})]
+        self._server.add_generic_rpc_handlers(self._entrance.guarded(handlers, role_of(path), _refusal))
 
     def start(self, listen: str) -> str:
         """See Lane."""
-        try:
-            port = self._server.add_insecure_port(listen)
-        except RuntimeError:
-            raise unavailable(listen) from None
+        port = self._entrance.add_port(self._server, listen)
         self._server.start()
         for path, take in self._services.unary.items():
             for _ in range(STANDING_REQUESTS):
@@ -160,11 +150,26 @@ class FastLane:
         self._thread.join(JOIN_SECONDS)
 
     def _ask_for(self, path: str, kind: "type[_Unary | _Stream]", take: Take) -> None:
-        def accept(event: Any) -> None:
+        admission = self._entrance.admission
+        admit = admission.keeper(role_of(path)) if admission else None
+
+        def accept_all(event: Any) -> None:
             if event.success:
                 with suppress(ValueError):  # the server has begun to stop
                     request()
                 kind(self, event.call, take, event.call_details.deadline)
+
+        def accept_checked(event: Any) -> None:
+            if event.success:
+                with suppress(ValueError):
+                    request()
+                error = admit(event.invocation_metadata)  # type: ignore[misc]  # not None here
+                if error is None:
+                    kind(self, event.call, take, event.call_details.deadline)
+                else:
+                    self.start_batch(event.call, _refused(error), _done)
+
+        accept = accept_all if admit is None else accept_checked
 
         def request() -> None:
             self._core.request_registered_call(self._queue, self._queue, path, accept)
@@ -190,8 +195,8 @@ class FastLane:
             self._due -= 1
             try:
                 event.tag(event)
-            except Exception:
-                log.exception("the fast lane failed on an event; the call is lost, the lane lives")
+            except Exception as error:  # noqa: BLE001 - one call must not end the others
+                log.error("the fast lane failed on an event; the call is lost, the lane lives: %s", place(error))  # noqa: TRY400
             # A reference to a finished call keeps the core from closing its connection.
             event = None
             patience -= 1
@@ -205,8 +210,8 @@ class FastLane:
     def _flush(self) -> None:
         try:
             self._services.flush()
-        except Exception:
-            log.exception("the fast lane failed to deliver a batch; the lane lives")
+        except Exception as error:  # noqa: BLE001 - one batch must not end the others
+            log.error("the fast lane failed to deliver a batch; the lane lives: %s", place(error))  # noqa: TRY400
 
 
 class _FewReflections(reflection.ReflectionServicer):  # type: ignore[misc]  # grpc_reflection ships no types
@@ -255,6 +260,19 @@ def _watch(watch: Watch, places: threading.BoundedSemaphore) -> Any:
 def _abort(context: Any, error: RouterError) -> None:
     context.set_trailing_metadata(trailers(error) or ())
     context.abort(status_of(error), str(error))
+
+
+def _refusal(error: RouterError) -> Any:
+    return lambda _requests, context: context.abort(status_of(error), str(error))
+
+
+def _refused(error: RouterError) -> tuple[Any, ...]:
+    """Operations that end a call that has only begun."""
+    return (
+        cygrpc.ReceiveCloseOnServerOperation(0),
+        cygrpc.SendInitialMetadataOperation(None, 0),
+        cygrpc.SendStatusFromServerOperation(None, status_of(error).value[0], str(error).encode(), 0),
+    )
 
 
 def _done(_event: Any) -> None:

@@ -1,6 +1,6 @@
 """Names under which the standard health service (grpc.health.v1) answers, and reflection beside it."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import grpc
 from grpc_health.v1 import health, health_pb2
@@ -38,14 +38,11 @@ def status(serving: bool) -> int:  # noqa: FBT001 - the one thing it takes
     return int(SERVING if serving else NOT_SERVING)
 
 
-def add_reflection(server: Any, servicer: reflection_pb2_grpc.ServerReflectionServicer) -> None:
-    """Serves reflection under both of its names."""
+def reflection_handlers(servicer: reflection_pb2_grpc.ServerReflectionServicer) -> Sequence[grpc.GenericRpcHandler]:
+    """Reflection under both of its names."""
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
-    handlers = [
-        grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler}) for name in REFLECTION_NAMES
-    ]
-    server.add_generic_rpc_handlers(handlers)
+    return [grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler}) for name in REFLECTION_NAMES]

@@ -15,19 +15,11 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha.reflection import aio as reflection
 
 from sidecar.errors import RouterError
-from sidecar.lanes.health import REFLECTED, add_reflection, status, statuses
-from sidecar.lanes.lane import (
-    Cold,
-    Encoded,
-    Services,
-    Take,
-    Watch,
-    bound,
-    options,
-    status_of,
-    trailers,
-    unavailable,
-)
+from sidecar.faults import place
+from sidecar.lanes.entrance import Entrance
+from sidecar.lanes.health import REFLECTED, reflection_handlers, status, statuses
+from sidecar.lanes.lane import Cold, Encoded, Services, Take, Watch, bound, status_of, trailers
+from sidecar.lanes.roles import role_of
 
 try:
     from uvloop import new_event_loop
@@ -48,17 +40,16 @@ class PortableLane:
 
     Args:
         services: what is served.
-        max_message_bytes: largest message that is accepted.
+        entrance: how calls get in.
         fault: why nothing is scored at the start; empty if scoring works.
-        shared: whether other processes may listen on the same port.
     """
 
     name = "portable"
 
-    def __init__(self, services: Services, max_message_bytes: int, fault: str = "", *, shared: bool = False) -> None:
+    def __init__(self, services: Services, entrance: Entrance, fault: str = "") -> None:
         self._services = services
         self._batcher = services.batcher
-        self._options = options(max_message_bytes, shared=shared)
+        self._entrance = entrance
         self._fault = fault
         self._flush_due = False
         self._watches = 0
@@ -88,10 +79,11 @@ class PortableLane:
         self._loop.run_forever()
 
     async def _listen(self, listen: str) -> str:
-        self._server = grpc.aio.server(options=self._options)
+        self._server = grpc.aio.server(options=self._entrance.options)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        add_reflection(self._server, reflection.ReflectionServicer(REFLECTED))
+        handlers = reflection_handlers(reflection.ReflectionServicer(REFLECTED))
+        self._server.add_generic_rpc_handlers(self._entrance.guarded(handlers, None, _refusal))
         for name, initial in statuses(self._fault).items():
             await self._health.set(name, initial)
         # Generic handlers only: grpc.aio keeps a pending task for every method that is registered by name.
@@ -103,17 +95,15 @@ class PortableLane:
             self._add(path, grpc.unary_unary_rpc_method_handler(self._cold(answer)))
         for path, watch in self._services.watches.items():
             self._add(path, grpc.unary_stream_rpc_method_handler(self._watch(watch)))
-        try:
-            port = self._server.add_insecure_port(listen)
-        except RuntimeError:
-            raise unavailable(listen) from None
+        port = self._entrance.add_port(self._server, listen)
         await self._server.start()
         self._idle()
         return bound(listen, port)
 
     def _add(self, path: str, handler: Any) -> None:
         _, service, method = path.split("/")
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
+        handlers = [grpc.method_handlers_generic_handler(service, {method: handler})]
+        self._server.add_generic_rpc_handlers(self._entrance.guarded(handlers, role_of(path), _refusal))
 
     async def _stop(self, grace: float) -> None:
         await self._health.enter_graceful_shutdown()
@@ -137,8 +127,8 @@ class PortableLane:
         self._flush_due = False
         try:
             self._services.flush()
-        except Exception:
-            log.exception("the portable lane failed to deliver a batch; the lane lives")
+        except Exception as error:  # noqa: BLE001 - one batch must not end the others
+            log.error("the portable lane failed to deliver a batch; the lane lives: %s", place(error))  # noqa: TRY400
         if self._batcher:
             self._flush_soon()
 
@@ -217,6 +207,13 @@ async def _abort(context: Any, error: RouterError) -> None:
 
 def _next(replies: Iterator[bytes]) -> bytes | None:
     return next(replies, None)
+
+
+def _refusal(error: RouterError) -> Any:
+    async def refuse(_requests: Any, context: Any) -> None:
+        await context.abort(status_of(error), str(error))
+
+    return refuse
 
 
 def _resolve(reply: "asyncio.Future[Encoded]", encoded: Encoded) -> None:

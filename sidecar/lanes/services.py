@@ -4,7 +4,6 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from traceback import format_tb
 from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -13,6 +12,7 @@ from sidecar.batching import Batcher, Bounds, Caller
 from sidecar.config import Config
 from sidecar.coverage import Coverage
 from sidecar.errors import Expired, InvalidRequest, Overloaded, RouterError, TooLarge
+from sidecar.faults import place
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
 from sidecar.lanes.lane import SERVICE, Deliver, Encoded, Take
@@ -242,8 +242,8 @@ class RouterServices:
                 replies = first.answer([ask for _, ask in jobs])
             else:
                 replies = _answer_each(jobs)
-        except Exception:
-            log.exception("a batch of %d requests could not be answered", len(jobs))
+        except Exception as error:  # noqa: BLE001 - the callers get it as a status
+            log.error("a batch of %d requests could not be answered: %s", len(jobs), place(error))  # noqa: TRY400
             return [RouterError("the sidecar failed to answer; its log says why.")] * len(jobs)
         ended = self._clock()
         self.batches.append((ended, ended - ask.arrived, len(jobs)))
@@ -273,8 +273,7 @@ class RouterServices:
             return error
         if isinstance(error, DecodeError):
             return explain(raw, kind.DESCRIPTOR)
-        # Where it happened, but not what it says: foreign errors may quote what they choked on.
-        log.error("a request could not be read: %s\n%s", type(error).__name__, "".join(format_tb(error.__traceback__)))
+        log.error("a request could not be read: %s", place(error))
         return RouterError("the sidecar failed to read the request; its log says why.")
 
 
@@ -282,10 +281,9 @@ def _answer_each(jobs: Sequence[Job]) -> list[Encoded]:
     """Answers a batch of several engines, in its order."""
     answers: list[Encoded] = [b""] * len(jobs)
     for engine in dict.fromkeys(engine for engine, _ in jobs):
-        places = [place for place, (owner, _) in enumerate(jobs) if owner is engine]
-        replies = engine.answer([jobs[place][1] for place in places])
-        for place, reply in zip(places, replies, strict=True):
-            answers[place] = reply
+        rows = [row for row, (owner, _) in enumerate(jobs) if owner is engine]
+        for row, reply in zip(rows, engine.answer([jobs[row][1] for row in rows]), strict=True):
+            answers[row] = reply
     return answers
 
 

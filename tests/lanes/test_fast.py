@@ -7,6 +7,7 @@ from typing import Any
 
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # private, untyped
 
+from sidecar.lanes.entrance import Entrance
 from sidecar.lanes.fast import MOST_EVENTS, FastLane, _Stream
 
 
@@ -50,7 +51,7 @@ def test_a_request_is_answered_after_a_bounded_number_of_events_though_the_queue
         batcher=batcher,
         flush=lambda: batcher.flushed_after.append(batcher.events),
     )
-    lane = FastLane(services, 1 << 20)
+    lane = FastLane(services, Entrance())
     lane._queue = BusyQueue(batcher)
     lane._due = 3 * MOST_EVENTS
     lane._serve()
