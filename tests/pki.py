@@ -1,11 +1,15 @@
 """Real certificates for tests, and a look at what a port serves."""
 
+import datetime as dt
 import socket
 import ssl
 from pathlib import Path
 from typing import NamedTuple
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 
 class Files(NamedTuple):
@@ -50,3 +54,16 @@ def shake(address: str, ca: trustme.CA) -> bytes:
         der = secure.getpeercert(binary_form=True)
     assert der is not None
     return ssl.DER_cert_to_PEM_cert(der).encode()
+
+
+def write_ed25519(files: Files) -> None:
+    """Replaces a certificate by one of its own making, for a kind of key that OpenSSL takes and gRPC does not."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    begin = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(begin).not_valid_after(begin + dt.timedelta(days=36500))
+    pem = serialization.Encoding.PEM
+    files.certificate.write_bytes(builder.sign(key, None).public_bytes(pem))
+    private = serialization.PrivateFormat.PKCS8
+    files.key.write_bytes(key.private_bytes(pem, private, serialization.NoEncryption()))

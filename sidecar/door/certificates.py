@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from sidecar.door.keys import is_servable
 from sidecar.door.settings import TlsConfig
 from sidecar.door.watched import Watched
 from sidecar.errors import ConfigError
@@ -36,8 +37,7 @@ class Pair(NamedTuple):
     @property
     def fingerprint(self) -> str:
         """The beginning of the SHA-256 of the server's own certificate."""
-        der = ssl.PEM_cert_to_DER_cert(_first_certificate(self.certificate))
-        return hashlib.sha256(der).hexdigest()[:FINGERPRINT_CHARS]
+        return hashlib.sha256(_leaf(self.certificate)).hexdigest()[:FINGERPRINT_CHARS]
 
 
 class Certificates:
@@ -108,6 +108,15 @@ def _checked(config: TlsConfig, contents: list[bytes]) -> Pair:
             f"tls.certificate, tls.key: {config.certificate} and {config.key} do not go together "
             f"({error.reason or 'not PEM'}): give a PEM certificate and the private key that it was made for."
         ) from None
+    try:
+        servable = is_servable(_leaf(certificate))
+    except ValueError:  # OpenSSL also reads a format of its own
+        servable = False
+    if not servable:
+        raise ConfigError(
+            f"tls.certificate: {config.certificate} is no PEM certificate for a kind of key that gRPC can serve: give one for an RSA key of "
+            "2048 bits or more, or for an EC key on P-256 or P-384."
+        )
     if client_ca is not None:
         try:
             context.load_verify_locations(cadata=client_ca.decode("ascii"))
@@ -148,7 +157,8 @@ def _unreadable(config: TlsConfig, error: OSError) -> ConfigError:
     )
 
 
-def _first_certificate(pem: bytes) -> str:
+def _leaf(pem: bytes) -> bytes:
+    """The server's own certificate, which is the first, as DER."""
     text = pem.decode("ascii", "replace")
-    begin, end = text.index(ssl.PEM_HEADER), text.index(ssl.PEM_FOOTER)
-    return text[begin : end + len(ssl.PEM_FOOTER)]
+    begin = text.index(ssl.PEM_HEADER)
+    return ssl.PEM_cert_to_DER_cert(text[begin : text.index(ssl.PEM_FOOTER, begin) + len(ssl.PEM_FOOTER)])

@@ -32,6 +32,16 @@ def test_what_moves_from_one_file_to_the_other_is_news(tmp_path: Path) -> None:
     assert watched.news() == [b"1", b"23"]
 
 
+def test_a_link_that_leads_elsewhere_is_news_though_size_and_time_are_the_same(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(written(tmp_path / "a", b"1"))
+    watched = Watched([link], lambda: LATER)
+    watched.news()
+    (tmp_path / "next").symlink_to(written(tmp_path / "b", b"2"))
+    (tmp_path / "next").replace(link)
+    assert watched.news() == [b"2"]
+
+
 def test_files_that_rest_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Watched([written(tmp_path / "a", b"1")], lambda: LATER)
     watched.news()

@@ -170,3 +170,18 @@ def test_files_that_do_not_go_together_are_refused_at_the_start(
 def test_an_address_that_others_reach_is_refused_without_a_door(start: Start, lane: str) -> None:
     with pytest.raises(ConfigError, match=r"listen: '0\.0\.0\.0:0' is reachable from elsewhere"):
         start(lane, listen="0.0.0.0:0")
+
+
+def test_a_certificate_that_grpc_cannot_serve_is_refused_and_never_taken_over(
+    start: Start, lane: str, ca: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    leaf = pki.issue(ca)
+    files = pki.write(leaf, tmp_path)
+    running = start(lane, tls=tls(files))
+    pki.write_ed25519(files)
+    with pytest.raises(ConfigError, match=r"tls\.certificate: .* no PEM certificate for a kind of key"):
+        start(lane, tls=tls(files))
+    assert pki.shake(running.address, ca) == leaf.cert_chain_pems[0].bytes()
+    assert route(running, ca).model
+    (said,) = warnings(caplog)
+    assert "P-256" in said
