@@ -52,9 +52,8 @@ def _bound(entries: Sequence[zipfile.ZipInfo]) -> None:
 
 def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     with archive.open(entry) as file:
-        # With a number, since without one all is unpacked before the size that the entry claims is looked at. One more
-        # than claimed, so that the end is reached and the checksum compared.
-        return file.read(entry.file_size + 1)
+        # With a number, since without one all is unpacked before the size that the entry claims is looked at.
+        return file.read(entry.file_size)
 
 
 def _array(data: bytes) -> NDArray[Any]:

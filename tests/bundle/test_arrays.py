@@ -110,6 +110,15 @@ def test_a_deflated_bomb_that_lies_about_its_size_is_cut_off() -> None:
         tracemalloc.stop()
 
 
+def test_a_changed_number_is_found_by_its_checksum() -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, a=np.arange(100.0))
+    data = bytearray(buffer.getvalue())
+    data[data.index(np.float64(50.0).tobytes())] ^= 1
+    with pytest.raises(BundleError, match="Bad CRC-32"):
+        arrays.read(bytes(data))
+
+
 def test_one_name_twice_is_refused_since_readers_differ_on_which_counts() -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as target:
