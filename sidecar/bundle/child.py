@@ -11,8 +11,9 @@ from pathlib import Path
 
 MAX_BYTES = 256 << 10
 # -I: no variable and no folder puts other code in its way; it finds its packages where we found ours. -B: it may write
-# no file.
-_START = "import sys; mouth = int(sys.argv[1]); sys.path[:] = sys.argv[2:]; "
+# no file. It steps back before it imports anything: those who answer requests need the core more.
+NICER = 10
+_START = f"import os, sys; os.nice({NICER}); mouth = int(sys.argv[1]); sys.path[:] = sys.argv[2:]; "
 # One thread each: what these libraries start would only be counted against the limits.
 _ENVIRONMENT = {
     "LANG": "C.UTF-8",

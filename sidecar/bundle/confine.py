@@ -1,18 +1,16 @@
 """What a process gives up before it touches a bundle that nobody has tried yet. Linux; irrevocable."""
 
 import ctypes
-import os
 import resource
 import signal
 from contextlib import suppress
 
 OPEN_FILES = 256
-NICER = 10
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 
 
 def confine(*, cpu_seconds: int, memory_bytes: int, reserves_addresses: bool) -> None:
-    """Limits this process for good, and lowers its priority.
+    """Limits this process for good.
 
     It writes no file, dumps no core, gains no privileges by starting programs, and dies with the thread that started it.
 
@@ -26,7 +24,6 @@ def confine(*, cpu_seconds: int, memory_bytes: int, reserves_addresses: bool) ->
     _lower(resource.RLIMIT_NOFILE, OPEN_FILES)
     _lower(resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + 1)
     _lower(resource.RLIMIT_DATA if reserves_addresses else resource.RLIMIT_AS, memory_bytes)
-    os.nice(NICER)
     with suppress(AttributeError, OSError):  # a C library without it; the limits above hold all the same
         prctl = ctypes.CDLL(None).prctl
         for option, value in ((_PR_SET_NO_NEW_PRIVS, 1), (_PR_SET_PDEATHSIG, int(signal.SIGKILL))):

@@ -85,11 +85,9 @@ def _load(verified: Verified, *, golden: bool, like: Bundle | None, on_stage: Ca
     prior = np.array([candidate.prior_quality for candidate in manifest.candidates], np.float32)
     with np.errstate(all="ignore"):  # hostile numbers end in refusals, not in warnings
         novelty = Novelty(manifest.novelty, arrays.read(verified.reference), prior)
-    path = verified.directory / MODEL
     on_stage(MODEL)
-    session = Session(path, family=manifest.family, candidates=candidates)
-    if not files.unchanged(path, verified.model_stamp):
-        raise BundleError(f"{MODEL}: changed between its check and its loading; load the bundle again")
+    with files.pinned(verified.directory / MODEL, verified.model_stamp) as path:
+        session = Session(path, family=manifest.family, candidates=candidates)
     width = session.probe(sorted({0, limits.pad_id, tokenizer.last_id}))
     if width != novelty.dimensions:
         raise BundleError(

@@ -41,7 +41,7 @@ class Verified(NamedTuple):
         tokenizer: bytes of tokenizer.json.
         reference: bytes of reference.npz.
         golden: bytes of golden.json.
-        model_stamp: identity of model.onnx when it was hashed (see files.unchanged); it is loaded by path.
+        model_stamp: identity of model.onnx when it was hashed (see files.pinned); it is loaded by path.
         sealed: bytes of manifest.json; what signatures cover.
         signatures: of signatures.json, whether they hold or not; empty without that file.
         vouched: ids of the trusted keys whose signatures hold.

@@ -37,6 +37,11 @@ def test_it_hears_its_order_and_is_heard() -> None:
     assert (said, status, child.late, child.talkative) == (order[-300:], 0, False, False)
 
 
+def test_it_leaves_the_core_to_others() -> None:
+    said, _, _ = spoken("import os; os.write(mouth, str(os.nice(0)).encode())")
+    assert int(said) == min(os.nice(0) + 10, 19)
+
+
 def test_an_order_that_it_never_reads_blocks_nobody() -> None:
     assert spoken(ANSWER, bytes(4 << 20))[:2] == (b"done", 0)
 

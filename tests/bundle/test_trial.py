@@ -129,15 +129,16 @@ def test_relative_paths_mean_the_callers_folder(
 
 def test_an_endless_model_ends_with_its_processor_time(make_bundle: MakeBundle, tmp_path: Path) -> None:
     directory = make_bundle(tmp_path / "b", model=endless())
-    reason = refused(directory, GateConfig(cpu_seconds=1))
-    assert reason.startswith(f"{MODEL}: the trial used more than 1 s of processor time; ")
+    reason = refused(directory, GateConfig(cpu_seconds=3))  # starting takes half a second of it
+    assert reason.startswith(f"{MODEL}: the trial used more than 3 s of processor time; ")
     assert "gate.cpu_seconds" in reason
 
 
 def test_an_endless_model_ends_at_the_deadline(make_bundle: MakeBundle, tmp_path: Path) -> None:
     directory = make_bundle(tmp_path / "b", model=endless())
     reason = refused(directory, GateConfig(seconds=2.0))
-    assert reason.startswith(f"{MODEL}: the trial took longer than 2 s; ")
+    # Not in which stage: on a busy machine it may not have got far.
+    assert ": the trial took longer than 2 s; " in reason
 
 
 def test_a_greedy_model_is_told_from_a_broken_one(make_bundle: MakeBundle, tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_a_greedy_tokenizer_ends_too(tiny_bundle: Path, tmp_path: Path) -> None:
     content["normalizer"] = {"type": "Sequence", "normalizers": [grow] * 4}
     (directory / TOKENIZER).write_text(json.dumps(content))
     seal(directory, decode((directory / MANIFEST).read_bytes()))
-    reason = refused(directory, GateConfig(cpu_seconds=3, memory_mib=512))
+    reason = refused(directory, GateConfig(cpu_seconds=5, memory_mib=512))
     assert reason.startswith(f"{TOKENIZER}: the trial ")
 
 

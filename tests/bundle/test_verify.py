@@ -159,6 +159,7 @@ ENTRY = {"sha256": "0" * 64, "size": 1}
         (_set("candidates", 0, "prior_quality", value=1.5), r"at `\$.candidates\[0\].prior_quality`"),
         (_set("candidates", 0, "prior_quality", value="x"), r"at `\$.candidates\[0\].prior_quality`"),
         (_set("candidates", 0, "input_usd_per_mtok", value=-1), r"at `\$.candidates\[0\].input_usd_per_mtok`"),
+        (_set("candidates", 0, "output_usd_per_mtok", value=1e300), r"at `\$.candidates\[0\].output_usd_per_mtok`"),
         (_set("candidates", 0, "name", value="a b"), r"at `\$.candidates\[0\].name`"),
         (_set("candidates", 0, "name", value="small\n"), r"at `\$.candidates\[0\].name`"),
         (_set("files", MODEL, "sha256", value="0" * 64 + "\n"), r"at `\$.files\[...\].sha256`"),

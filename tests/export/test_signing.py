@@ -55,6 +55,17 @@ def test_keys_are_never_overwritten(tmp_path: Path, present: str) -> None:
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(present, "mine")]
 
 
+@pytest.mark.parametrize("present", [PRIVATE, PUBLIC])
+def test_a_key_that_appears_at_the_last_moment_is_not_overwritten_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, present: str
+) -> None:
+    (tmp_path / present).write_text("mine")
+    monkeypatch.setattr("os.path.lexists", lambda _: False)
+    with pytest.raises(RouterError, match=r"^--out: .*cannot be written: File exists"):
+        generate(tmp_path)
+    assert (tmp_path / present).read_text() == "mine"
+
+
 def test_signing_again_replaces_the_own_signature_and_keeps_the_others(bundle: Path, tmp_path: Path) -> None:
     old, new = key_of(1), key_of(2)
     old_file, new_file = old.write_private(tmp_path / "old.pem"), new.write_private(tmp_path / "new.pem")
