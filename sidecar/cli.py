@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 import sidecar
+from sidecar import operating
 from sidecar.access import Access, access_options
 from sidecar.errors import RouterError
+from sidecar.operating import TARGET
 
-TARGET = "127.0.0.1:8470"
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 TRUST = click.option(
     "--trust",
@@ -91,7 +92,7 @@ def _settings(file: Path | None, options: dict[str, Any]) -> Any:
 @access_options
 def route(text: str, target: str, segment: str, policy: str, as_json: bool, access: Access) -> None:
     """Ask a running sidecar which model should answer TEXT (`-` reads standard input)."""
-    from sidecar.terminal import connect, render_decision
+    from sidecar.terminal import connect, render_decision, show
     from sidecar.wire import router_pb2 as pb
 
     request = pb.RouteRequest(text=sys.stdin.read() if text == "-" else text, segment=segment)
@@ -99,7 +100,7 @@ def route(text: str, target: str, segment: str, policy: str, as_json: bool, acce
         request.policy_name = policy
     with connect(target, access) as call:
         reply = call("Route", request)
-    _print(reply, as_json, render_decision)
+    show(reply, as_json, render_decision)
 
 
 @main.command()
@@ -108,12 +109,12 @@ def route(text: str, target: str, segment: str, policy: str, as_json: bool, acce
 @access_options
 def info(target: str, as_json: bool, access: Access) -> None:
     """Ask a running sidecar what it runs and within which limits."""
-    from sidecar.terminal import connect, render_info
+    from sidecar.terminal import connect, render_info, show
     from sidecar.wire import router_pb2 as pb
 
     with connect(target, access) as call:
         reply = call("Info", pb.InfoRequest())
-    _print(reply, as_json, render_info)
+    show(reply, as_json, render_info)
 
 
 @main.command()
@@ -137,7 +138,11 @@ def demo() -> None:
 
 @main.group()
 def bundle() -> None:
-    """Look at exported routers."""
+    """Look at exported routers, and change the one that a running sidecar scores with."""
+
+
+for operation in (operating.activate, operating.rollback, operating.list_bundles, operating.watch):
+    bundle.add_command(operation)
 
 
 @bundle.command()
@@ -231,15 +236,6 @@ def show(file: Path | None) -> None:
     settings = load_config(file) if file else Config()
     effective = {**msgspec.to_builtins(settings), "policies": msgspec.to_builtins(settings.all_policies())}
     click.echo(msgspec.json.format(msgspec.json.encode(effective), indent=2).decode())
-
-
-def _print(reply: Any, as_json: bool, render: Any) -> None:
-    if as_json:
-        from google.protobuf.json_format import MessageToJson
-
-        click.echo(MessageToJson(reply, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
-    else:
-        click.echo("\n".join(render(reply)))
 
 
 def _warn_if_open(settings: Any) -> None:

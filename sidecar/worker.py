@@ -89,6 +89,7 @@ class Worker:
             self.server.services.canary = Canary(self._warm[canary.digest], assigned.share)
         share = assigned.share if canary else 0.0
         self._state = State(_target(running.directory, engine), self._known(assigned.previous), canary, share)
+        self._bundles.hear(self._state)
 
     def start(self, listen: str) -> str:
         """Serves; gives the address."""
