@@ -341,12 +341,17 @@ class Connection:
             self._room = value
 
     def _pump(self) -> None:
-        """Sends as much of the waiting messages as the windows allow."""
-        for stream, waiting in list(self._blocked.items()):
+        """Sends as much of the waiting messages as the windows allow, oldest first."""
+        whole = []
+        for stream, waiting in self._blocked.items():
+            if self._window <= 0:
+                break  # an overloaded server opens it late, and thousands may wait
             while size := max(0, min(len(waiting.rest), waiting.window, self._window, self._frame_size)):
                 piece, waiting.rest = bytes(waiting.rest[:size]), waiting.rest[size:]
                 self._out += frame(DATA, 0 if waiting.rest else END_STREAM, stream, piece)
                 waiting.window -= size
                 self._window -= size
             if not waiting.rest:
-                del self._blocked[stream]
+                whole.append(stream)
+        for stream in whole:
+            del self._blocked[stream]

@@ -70,6 +70,22 @@ class Samples:
         """Good replies."""
         return int((self.status == OK).sum())
 
+    def part(self, chosen: NDArray[np.bool_]) -> "Samples":
+        """Some of the calls.
+
+        Args:
+            chosen: [N] which.
+        """
+        return Samples(
+            self.scheduled[chosen],
+            self.sent[chosen],
+            self.done[chosen],
+            self.status[chosen],
+            [self.bodies[index] for index in np.flatnonzero(chosen).tolist()],
+            self.elapsed_s,
+            None if self.written is None else self.written[chosen],
+        )
+
     def errors(self) -> dict[str, int]:
         """Calls without a good reply, by status code."""
         counts = Counter(int(status) for status in self.status if status != OK)

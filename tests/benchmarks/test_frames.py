@@ -275,3 +275,24 @@ def test_a_silent_server_that_never_says_its_settings_cannot_outlast_a_deadline(
     with connected(listener, deadline_s=0.01) as (client, _):
         client.send(b"", 0)
         assert [reply.status for reply in ended(client)] == [DEADLINE_EXCEEDED]
+
+
+def test_calls_that_a_closed_window_holds_back_are_not_looked_at_again_and_again(listener: socket.socket) -> None:
+    class Counted(dict):  # type: ignore[type-arg]
+        looked_at = 0
+
+        def items(self) -> Iterator[object]:  # type: ignore[override]
+            for pair in super().items():
+                Counted.looked_at += 1
+                yield pair
+
+    with connected(listener, (MAX_STREAMS, 1000)) as (client, peer):
+        (connection,) = client._connections
+        connection._blocked = Counted()
+        for key in range(500):
+            client.send(bytes(1000), key)
+        assert len(connection._blocked) > 400
+        assert Counted.looked_at <= 1000
+        peer.send(frame(http2.WINDOW_UPDATE, 0, 0, WORD.pack(1 << 20)))
+        sent = [payload for kind, _, _, payload in peer.seen(client) if kind == DATA]
+        assert b"".join(sent) == message(bytes(1000)) * 500
