@@ -4,9 +4,11 @@ PYTHON ?= python3
 SERVE  := .venv
 DEV    := .venv-dev
 NEWEST := .venv-newest
+FUZZ   := .venv-fuzz
+SECONDS ?= 60
 PIP     = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test test-fast test-newest lint format proto bench bench-quality bench-peers default-bundle clean
+.PHONY: help demo serve test test-fast test-newest fuzz lint format proto bench bench-quality bench-peers default-bundle clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -45,6 +47,15 @@ $(NEWEST)/.done: pyproject.toml constraints.txt Makefile
 
 test-newest: $(NEWEST)/.done  ## run the lanes' conformance suite on the newest grpcio of the supported range
 	$(NEWEST)/bin/pytest tests/lanes $(ARGS)
+
+$(FUZZ)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $(FUZZ)
+	$(FUZZ)/bin/python $(PIP) --upgrade 'pip>=25.1'
+	$(FUZZ)/bin/python $(PIP) -c constraints.txt -e '.[cpu]' --group fuzz
+	@touch $@
+
+fuzz: $(FUZZ)/.done  ## throw requests made wrong at the decoder, led by coverage (SECONDS=60)
+	$(FUZZ)/bin/python -m tests.fuzz.run --seconds $(SECONDS)
 
 lint: $(DEV)/.done  ## check style, types, imports and the contract
 	$(DEV)/bin/ruff check .

@@ -23,8 +23,8 @@ MOST_QUEUE_P99, MOST_TOTAL_P50, MOST_TOTAL_P99 = 1000.0, 150.0, 1000.0
 # p99 needs a hundred calls; slow rates get the time for two hundred.
 CALLS_AT_LEAST = 200
 COLUMNS = (
-    "subject", "offered_per_second", "per_second", "p50_us", "p90_us", "p99_us", "p99.9_us",
-    "queue_p99_us", "queueing_p99_us", "total_p99_us", "lag_p99_us", "errors", "degraded_share", "mean_batch",
+    "subject", "offered_per_second", "per_second", "coverage", "p50_us", "p90_us", "p99_us", "p99.9_us",
+    "queue_p99_us", "queueing_p99_us", "total_p99_us", "lag_p99_us", "errors", "mean_batch",
 )  # fmt: skip
 
 

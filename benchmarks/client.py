@@ -22,7 +22,7 @@ CODES = [
     "DATA_LOSS",
     "UNAUTHENTICATED",
 ]
-OK, UNAVAILABLE = CODES.index("OK"), CODES.index("UNAVAILABLE")
+OK, UNAVAILABLE, DEADLINE_EXCEEDED = (CODES.index(name) for name in ("OK", "UNAVAILABLE", "DEADLINE_EXCEEDED"))
 # Not a gRPC status: the run ended before the reply came.
 UNANSWERED = len(CODES)
 
@@ -40,12 +40,15 @@ class Reply(NamedTuple):
         at: clock reading in seconds when the reply was read from the socket.
         status: gRPC status number.
         body: the message; empty where there is none.
+        sent: clock reading when the headers of a call that had to wait in the client were written; 0 where they were
+            written at once, NaN where they never were.
     """
 
     key: int
     at: float
     status: int
     body: bytes
+    sent: float = 0.0
 
 
 class Client(Protocol):

@@ -6,6 +6,7 @@ from benchmarks.client import UNAVAILABLE
 METHOD_POST, SCHEME_HTTP, AUTHORITY, PATH, CONTENT_TYPE = 3, 6, 1, 4, 31
 STATIC_ENTRIES = 61
 STATUS_FIELD = b"grpc-status"
+MOST_TIMEOUT = 10**8  # gRPC allows eight digits
 # First byte of a field: which representation it is (section 6), as mask and value.
 INDEXED, INCREMENTAL = 0x80, 0x40
 SIZE_UPDATE_MASK, SIZE_UPDATE = 0xE0, 0x20
@@ -34,6 +35,13 @@ def later_block() -> bytes:
     """The headers of every later call: the same, by their places in the tables; the newest entry has the lowest."""
     newest = STATIC_ENTRIES + 1
     return bytes(INDEXED | place for place in (METHOD_POST, SCHEME_HTTP, newest + 3, newest + 2, newest + 1, newest))
+
+
+def timeout_field(seconds: float) -> bytes:
+    """The header grpc-timeout; it goes into no table, since it may be different in every call."""
+    micros = max(1, round(seconds * 1e6))
+    told = f"{micros}u" if micros < MOST_TIMEOUT else f"{min(micros // 1000, MOST_TIMEOUT - 1)}m"
+    return b"\0" + _text("grpc-timeout") + _text(told)
 
 
 def grpc_status(block: bytes) -> int:

@@ -40,6 +40,7 @@ def open_loop(
     sent, done = np.zeros(len(due)), np.full(len(due), np.nan)
     status = np.full(len(due), UNANSWERED)
     bodies = [b""] * len(due)
+    waited: dict[int, float] = {}
     begin, missing = 0, len(due)
     count, variety = len(due), len(payloads)
     with _steady():
@@ -59,10 +60,14 @@ def open_loop(
                 done[reply.key] = reply.at - start
                 status[reply.key] = reply.status
                 bodies[reply.key] = reply.body
+                if reply.sent:
+                    waited[reply.key] = reply.sent - start
                 missing -= 1
         elapsed = clock() - start
     done[np.isnan(done)] = elapsed
-    return Samples(schedule, sent, done, status, bodies, elapsed)
+    written = sent.copy()
+    written[list(waited)] = list(waited.values())
+    return Samples(schedule, sent, done, status, bodies, elapsed, written)
 
 
 def closed_loop(

@@ -23,6 +23,12 @@ HEADS = {
     "lag_p99_us": "generator lag p99",
     "errors": "errors",
     "degraded_share": "degraded",
+    "goodput_per_second": "goodput",
+    "sent_p50_us": "p50 us (sent)",
+    "sent_p99_us": "p99 (sent)",
+    "due_p50_us": "p50 (due)",
+    "due_p99_us": "p99 (due)",
+    "recovery_us": "recovery us",
     "mean_batch": "mean batch",
     "server_cpu": "server cpu",
 }

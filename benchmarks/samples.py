@@ -28,6 +28,8 @@ class Samples:
         status: [N] gRPC status numbers, or UNANSWERED.
         bodies: N replies; empty where there is none.
         elapsed_s: length of the run.
+        written: [N] when its headers were written, NaN where they never were; later than `sent` where the client had
+            to wait for a stream. None: as `sent`.
     """
 
     scheduled: Seconds
@@ -36,6 +38,7 @@ class Samples:
     status: NDArray[np.int64]
     bodies: Sequence[bytes]
     elapsed_s: float
+    written: Seconds | None = None
 
     @property
     def counted(self) -> NDArray[np.bool_]:
@@ -50,7 +53,12 @@ class Samples:
     @property
     def service_s(self) -> Seconds:
         """[M] of the same calls, from when they were really sent: blames the server only."""
-        return (self.done - self.sent)[self.counted]
+        return self.on_wire_s[self.counted]
+
+    @property
+    def on_wire_s(self) -> Seconds:
+        """[N] from when the headers were written; NaN where they never were."""
+        return np.subtract(self.done, self.sent if self.written is None else self.written)
 
     @property
     def lag_s(self) -> Seconds:
@@ -61,6 +69,22 @@ class Samples:
     def good(self) -> int:
         """Good replies."""
         return int((self.status == OK).sum())
+
+    def part(self, chosen: NDArray[np.bool_]) -> "Samples":
+        """Some of the calls.
+
+        Args:
+            chosen: [N] which.
+        """
+        return Samples(
+            self.scheduled[chosen],
+            self.sent[chosen],
+            self.done[chosen],
+            self.status[chosen],
+            [self.bodies[index] for index in np.flatnonzero(chosen).tolist()],
+            self.elapsed_s,
+            None if self.written is None else self.written[chosen],
+        )
 
     def errors(self) -> dict[str, int]:
         """Calls without a good reply, by status code."""

@@ -44,7 +44,7 @@ def waiting_s(samples: Samples, replies: Sequence[pb.RouteResponse]) -> Seconds:
     That is the call's time at the client less what the server's stages did, so it holds the server's queue, the lane,
     the kernel and both ways of the wire.
     """
-    at_client = np.extract(samples.status == OK, samples.done - samples.sent)
+    at_client = np.extract(samples.status == OK, samples.on_wire_s)
     working = np.array([reply.timings.total_us - reply.timings.queue_us for reply in replies], dtype=np.float64) / 1e6
     return np.subtract(at_client, working)
 

@@ -1,11 +1,16 @@
 """How quality, cost and time are traded."""
 
 import math
+import sys
 from typing import NamedTuple
 
 import msgspec
 
 from sidecar.errors import InvalidRequest
+
+# What an answer or a second may be worth. Utilities go out as floats of 32 bits, which end at 3e38: beyond them a reply
+# would rank by infinities.
+MOST_USD = 1e9
 
 
 class Terms(NamedTuple):
@@ -55,8 +60,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Raises:
             InvalidRequest: a value is negative, not finite or out of range, or quality has no weight.
         """
-        checked_number(f"{field}.answer_value_usd", self.answer_value_usd)
-        checked_number(f"{field}.second_value_usd", self.second_value_usd)
+        checked_number(f"{field}.answer_value_usd", self.answer_value_usd, MOST_USD)
+        checked_number(f"{field}.second_value_usd", self.second_value_usd, MOST_USD)
         if self.answer_value_usd == 0.0 and not quality_free:
             raise InvalidRequest(
                 f"{field}.answer_value_usd is 0: the objective leaves quality out. "
@@ -88,7 +93,9 @@ def limits(
     )
 
 
-def checked_number(field: str, value: float) -> None:
-    """Raises InvalidRequest unless the value is finite and not negative."""
+def checked_number(field: str, value: float, most: float = sys.float_info.max) -> None:
+    """Raises InvalidRequest unless the value is finite, not negative and at most `most`."""
     if not 0.0 <= value < math.inf:
         raise InvalidRequest(f"{field} is {value}: give a finite number that is not negative.")
+    if value > most:
+        raise InvalidRequest(f"{field} is {value:g}: give at most {most:g}.")

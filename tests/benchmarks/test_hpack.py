@@ -1,7 +1,7 @@
 import pytest
 
 from benchmarks.client import UNAVAILABLE
-from benchmarks.hpack import HeaderError, first_block, grpc_status, later_block
+from benchmarks.hpack import HeaderError, first_block, grpc_status, later_block, timeout_field
 
 
 def literal(name: bytes, value: bytes, first: int = 0x00) -> bytes:
@@ -47,3 +47,12 @@ def test_names_longer_than_a_length_byte_are_encoded() -> None:
     # RFC 7541, 5.1: 303 = 127 + 176, and 176 = 48 + 1 * 128.
     assert block[2:6] == bytes([0x44, 0x7F, 0xB0, 0x01])
     assert block[6 : 6 + 303] == method.encode()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.05, b"50000u"), (1e-9, b"1u"), (99.0, b"99000000u"[:9]), (1e9, b"99999999m")]
+)
+def test_a_timeout_is_told_in_at_most_eight_digits(seconds: float, told: bytes) -> None:
+    field = timeout_field(seconds)
+    assert field == b"\x00\x0cgrpc-timeout" + bytes((len(told),)) + told
+    assert len(told) <= 9

@@ -145,3 +145,16 @@ def test_a_closed_loop_that_is_never_answered_says_so() -> None:
     assert run.good == 0
     assert run.errors() == {"UNANSWERED": 2}
     assert run.latency_s == pytest.approx([2.5, 2.5], abs=1e-3)
+
+
+def test_a_call_that_waited_in_the_client_has_its_real_send_told() -> None:
+    class Held(World):
+        def wait(self, timeout_s: float) -> list[Reply]:
+            return [reply._replace(sent=0.5) if reply.key == 1 else reply for reply in super().wait(timeout_s)]
+
+    world = Held([0.6])
+    run = open_loop(world, np.array([0.0, 0.1]), [b""], clock=world.clock)
+    assert run.sent == pytest.approx([0.0, 0.1], abs=1e-5)
+    assert run.written == pytest.approx([0.0, 0.5], abs=1e-5)
+    assert run.latency_s == pytest.approx([0.6, 1.1], abs=1e-4)
+    assert run.service_s == pytest.approx([0.6, 0.7], abs=1e-4)

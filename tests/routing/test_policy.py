@@ -26,6 +26,14 @@ def test_negative_and_unreal_numbers_are_refused_by_name(field: str, value: floa
         msgspec.structs.replace(Policy(answer_value_usd=1.0), **{field: value}).terms("policy")
 
 
+@pytest.mark.parametrize("field", ["answer_value_usd", "second_value_usd"])
+def test_a_worth_that_a_reply_could_not_hold_is_refused_by_name(field: str) -> None:
+    one = Policy(answer_value_usd=1.0)
+    msgspec.structs.replace(one, **{field: 1e9}).terms("policy")
+    with pytest.raises(InvalidRequest, match=rf"^policy\.{field} is 1\.1e\+09: give at most 1e\+09"):
+        msgspec.structs.replace(one, **{field: 1.1e9}).terms("policy")
+
+
 @pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
 def test_a_quality_floor_outside_0_to_1_is_refused(value: float) -> None:
     with pytest.raises(InvalidRequest, match=r"^policy\.min_quality"):

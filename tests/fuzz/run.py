@@ -1,0 +1,58 @@
+"""Fuzzes Target, led by the coverage of sidecar.*: `make fuzz SECONDS=60`.
+
+What is found lies in build/fuzz/found: copy the file to tests/fuzz/regressions, and test_replay.py fails until the
+fault is mended. The corpus in build/fuzz/corpus grows from run to run.
+"""
+
+import random
+import sys
+import warnings
+from hashlib import sha256
+from pathlib import Path
+
+import atheris
+import click
+
+with atheris.instrument_imports(include=["sidecar"], enable_loader_override=False):
+    from tests.fuzz.target import Target
+
+from tests.fuzz.mutate import mutated
+from tests.fuzz.replay import recorded
+from tests.fuzz.seeds import seeds
+
+BUILD = Path(__file__).resolve().parents[2] / "build" / "fuzz"
+MOST_BYTES = 1 << 17
+MOST_SECONDS_OF_ONE = 10  # libFuzzer's own watch, for what never comes back
+MOST_MB = 2048
+
+
+@click.command()
+@click.option("--seconds", default=60, type=click.IntRange(1), help="How long.")
+@click.option("--seed", default=0, help="0 draws one.")
+def main(seconds: int, seed: int) -> None:
+    """Fuzz for a while; ends with another status than 0 if something was found."""
+    corpus, found = BUILD / "corpus", BUILD / "found"
+    for directory in (corpus, found):
+        directory.mkdir(parents=True, exist_ok=True)
+    for data in [*seeds(), *recorded().values()]:
+        (corpus / sha256(data).hexdigest()).write_bytes(data)
+    warnings.simplefilter("error")  # numpy only warns of figures that overflow
+
+    def mutate(data: bytes, most: int, number: int) -> bytes:
+        return mutated(data, most, random.Random(number), atheris.Mutate)
+
+    options = (
+        f"-max_total_time={seconds}",
+        f"-max_len={MOST_BYTES}",
+        f"-timeout={MOST_SECONDS_OF_ONE}",
+        f"-rss_limit_mb={MOST_MB}",
+        f"-artifact_prefix={found}/",
+        "-print_final_stats=1",
+        *((f"-seed={seed}",) if seed else ()),
+    )
+    atheris.Setup([sys.argv[0], *options, str(corpus)], Target(), custom_mutator=mutate)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
