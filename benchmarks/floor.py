@@ -50,6 +50,11 @@ class EmptyServices:
         self.watches: Mapping[str, Any] = {}
         self.batcher = NothingWaits()
 
+    busy_s = 0.0
+
+    def unread(self) -> None:
+        """Nobody counts."""
+
     def flush(self) -> None:
         """There is nothing to answer."""
 

@@ -23,6 +23,7 @@ LISTENING = re.compile(r"listening on (\S+:\d+)")
 PATIENCE_S = 60.0
 STOP_S = 20.0
 RPC_S = 5.0
+WORKER = "sidecar.worker"
 
 
 class ServerFault(RuntimeError):
@@ -65,6 +66,7 @@ class Server:
             self.stop()
             raise
         self.watched = psutil.Process(self._process.pid)
+        self._seat(core)
 
     def _listen(self) -> None:
         assert self._process.stdout is not None  # noqa: S101 - asked for above
@@ -96,10 +98,31 @@ class Server:
                     raise ServerFault(f"{self.address} listens, but health never said SERVING.")
                 time.sleep(0.002)
 
+    def _seat(self, core: int | None) -> None:
+        """Leaves the core to the workers: supervisor and control process have another one in real life too."""
+        workers = self.workers()
+        if core is None or not workers:
+            return
+        elsewhere = sorted(set(range(psutil.cpu_count() or 1)) - {core}) or [core]
+        for process in [self.watched, *self.watched.children(recursive=True)]:
+            if process not in workers:
+                process.cpu_affinity(elsewhere)
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that serve, if this server has such."""
+        family = self.watched.children(recursive=True)
+        return [process for process in family if WORKER in process.cmdline()]
+
     def resident_mb(self) -> float:
-        """Resident memory in MB (10**6 bytes), children included."""
+        """Resident memory in MB (10**6 bytes): of the workers on average, or of a server that has none."""
+        family = self.workers() or [self.watched, *self.watched.children(recursive=True)]
+        return sum(process.memory_info().rss for process in family) / 1e6 / (len(self.workers()) or 1)
+
+    def overhead_mb(self) -> float:
+        """Resident memory in MB (10**6 bytes) of all processes that do not serve."""
+        workers = self.workers()
         family = [self.watched, *self.watched.children(recursive=True)]
-        return sum(process.memory_info().rss for process in family) / 1e6
+        return sum(process.memory_info().rss for process in family if process not in workers) / 1e6
 
     def cpu_s(self) -> float:
         """Seconds of processor time used so far, children included."""

@@ -102,8 +102,9 @@ class Batcher(Generic[Job, Answer]):
         # By segment, in the order in which they take turns. Segments of which nothing waits are not in it.
         self._lines: dict[str, deque[tuple[Job, Deliver[Answer], Any, Caller]]] = {}
         self._waiting = 0
-        self._job_s = 0.0
-        self._busy_since: float | None = None
+        self._job_s = 0.0  # of the answering alone
+        self._cycle_s = 0.0  # from the end of a full batch to that of the next
+        self._ended: float | None = None  # of the latest batch, if more waited then
 
     def __len__(self) -> int:
         return self._waiting
@@ -114,9 +115,12 @@ class Batcher(Generic[Job, Answer]):
         return self._waiting >= self._limit
 
     @property
-    def job_s(self) -> float:
-        """Seconds that a job takes when many wait, as measured."""
-        return self._job_s
+    def soonest_s(self) -> float:
+        """Seconds in which a job that came now would be answered at best: with the next batch.
+
+        0 where nothing waits: what was measured may be out of date, and only trying tells.
+        """
+        return min(self._waiting + 1, self._limit) * self._job_s if self._waiting else 0.0
 
     def jobs(self) -> Iterator[Job]:
         """All that wait."""
@@ -141,7 +145,7 @@ class Batcher(Generic[Job, Answer]):
         """Answers one batch of what is waiting. Deliveries may add new jobs; these wait."""
         batch = self._take()
         if not batch:
-            self._busy_since = None
+            self._ended = None
             return
         began = self._clock()
         answers = self._answer([entry[0] for entry in batch])
@@ -150,14 +154,16 @@ class Batcher(Generic[Job, Answer]):
         self._learn(len(batch), began, self._clock())
 
     def _learn(self, size: int, began: float, ended: float) -> None:
-        # While jobs wait, the time between two batches counts too: the lane takes in others then.
-        since = began if self._busy_since is None else self._busy_since
-        self._busy_since = ended if self._waiting else None
-        each = (ended - since) / size
-        if size >= self._limit and self._job_s:
-            self._job_s += (each - self._job_s) * LEARNING_RATE
-        elif not self._job_s or each < self._job_s:
-            self._job_s = each  # small batches are dearer by the job, so they bound the estimate from above
+        each = (ended - began) / size
+        if size < self._limit:
+            if not self._job_s or each < self._job_s:
+                self._job_s = each  # small batches are dearer by the job, so they bound the estimate from above
+        else:
+            self._job_s += (each - self._job_s) * (LEARNING_RATE if self._job_s else 1.0)
+            # While jobs wait, the time between two batches counts too: the lane takes in others then.
+            cycle_s = ended - (began if self._ended is None else self._ended)
+            self._cycle_s += (cycle_s - self._cycle_s) * (LEARNING_RATE if self._cycle_s else 1.0)
+        self._ended = ended if self._waiting else None
 
     def _admit(
         self,
@@ -171,14 +177,13 @@ class Batcher(Generic[Job, Answer]):
         mine = len(line) if line else 0
         segments = len(self._lines) + (line is None)
         ahead = min(self._waiting, mine * segments)
-        batches = ahead // self._limit
-        wait_s = batches * self._limit * self._job_s
+        wait_s = ahead // self._limit * max(self._cycle_s, self._limit * self._job_s)
         if caller.expires != math.inf:
             left = caller.expires - self._unix()
             if left <= 0.0:
                 _deliver(deliver, key, self._expire(job))
                 return False
-            if wait_s + min(self._waiting + 1, self._limit) * self._job_s > left:
+            if wait_s + self.soonest_s > left:
                 _deliver(deliver, key, self._shed(job, wait_s))
                 return False
         if wait_s > self._most_wait_s or (self._waiting >= self._most_waiting and not self._make_room(mine)):
@@ -195,7 +200,7 @@ class Batcher(Generic[Job, Answer]):
             return False
         job, deliver, key, _ = longest.pop()
         self._waiting -= 1
-        _deliver(deliver, key, self._shed(job, self._waiting * self._job_s))
+        _deliver(deliver, key, self._shed(job, self._waiting / self._limit * self._cycle_s))
         return True
 
     def _take(self) -> list[tuple[Job, Deliver[Answer], Any, Caller]]:

@@ -47,6 +47,8 @@ STREAM_WINDOW = 256
 MOST_EVENTS = 256
 # The loop cannot be woken, so while it is idle it looks this often whether something is to be changed between batches.
 IDLE_S = 0.02
+# The time that a call needs is learned from so much of each new one, times a margin; see FastLane._leave.
+NEED_LEARNING, NEED_MARGIN, NEED_DECAY = 0.05, 1.5, 0.995
 COLD_THREADS = 6
 # A reflection or a watch holds a thread for as long as it is open; the others are for health, Info and operations.
 MOST_REFLECTIONS = 2
@@ -120,6 +122,9 @@ class FastLane:
         for path in (*services.unary, *services.streams):
             self._core.register_method(path)
         self._due = 0  # events that the queue owes us
+        # What a call with a deadline needs from its acceptance to its reply, as measured, and a margin.
+        self._need_s = 0.0
+        self._left: deque[tuple[float, Any]] = deque()
         self._thread = threading.Thread(target=self._serve, name="fast-lane", daemon=True)
 
     def _add(self, path: str, handler: Any) -> None:
@@ -150,14 +155,21 @@ class FastLane:
         self._thread.join(JOIN_SECONDS)
 
     def _ask_for(self, path: str, kind: "type[_Unary | _Stream]", take: Take) -> None:
-        admission = self._entrance.admission
+        admission, now = self._entrance.admission, time.time
         admit = admission.keeper(role_of(path)) if admission else None
 
         def accept_all(event: Any) -> None:
             if event.success:
                 with suppress(ValueError):  # the server has begun to stop
                     request()
-                kind(self, event.call, take, event.call_details.deadline)
+                admit_in_time(event)
+
+        def admit_in_time(event: Any) -> None:
+            expires = event.call_details.deadline
+            if expires < FOREVER and expires - now() < self._need_s:
+                self._leave(event.call, expires)
+            else:
+                kind(self, event.call, take, expires)
 
         def accept_checked(event: Any) -> None:
             if event.success:
@@ -165,7 +177,7 @@ class FastLane:
                     request()
                 error = admit(event.invocation_metadata)  # type: ignore[misc]  # not None here
                 if error is None:
-                    kind(self, event.call, take, event.call_details.deadline)
+                    admit_in_time(event)
                 else:
                     self.start_batch(event.call, _refused(error), _done)
 
@@ -177,20 +189,39 @@ class FastLane:
 
         request()
 
+    def _leave(self, call: Any, expires: float) -> None:
+        """Lets a call expire unread, which costs a fraction of an answer that would come too late.
+
+        Where calls come to us nearly expired since they queued elsewhere, working for all of them would serve none.
+        """
+        self._services.unread()
+        self._need_s *= NEED_DECAY  # if all are left, nothing is measured any more: try again with less
+        self._left.append((expires, call))  # given up before, it would end as CANCELLED
+
+    def served(self, seconds: float) -> None:
+        """Learns what a call with a deadline needed."""
+        self._need_s += (NEED_MARGIN * seconds - self._need_s) * NEED_LEARNING
+
     def start_batch(self, call: Any, operations: tuple[Any, ...], tag: Any) -> None:
         """Starts operations on a call; `tag(event)` is called when they are done."""
         if call.start_server_batch(operations, tag) == cygrpc.CallError.ok:
             self._due += 1  # else the call is over and no event will come
 
     def _serve(self) -> None:
-        poll, batcher, now = self._queue.poll, self._batcher, time.time
+        poll, batcher, services, now, clock = (
+            self._queue.poll,
+            self._batcher,
+            self._services,
+            time.time,
+            time.perf_counter,
+        )
         timeout = cygrpc.CompletionType.queue_timeout
-        patience = MOST_EVENTS
+        patience, enough = MOST_EVENTS, 0.0
         while self._due:
             event = poll(0.0 if batcher else now() + IDLE_S)
             if event.completion_type == timeout:
                 self._flush()
-                patience = MOST_EVENTS
+                patience, enough = MOST_EVENTS, clock() + services.busy_s
                 continue
             self._due -= 1
             try:
@@ -200,14 +231,20 @@ class FastLane:
             # A reference to a finished call keeps the core from closing its connection.
             event = None
             patience -= 1
-            if not patience:
+            # Where more comes than can be answered, half of the time goes into taking it in.
+            if not patience or (batcher.full and clock() >= enough):
                 self._flush()
-                patience = MOST_EVENTS
+                patience, enough = MOST_EVENTS, clock() + services.busy_s
         self._queue.shutdown()
         while self._queue.poll().completion_type != cygrpc.CompletionType.queue_shutdown:
             pass
 
     def _flush(self) -> None:
+        left = self._left
+        if left:
+            now = time.time()
+            while left and left[0][0] < now:
+                left.popleft()
         try:
             self._services.flush()
         except Exception as error:  # noqa: BLE001 - one batch must not end the others
@@ -282,13 +319,14 @@ def _done(_event: Any) -> None:
 class _Unary:
     """One call of a unary method: receive a message, reply, done. A Caller (see batching)."""
 
-    __slots__ = ("_call", "_lane", "_take", "_watched", "expires", "gone")
+    __slots__ = ("_accepted", "_call", "_lane", "_take", "_watched", "expires", "gone")
 
     def __init__(self, lane: FastLane, call: Any, take: Take, expires: float) -> None:
         self._lane = lane
         self._call = call
         self._take = take
         self._watched = False
+        self._accepted = time.perf_counter()
         self.gone = False
         self.expires = expires if expires < FOREVER else math.inf
         lane.start_batch(call, (cygrpc.ReceiveMessageOperation(0),), self._received)
@@ -316,6 +354,8 @@ class _Unary:
                 cygrpc.SendStatusFromServerOperation(None, OK, b"", 0),
             )
             self._send(operations)
+            if self.expires != math.inf:
+                self._lane.served(time.perf_counter() - self._accepted)
         else:
             self._finish(status_of(encoded).value[0], str(encoded).encode(), trailers(encoded))
 

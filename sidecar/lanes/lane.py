@@ -42,6 +42,7 @@ class Services(Protocol):
         cold: rare methods of one request and one reply; may be called from any thread, and may block.
         watches: rare methods of one request and a stream of replies that lasts as long as the caller; likewise.
         batcher: what was taken and not yet answered.
+        busy_s: seconds that the latest flush took.
     """
 
     @property
@@ -54,6 +55,13 @@ class Services(Protocol):
     def watches(self) -> Mapping[str, Watch]: ...  # noqa: D102 - said above
     @property
     def batcher(self) -> Waiting: ...  # noqa: D102 - said above
+
+    @property
+    def busy_s(self) -> float: ...  # noqa: D102 - said above
+
+    def unread(self) -> None:
+        """Counts a call that was not read, since it could not have been answered before its deadline."""
+        ...
 
     def flush(self) -> None:
         """Answers one batch of what waits. Called between batches, and now and then when nothing waits."""

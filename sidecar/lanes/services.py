@@ -43,6 +43,8 @@ EXPIRED = Expired("the deadline passed before the request's turn came; give it a
 MOST_VERSIONS = 16
 LATEST_BATCHES = 2048
 OLDER = "(older)"
+# Calls that are turned away before they are read have no segment yet.
+UNREAD = "(not read)"
 
 Job = tuple[Engine, Ask]
 
@@ -104,6 +106,7 @@ class RouterServices:
         self.on_fault = on_fault
         # Since when the lane's thread has been at work on one batch; None between batches.
         self.busy_since: float | None = None
+        self.busy_s = 0.0
         # The latest batches: when each ended, the seconds since its first request arrived, its size.
         self.batches: deque[tuple[float, float, int]] = deque(maxlen=LATEST_BATCHES)
         self._clock = clock
@@ -137,11 +140,17 @@ class RouterServices:
         canary = self.canary
         return [self.engine, canary.engine] if canary else [self.engine]
 
+    def unread(self) -> None:
+        """See Services."""
+        self.drops.expired += 1
+        self.coverage.unscored(UNREAD)
+
     def flush(self) -> None:
         """Answers one batch of what waits; between two batches also changes what is asked to be changed."""
-        self.busy_since = self._clock()
+        began = self.busy_since = self._clock()
         self.batcher.flush()
         self.busy_since = None
+        self.busy_s = self._clock() - began
         if self._switch is not None:
             self._change(self._switch)
 
