@@ -134,6 +134,7 @@ class Child:
             sys.executable,
             *self._arguments,
             stdin=asyncio.subprocess.PIPE,
+            env={"GRPC_VERBOSITY": "NONE", **os.environ},  # its core logs a line for whatever a stranger sends
             stdout=asyncio.subprocess.PIPE if self._speaks else None,
         )
 

@@ -27,6 +27,7 @@ from sidecar.errors import BundleError, RouterError
 from sidecar.lanes.bundles import Bundles
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
+from sidecar.lanes.precedence import precede
 from sidecar.routing.compare import Recorded
 from sidecar.server import Server
 
@@ -94,6 +95,7 @@ class Worker:
     def start(self, listen: str) -> str:
         """Serves; gives the address."""
         address = self.server.start(listen)
+        precede(self.server.lane.thread)
         self._serving.set()
         threading.Thread(target=self._beat, name="beat", daemon=True).start()
         return address

@@ -125,7 +125,7 @@ class FastLane:
         # What a call with a deadline needs from its acceptance to its reply, as measured, and a margin.
         self._need_s = 0.0
         self._left: deque[tuple[float, Any]] = deque()
-        self._thread = threading.Thread(target=self._serve, name="fast-lane", daemon=True)
+        self.thread = threading.Thread(target=self._serve, name="fast-lane", daemon=True)
 
     def _add(self, path: str, handler: Any) -> None:
         _, service, method = path.split("/")
@@ -141,7 +141,7 @@ class FastLane:
                 self._ask_for(path, _Unary, take)
         for path, take in self._services.streams.items():
             self._ask_for(path, _Stream, take)
-        self._thread.start()
+        self.thread.start()
         return bound(listen, port)
 
     def report(self, name: str, serving: bool) -> None:  # noqa: FBT001 - see Lane
@@ -152,7 +152,7 @@ class FastLane:
         """See Lane."""
         self._health.enter_graceful_shutdown()
         self._server.stop(grace).wait()
-        self._thread.join(JOIN_SECONDS)
+        self.thread.join(JOIN_SECONDS)
 
     def _ask_for(self, path: str, kind: "type[_Unary | _Stream]", take: Take) -> None:
         admission, now = self._entrance.admission, time.time

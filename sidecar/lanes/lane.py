@@ -1,5 +1,6 @@
 """What a lane is, and what it serves."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -70,6 +71,11 @@ class Services(Protocol):
 
 class Lane(Protocol):
     """A running server. `start` once, then `drain` once."""
+
+    @property
+    def thread(self) -> threading.Thread:
+        """Carries the hot methods, once it is started."""
+        ...
 
     def start(self, listen: str) -> str:
         """Listens on HOST:PORT and serves; gives the address with the port that was chosen.
