@@ -20,7 +20,8 @@ RUN useradd --system --uid 10001 --no-create-home router
 ENV PATH=/opt/router/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER router
 EXPOSE 8470
-# The sidecar's own address stays loopback: containers of one pod share it. Give `--listen` to open it.
+# The sidecar's own address stays loopback: containers of one pod share it. To open it, give `--config` with
+# [tls] and tokens (README, The door), and ROUTER_SIDECAR_TLS_CA to the health check.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["router-sidecar", "health"]
 ENTRYPOINT ["router-sidecar"]
 CMD ["serve"]

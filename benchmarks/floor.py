@@ -11,11 +11,12 @@ from typing import Any
 
 import click
 
+from sidecar.config import Config
 from sidecar.lanes.auto import choose_lane
+from sidecar.lanes.entrance import entrance_of
 
 METHOD = "/floor.Floor/Empty"
 LANES = ("fast", "portable")
-MAX_MESSAGE_BYTES = 8 << 20
 
 
 def command(lane: str, reply_bytes: int = 0) -> list[str]:
@@ -31,9 +32,6 @@ class NothingWaits:
     def __len__(self) -> int:
         return 0
 
-    def flush(self) -> None:
-        """There is nothing to answer."""
-
 
 class EmptyServices:
     """One method that delivers constant bytes.
@@ -43,13 +41,17 @@ class EmptyServices:
     """
 
     def __init__(self, reply: bytes) -> None:
-        def take(_raw: bytes, deliver: Callable[[Any, Any], None], key: Any) -> None:
+        def take(_raw: bytes, deliver: Callable[[Any, Any], None], key: Any, _caller: Any) -> None:
             deliver(key, reply)
 
         self.unary: Mapping[str, Any] = {METHOD: take}
         self.streams: Mapping[str, Any] = {}
         self.cold: Mapping[str, Callable[[bytes], bytes]] = {}
+        self.watches: Mapping[str, Any] = {}
         self.batcher = NothingWaits()
+
+    def flush(self) -> None:
+        """There is nothing to answer."""
 
 
 @click.command()
@@ -57,7 +59,7 @@ class EmptyServices:
 @click.option("--reply-bytes", type=int, default=0)
 def main(lane: str, reply_bytes: int) -> None:
     """Serve the empty method on a lane until SIGTERM."""
-    serving = choose_lane(lane).make(EmptyServices(b"x" * reply_bytes), MAX_MESSAGE_BYTES)
+    serving = choose_lane(lane).make(EmptyServices(b"x" * reply_bytes), entrance_of(Config()))
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

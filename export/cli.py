@@ -1,4 +1,4 @@
-"""The command line: router-export train, router-export evaluate."""
+"""The command line: router-export train, evaluate, keygen, sign."""
 
 import json
 import os
@@ -120,6 +120,35 @@ def evaluate(data: Path, llms: Path, **other: Any) -> None:
     except RouterError as error:
         raise Failure(str(error)) from None
     click.echo(json.dumps(record, indent=2) if other["as_json"] else text)
+
+
+@main.command()
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Directory; made if need be."
+)
+def keygen(out: Path) -> None:
+    """Makes a key pair to sign bundles with: private.pem, which you keep, and public.pem, which servers trust."""
+    from export.signing import generate
+
+    try:
+        name = generate(out)
+    except RouterError as error:
+        raise Failure(str(error)) from None
+    click.echo(f"{out}: key {name}; keep private.pem to yourself, give public.pem to `trust` of the sidecar.")
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--key", type=_EXISTING, required=True, help="private.pem of `keygen`.")
+def sign(bundle: Path, key: Path) -> None:
+    """Signs BUNDLE; signatures by other keys stay."""
+    from export.signing import sign as sign_bundle
+
+    try:
+        name, signers = sign_bundle(bundle, key)
+    except RouterError as error:
+        raise Failure(str(error)) from None
+    click.echo(f"{bundle}: signed by key {name}; signatures: {', '.join(signers)}.")
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -1,18 +1,67 @@
-"""Collects what arrived while the last batch ran, and brings every answer back to its request.
+"""Collects what arrived while the last batch ran, within bounds, and brings every answer back to its request.
 
 There is no timer: the lane adds whatever has arrived, and flushes when for a moment nothing more is there. At low load a
 request is a batch of its own and waits for nobody; at high load batches grow by themselves.
+
+Where more waits than one batch takes, three rules hold:
+
+- *Nobody waits in vain.* A job is turned away at once if its wait, predicted from what is ahead of it and from how fast
+  batches have been answered, is over the queue's budget or would not end before its caller's deadline.
+- *Nobody starves.* Segments take turns, one job each, and where the queue is full the longest segment gives up its
+  newest job (longest queue drop; Suter et al., IEEE JSAC 17(6), 1999).
+- *Nobody works for the dead.* Jobs whose caller hung up, or whose deadline passed, are dropped before they are answered.
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from sidecar.faults import place
 
 log = logging.getLogger(__name__)
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
 Deliver = Callable[[Any, Answer], None]  # (the job's key, its answer)
+
+# How much the latest batch counts in the estimate of a job's time.
+LEARNING_RATE = 0.2
+# Asking to be told that a caller hung up costs the lane an event: worth it for those who wait longer than this.
+WORTH_WATCHING_S = 0.005
+
+
+class Caller(Protocol):
+    """Who waits for an answer.
+
+    Attributes:
+        gone: hung up.
+        expires: when an answer is of no more use, in Unix seconds; inf if it always is.
+    """
+
+    @property
+    def gone(self) -> bool: ...  # noqa: D102 - said above
+    @property
+    def expires(self) -> float: ...  # noqa: D102 - said above
+
+    def must_wait(self) -> None:
+        """The answer will take a while: see to it that `gone` becomes true if the caller hangs up meanwhile."""
+        ...
+
+
+class Bounds(NamedTuple):
+    """How much may wait.
+
+    Attributes:
+        batch: most jobs of one batch.
+        waiting: most jobs that may wait.
+        wait_s: longest predicted wait, in seconds until a job's batch begins.
+    """
+
+    batch: int
+    waiting: int = 1024
+    wait_s: float = math.inf
 
 
 class Batcher(Generic[Job, Answer]):
@@ -22,36 +71,160 @@ class Batcher(Generic[Job, Answer]):
 
     Args:
         answer: answers a batch, in order; must not raise.
-        limit: most jobs of one batch.
+        bounds: how much may wait.
+        clock: monotonic seconds.
+        unix: Unix seconds, for deadlines.
+        shed: the answer to a job that is turned away, given how many seconds it would have had to wait.
+        expire: the answer to a job whose deadline has passed.
+        forget: told of each job whose caller is gone.
     """
 
-    def __init__(self, answer: Callable[[Sequence[Job]], Sequence[Answer]], limit: int) -> None:
+    def __init__(
+        self,
+        answer: Callable[[Sequence[Job]], Sequence[Answer]],
+        bounds: Bounds,
+        *,
+        clock: Callable[[], float],
+        unix: Callable[[], float],
+        shed: Callable[[Job, float], Answer],
+        expire: Callable[[Job], Answer],
+        forget: Callable[[Job], None] = lambda _job: None,
+    ) -> None:
         self._answer = answer
-        self._limit = limit
-        self._jobs: list[Job] = []
-        self._tickets: list[tuple[Deliver[Answer], Any]] = []
+        self._limit = bounds.batch
+        self._most_waiting = max(bounds.waiting, bounds.batch)
+        self._most_wait_s = bounds.wait_s
+        self._clock = clock
+        self._unix = unix
+        self._shed = shed
+        self._expire = expire
+        self._forget = forget
+        # By segment, in the order in which they take turns. Segments of which nothing waits are not in it.
+        self._lines: dict[str, deque[tuple[Job, Deliver[Answer], Any, Caller]]] = {}
+        self._waiting = 0
+        self._job_s = 0.0
+        self._busy_since: float | None = None
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return self._waiting
 
     @property
     def full(self) -> bool:
-        """Whether a flush would fill at least one batch."""
-        return len(self._jobs) >= self._limit
+        """Whether a flush would fill a batch."""
+        return self._waiting >= self._limit
 
-    def add(self, job: Job, deliver: Deliver[Answer], key: Any) -> None:
-        """Takes a job; `deliver(key, answer)` will be called once, from within flush."""
-        self._jobs.append(job)
-        self._tickets.append((deliver, key))
+    @property
+    def job_s(self) -> float:
+        """Seconds that a job takes when many wait, as measured."""
+        return self._job_s
+
+    def jobs(self) -> Iterator[Job]:
+        """All that wait."""
+        return (entry[0] for line in self._lines.values() for entry in line)
+
+    def add(self, job: Job, deliver: Deliver[Answer], key: Any, caller: Caller, segment: str = "") -> None:
+        """Takes a job; `deliver(key, answer)` will be called once, from within flush, or at once if it is turned away.
+
+        If the caller is gone by then, it may not be called at all.
+        """
+        line = self._lines.get(segment)
+        if (self._waiting >= self._limit or caller.expires != math.inf) and not self._admit(
+            job, deliver, key, caller, line
+        ):
+            return
+        if line is None:
+            line = self._lines[segment] = deque()
+        line.append((job, deliver, key, caller))
+        self._waiting += 1
 
     def flush(self) -> None:
-        """Answers all that is waiting, in the order in which it came. Deliveries may add new jobs; these wait."""
-        jobs, self._jobs = self._jobs, []
-        tickets, self._tickets = self._tickets, []
-        for start in range(0, len(jobs), self._limit):
-            stop = start + self._limit
-            for (deliver, key), answer in zip(tickets[start:stop], self._answer(jobs[start:stop]), strict=True):
-                try:
-                    deliver(key, answer)
-                except Exception:
-                    log.exception("an answer could not be delivered; the others are")
+        """Answers one batch of what is waiting. Deliveries may add new jobs; these wait."""
+        batch = self._take()
+        if not batch:
+            self._busy_since = None
+            return
+        began = self._clock()
+        answers = self._answer([entry[0] for entry in batch])
+        for (_, deliver, key, _), answer in zip(batch, answers, strict=True):
+            _deliver(deliver, key, answer)
+        self._learn(len(batch), began, self._clock())
+
+    def _learn(self, size: int, began: float, ended: float) -> None:
+        # While jobs wait, the time between two batches counts too: the lane takes in others then.
+        since = began if self._busy_since is None else self._busy_since
+        self._busy_since = ended if self._waiting else None
+        each = (ended - since) / size
+        if size >= self._limit and self._job_s:
+            self._job_s += (each - self._job_s) * LEARNING_RATE
+        elif not self._job_s or each < self._job_s:
+            self._job_s = each  # small batches are dearer by the job, so they bound the estimate from above
+
+    def _admit(
+        self,
+        job: Job,
+        deliver: Deliver[Answer],
+        key: Any,
+        caller: Caller,
+        line: "deque[tuple[Job, Deliver[Answer], Any, Caller]] | None",
+    ) -> bool:
+        """Whether a job may wait; if not, it is answered."""
+        mine = len(line) if line else 0
+        segments = len(self._lines) + (line is None)
+        ahead = min(self._waiting, mine * segments)
+        batches = ahead // self._limit
+        wait_s = batches * self._limit * self._job_s
+        if caller.expires != math.inf:
+            left = caller.expires - self._unix()
+            if left <= 0.0:
+                _deliver(deliver, key, self._expire(job))
+                return False
+            if wait_s + min(self._waiting + 1, self._limit) * self._job_s > left:
+                _deliver(deliver, key, self._shed(job, wait_s))
+                return False
+        if wait_s > self._most_wait_s or (self._waiting >= self._most_waiting and not self._make_room(mine)):
+            _deliver(deliver, key, self._shed(job, wait_s))
+            return False
+        if wait_s > WORTH_WATCHING_S:
+            caller.must_wait()
+        return True
+
+    def _make_room(self, mine: int) -> bool:
+        """Turns away the newest job of the longest line, if that is longer than a line of `mine` jobs and one more."""
+        longest = max(self._lines.values(), key=len)
+        if len(longest) <= mine + 1:
+            return False
+        job, deliver, key, _ = longest.pop()
+        self._waiting -= 1
+        _deliver(deliver, key, self._shed(job, self._waiting * self._job_s))
+        return True
+
+    def _take(self) -> list[tuple[Job, Deliver[Answer], Any, Caller]]:
+        """The next batch: what is left of it when the dead are gone."""
+        lines, limit = self._lines, self._limit
+        now = math.nan
+        batch: list[tuple[Job, Deliver[Answer], Any, Caller]] = []
+        while lines and len(batch) < limit:
+            segment, line = next(iter(lines.items()))
+            # One segment alone, or one batch for all: nobody's turn comes later for it.
+            share = limit - len(batch) if len(lines) == 1 or self._waiting <= limit - len(batch) else 1
+            for _ in range(min(share, len(line))):
+                entry = line.popleft()
+                self._waiting -= 1
+                job, deliver, key, caller = entry
+                if caller.gone:
+                    self._forget(job)
+                elif caller.expires != math.inf and caller.expires <= (now := now if now == now else self._unix()):  # noqa: PLR0124 - not a number until it is asked for
+                    _deliver(deliver, key, self._expire(job))
+                else:
+                    batch.append(entry)
+            del lines[segment]
+            if line:
+                lines[segment] = line  # its next turn comes after all others'
+        return batch
+
+
+def _deliver(deliver: Deliver[Answer], key: Any, answer: Answer) -> None:
+    try:
+        deliver(key, answer)
+    except Exception as error:  # noqa: BLE001 - one caller must not cost the others their answers
+        log.error("an answer could not be delivered; the others are: %s", place(error))  # noqa: TRY400

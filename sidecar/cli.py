@@ -1,19 +1,25 @@
 """The command line of router-sidecar. Commands import what they need when they run: `--help` stays instant."""
 
 import logging
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 import click
 
 import sidecar
+from sidecar import operating
+from sidecar.access import Access, access_options
 from sidecar.errors import RouterError
+from sidecar.operating import TARGET
 
-TARGET = "127.0.0.1:8470"
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
+TRUST = click.option(
+    "--trust",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Public key by which bundles must be signed, or a directory of *.pem; give it again for further keys.",
+)
 
 
 class _Command(click.Group):
@@ -37,28 +43,44 @@ def main() -> None:
 @click.option("--bundle", type=DIRECTORY, help="Bundle directory instead of the embedded default bundle.")
 @click.option("--listen", metavar="HOST:PORT", help=f"Where to listen; port 0 lets the system choose. [{TARGET}]")
 @click.option("--lane", type=click.Choice(["auto", "fast", "portable"]), help="Which server carries the hot methods.")
-def serve(config: Path | None, bundle: Path | None, listen: str | None, lane: str | None) -> None:
-    """Serve Route over gRPC until SIGTERM or SIGINT."""
-    import msgspec
+@click.option("--workers", type=click.IntRange(1, 256), help="Processes that serve. [one per core but one]")
+@click.option("--registry", type=DIRECTORY, help="Directory of bundles that can be activated while it runs.")
+@click.option("--insecure", is_flag=True, help="Serve strangers too, where the address is reachable from elsewhere.")
+@TRUST
+def serve(config: Path | None, **options: Any) -> None:
+    """Serve Route over gRPC until SIGTERM or SIGINT; SIGHUP reads the configuration anew and replaces all processes."""
+    import asyncio
 
-    from sidecar.config import Config, load_config
-    from sidecar.server import Server
+    from sidecar.bundle.embedded import configured_bundle
+    from sidecar.supervisor import Supervisor
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    settings = load_config(config) if config else Config()
-    given = {"bundle": str(bundle) if bundle else None, "listen": listen, "lane": lane}
-    settings = msgspec.structs.replace(settings, **{key: value for key, value in given.items() if value is not None})
-    settings = settings.checked()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    server = Server(settings)
-    address = server.start()
-    _warn_if_open(address)
-    running = f"bundle {server.bundle.manifest.name} {server.bundle.manifest.version}" if server.bundle else "no bundle"
-    click.echo(f"listening on {address} ({server.choice.make.name} lane, {running})", err=True)
-    stop.wait()
-    server.drain()
+    settings = _settings(config, options)
+    _warn_if_open(settings)
+    supervisor = Supervisor(
+        settings,
+        configured_bundle(settings),
+        say=lambda line: click.echo(line, err=True),
+        again=lambda: _settings(config, options),
+    )
+    asyncio.run(supervisor.run())
+
+
+def _settings(file: Path | None, options: dict[str, Any]) -> Any:
+    """The configuration of the file, with what the command line says instead."""
+    import msgspec
+
+    from sidecar.bundle.signature import Trust
+    from sidecar.config import Config, load_config
+    from sidecar.door.check import check_door
+
+    settings = load_config(file) if file else Config()
+    given = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
+    given["trust"] = tuple(map(str, options["trust"]))
+    settings = msgspec.structs.replace(settings, **{key: value for key, value in given.items() if value}).checked()
+    check_door(settings)
+    Trust.read(map(Path, settings.trust))
+    return settings
 
 
 @main.command()
@@ -67,40 +89,43 @@ def serve(config: Path | None, bundle: Path | None, listen: str | None, lane: st
 @click.option("--segment", default="", help="Slice of traffic.")
 @click.option("--policy", default="", help="Name of a policy.")
 @click.option("--json", "as_json", is_flag=True, help="Print the reply as JSON.")
-def route(text: str, target: str, segment: str, policy: str, as_json: bool) -> None:
+@access_options
+def route(text: str, target: str, segment: str, policy: str, as_json: bool, access: Access) -> None:
     """Ask a running sidecar which model should answer TEXT (`-` reads standard input)."""
-    from sidecar.terminal import connect, render_decision
+    from sidecar.terminal import connect, render_decision, show
     from sidecar.wire import router_pb2 as pb
 
     request = pb.RouteRequest(text=sys.stdin.read() if text == "-" else text, segment=segment)
     if policy:
         request.policy_name = policy
-    with connect(target) as call:
+    with connect(target, access) as call:
         reply = call("Route", request)
-    _print(reply, as_json, render_decision)
+    show(reply, as_json, render_decision)
 
 
 @main.command()
 @click.option("--target", default=TARGET, metavar="HOST:PORT", help="The sidecar to ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print the reply as JSON.")
-def info(target: str, as_json: bool) -> None:
+@access_options
+def info(target: str, as_json: bool, access: Access) -> None:
     """Ask a running sidecar what it runs and within which limits."""
-    from sidecar.terminal import connect, render_info
+    from sidecar.terminal import connect, render_info, show
     from sidecar.wire import router_pb2 as pb
 
-    with connect(target) as call:
+    with connect(target, access) as call:
         reply = call("Info", pb.InfoRequest())
-    _print(reply, as_json, render_info)
+    show(reply, as_json, render_info)
 
 
 @main.command()
 @click.option("--target", default=TARGET, metavar="HOST:PORT", help="The sidecar to ask.")
 @click.option("--service", default="readiness", help="readiness: it answers; scoring: it answers with real scores.")
-def health(target: str, service: str) -> None:
+@access_options
+def health(target: str, service: str, access: Access) -> None:
     """Exit with status 0 if a running sidecar is SERVING, else 1; for probes of containers."""
     from sidecar.terminal import check_health
 
-    click.echo(check_health(target, service))
+    click.echo(check_health(target, service, access))
 
 
 @main.command()
@@ -113,18 +138,25 @@ def demo() -> None:
 
 @main.group()
 def bundle() -> None:
-    """Look at exported routers."""
+    """Look at exported routers, and change the one that a running sidecar scores with."""
+
+
+for operation in (operating.activate, operating.rollback, operating.list_bundles, operating.watch):
+    bundle.add_command(operation)
 
 
 @bundle.command()
 @click.argument("directory", type=DIRECTORY)
-def verify(directory: Path) -> None:
-    """Check DIRECTORY as `serve` would: files, digests, graph, golden vectors."""
+@TRUST
+def verify(directory: Path, trust: tuple[Path, ...]) -> None:
+    """Check DIRECTORY as `serve` would: files, digests, signatures, graph, golden vectors."""
     from sidecar.bundle.load import load
+    from sidecar.bundle.signature import Trust
 
-    loaded = load(directory)
+    loaded = load(directory, trust=Trust.read(trust))
     manifest = loaded.manifest
-    click.echo(f"{manifest.name} {manifest.version}: sound; {len(manifest.files)} files, golden vectors hold.")
+    signed = f", signed by trusted {', '.join(loaded.vouched)}" if loaded.vouched else ""
+    click.echo(f"{manifest.name} {manifest.version}: sound; {len(manifest.files)} files{signed}, golden vectors hold.")
 
 
 @bundle.command()
@@ -144,6 +176,33 @@ def inspect(directory: Path, as_json: bool) -> None:
 
 
 @main.group()
+def token() -> None:
+    """Make the tokens that callers show."""
+
+
+@token.command()
+@click.option("--name", required=True, help="Whose it is.")
+@click.option(
+    "--role",
+    "roles",
+    required=True,
+    multiple=True,
+    type=click.Choice(["route", "report", "operate"]),
+    help="What it is good for; may be given more than once.",
+)
+def new(name: str, roles: tuple[str, ...]) -> None:
+    """Print a new token, and on standard error the lines for the tokens file, which hold only its digest.
+
+    router-sidecar token new --name gateway --role route > gateway.token 2>> tokens.toml
+    """
+    from sidecar.door.tokens import Role, mint
+
+    minted = mint(name, [Role(role) for role in roles])
+    click.echo(minted.token)
+    click.echo(minted.lines, err=True)
+
+
+@main.group()
 def config() -> None:
     """Look at configuration files."""
 
@@ -151,16 +210,17 @@ def config() -> None:
 @config.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def check(file: Path) -> None:
-    """Check FILE, the lane, and the bundle that it names, as `serve` would."""
-    from sidecar.bundle.load import load
+    """Check FILE, the lane, and the bundle, certificates and tokens that it names, as `serve` would."""
     from sidecar.config import load_config
+    from sidecar.door.check import check_door
     from sidecar.lanes.auto import choose_lane
     from sidecar.routing.candidates import join
-    from sidecar.server import DEFAULT_BUNDLE
+    from sidecar.server import load_bundle
 
     settings = load_config(file)
+    check_door(settings)
     choose_lane(settings.lane)
-    bundle = load(Path(settings.bundle) if settings.bundle else DEFAULT_BUNDLE)
+    bundle = load_bundle(settings)
     table = join(settings, bundle.manifest.candidates)
     click.echo(f"{file}: sound; {int(table.offered.sum())} candidates, safe is {table.rows[table.safe].name}.")
 
@@ -178,21 +238,13 @@ def show(file: Path | None) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(effective), indent=2).decode())
 
 
-def _print(reply: Any, as_json: bool, render: Any) -> None:
-    if as_json:
-        from google.protobuf.json_format import MessageToJson
+def _warn_if_open(settings: Any) -> None:
+    from sidecar.door.exposure import lacking
 
-        click.echo(MessageToJson(reply, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
-    else:
-        click.echo("\n".join(render(reply)))
-
-
-def _warn_if_open(address: str) -> None:
-    host = address.rpartition(":")[0]
-    if not (host.startswith("127.") or host in ("localhost", "[::1]")):
-        click.echo(
-            f"warning: {host} is reachable from elsewhere, and calls are neither encrypted nor checked", err=True
-        )
+    missing = lacking(settings.listen, settings.tls, settings.tokens)
+    if missing:
+        host = settings.listen.rpartition(":")[0]
+        click.echo(f"warning: {host} is reachable from elsewhere, and {missing}", err=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from sidecar.door.settings import LimitsConfig, TlsConfig
 from sidecar.errors import ConfigError, InvalidRequest
 from sidecar.routing.policy import Policy, Terms
 
@@ -26,6 +27,8 @@ ENVELOPE_KEY = "envelope"
 SEGMENT_KEY = "segment"
 METADATA_KEY = "metadata."
 MAX_PORT = 65535
+# Of fewer requests it says next to nothing on how many of them two bundles agree.
+MIN_SAMPLE = 20
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -64,12 +67,61 @@ class SegmentConfig(Entry, frozen=True):
     policy: str
 
 
+class OverloadConfig(Entry, frozen=True):
+    """What happens when more comes than can be answered in time.
+
+    Attributes:
+        action: `degrade`: the safe candidate answers at once, marked DEGRADED; `reject`: RESOURCE_EXHAUSTED, with the
+            time after which to try again.
+        max_waiting: most requests that may wait in one worker.
+        max_queue_ms: longest predicted wait in milliseconds until a request's batch begins. A request whose own
+            deadline is shorter counts with that.
+    """
+
+    action: Literal["degrade", "reject"] = "degrade"
+    max_waiting: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 1024
+    max_queue_ms: Annotated[float, msgspec.Meta(gt=0.0, le=600_000.0)] = 100.0
+
+
+class CoverageConfig(Entry, frozen=True):
+    """When too few requests are really scored.
+
+    Attributes:
+        window_seconds: over so many of the latest seconds the share is taken.
+        alarm_below: a segment's share below this is an alarm: in Info, in the health name `coverage`, in the log; 0 is
+            never.
+    """
+
+    window_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 60
+    alarm_below: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.95
+
+
+class GateConfig(Entry, frozen=True):
+    """What a new bundle may use in its trial, and what is demanded of it, before it takes over.
+
+    Attributes:
+        seconds: longest time that the trial may take.
+        cpu_seconds: processor time that it may use.
+        memory_mib: memory in MiB that it may use, beside four times the size of the bundles' files.
+        sample: most recent requests on which it is compared with the running bundle; 0 compares nothing.
+        require_agreement: share of these for which both must choose the same candidate, 0 to 1; 0 demands nothing.
+    """
+
+    seconds: Annotated[float, msgspec.Meta(gt=0.0, le=3600.0)] = 60.0
+    cpu_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 30
+    memory_mib: Annotated[int, msgspec.Meta(ge=512, le=1 << 20)] = 2048
+    sample: Annotated[int, msgspec.Meta(ge=0, le=4096)] = 256
+    require_agreement: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
+
+
 class Config(Entry, frozen=True):
     """Everything that can be configured.
 
     Attributes:
         listen: HOST:PORT; port 0 lets the system choose.
         bundle: directory of the bundle; empty is the embedded default bundle.
+        trust: PEM files of public keys, or directories of *.pem; if any are given, a bundle must be signed by one of
+            them. The embedded default bundle is part of the program and needs no signature.
         lane: `fast`, `portable`, or `auto`: fast where its probe succeeds.
         candidates: if any are given, only these may be chosen; else all of the bundle's.
         safe_candidate: answers when nothing can be scored; if left out, the one with the best prior quality.
@@ -82,10 +134,23 @@ class Config(Entry, frozen=True):
         max_batch_items: most items of one RouteBatch.
         max_score_batch: most requests that are scored in one run of the model.
         drain_seconds: how long calls in flight may take to end at shutdown.
+        workers: processes that serve, on one port; 0 is one for each core but one, and at least one.
+        registry: directory of bundles, from which a running sidecar takes the one that its pointer file `active` names;
+            empty: `bundle` runs until the end.
+        overload: what happens when more comes than can be answered in time.
+        coverage: when too few requests are really scored.
+        gate: what a bundle must pass before it may take over.
+        hang_seconds: a worker that is stuck in one batch, or silent, for longer is killed and replaced.
+        metrics: HOST:PORT where Prometheus finds /metrics; empty is nowhere.
+        tls: certificate and key; if left out, calls are not encrypted.
+        tokens: path of the file that lists the tokens that are let in; empty asks for none.
+        insecure: whether an address that others reach may be open to strangers.
+        limits: what one caller may take.
     """
 
     listen: str = "127.0.0.1:8470"
     bundle: str = ""
+    trust: tuple[str, ...] = ()
     lane: Literal["auto", "fast", "portable"] = "auto"
     candidates: tuple[CandidateConfig, ...] = ()
     safe_candidate: str = ""
@@ -98,6 +163,17 @@ class Config(Entry, frozen=True):
     max_batch_items: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 256
     max_score_batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32
     drain_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=3600.0)] = 10.0
+    workers: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
+    registry: str = ""
+    overload: OverloadConfig = OverloadConfig()
+    coverage: CoverageConfig = CoverageConfig()
+    gate: GateConfig = GateConfig()
+    hang_seconds: Annotated[float, msgspec.Meta(ge=0.1, le=3600.0)] = 10.0
+    metrics: str = ""
+    tls: TlsConfig | None = None
+    tokens: str = ""
+    insecure: bool = False
+    limits: LimitsConfig = LimitsConfig()
 
     def all_policies(self) -> dict[str, Policy]:
         """The built-in policies and the configured ones; a configured one wins."""
@@ -123,7 +199,11 @@ class Config(Entry, frozen=True):
         Raises:
             ConfigError: the message names the key and the remedy.
         """
-        _check_address(self.listen)
+        _check_address("listen", self.listen)
+        if self.metrics:
+            _check_address("metrics", self.metrics)
+        if self.bundle and self.registry:
+            raise ConfigError("bundle and registry are both set: the registry's pointer file says which bundle runs.")
         known = self.terms()
         _among("default_policy", self.default_policy, known)
         for name in self.quality_free_policies:
@@ -133,6 +213,11 @@ class Config(Entry, frozen=True):
         for key in self.segment_keys:
             if key not in (SEGMENT_KEY, ENVELOPE_KEY) and not (key.startswith(METADATA_KEY) and key != METADATA_KEY):
                 raise ConfigError(f"segment_keys: {key!r} is none of segment, envelope, metadata.KEY.")
+        if self.gate.require_agreement and self.gate.sample < MIN_SAMPLE:
+            raise ConfigError(
+                f"gate.require_agreement: {self.gate.sample} requests (gate.sample) are too few to tell; compare at "
+                f"least {MIN_SAMPLE}, or drop it."
+            )
         self._check_names()
         return self
 
@@ -174,10 +259,10 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _check_address(listen: str) -> None:
-    host, _, port = listen.rpartition(":")
+def _check_address(key: str, address: str) -> None:
+    host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or int(port) > MAX_PORT:
-        raise ConfigError(f"listen: {listen!r} is no address; give HOST:PORT, with port 0 to let the system choose.")
+        raise ConfigError(f"{key}: {address!r} is no address; give HOST:PORT, with port 0 to let the system choose.")
 
 
 def _among(key: str, value: str, known: dict[str, Terms] | dict[str, str]) -> None:

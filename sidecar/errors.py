@@ -11,6 +11,8 @@ class RouterError(Exception):
     """The root of all errors that are meant for a caller or an operator."""
 
     status: ClassVar[str] = "INTERNAL"
+    # Milliseconds after which a client with a retry policy may try again; negative: it need not; None: as it likes.
+    pushback_ms: int | None = None
 
 
 class InvalidRequest(RouterError):
@@ -29,6 +31,60 @@ class TooLarge(RouterError):
     """The request is over one of the limits that Info states."""
 
     status = "RESOURCE_EXHAUSTED"
+    pushback_ms = -1
+
+
+class Overloaded(RouterError):
+    """More is waiting than can be answered in time.
+
+    Args:
+        wait_s: seconds that the request would have had to wait.
+    """
+
+    status = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(
+            f"overload: the queue needs {wait_s * 1000:.0f} ms; try again later, give a longer deadline, or set "
+            "overload.action to degrade."
+        )
+        self.pushback_ms = max(1, round(wait_s * 1000))
+
+
+class Expired(RouterError):
+    """The caller's deadline passed before the request's turn came."""
+
+    status = "DEADLINE_EXCEEDED"
+
+
+class NotFound(RouterError):
+    """What the call names is not there."""
+
+    status = "NOT_FOUND"
+
+
+class Unavailable(RouterError):
+    """A part of the sidecar that this call needs is not there just now."""
+
+    status = "UNAVAILABLE"
+
+
+class Aborted(RouterError):
+    """The operation was given up; what ran before runs on."""
+
+    status = "ABORTED"
+
+
+class Unauthenticated(RouterError):
+    """The caller showed no token, or one that is unknown."""
+
+    status = "UNAUTHENTICATED"
+
+
+class NotPermitted(RouterError):
+    """The caller is known, but lacks the role that the method needs."""
+
+    status = "PERMISSION_DENIED"
 
 
 class ConfigError(RouterError):

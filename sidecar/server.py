@@ -1,81 +1,160 @@
-"""Puts a sidecar together: configuration, bundle, router, services, lane. Everything is decided here, once."""
+"""Puts a server together: configuration, bundle, engine, services, lane. One process's data plane, complete in itself."""
 
 import gc
 import logging
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from sidecar.bundle.embedded import DEFAULT_BUNDLE, configured_bundle
 from sidecar.bundle.load import Bundle, load
+from sidecar.bundle.signature import ANYONE, Trust
 from sidecar.config import Config
+from sidecar.coverage import Coverage, CoverageWindow
 from sidecar.errors import BundleError
 from sidecar.lanes.auto import LaneChoice, choose_lane
-from sidecar.lanes.info import describe
-from sidecar.lanes.intake import Intake
-from sidecar.lanes.lane import Lane
-from sidecar.lanes.reply import Replies
-from sidecar.lanes.services import RouterServices
-from sidecar.routing.candidates import CandidateTable, join, without_bundle
+from sidecar.lanes.canary import Canary
+from sidecar.lanes.engine import Engine
+from sidecar.lanes.entrance import entrance_of
+from sidecar.lanes.health import COVERAGE, SCORING
+from sidecar.lanes.info import Info
+from sidecar.lanes.lane import Cold, Lane, Watch
+from sidecar.lanes.services import INFO, RouterServices
 from sidecar.routing.decision_id import DecisionIds
-from sidecar.routing.router import Router
-from sidecar.scoring.recipe import TextRecipe
 
 log = logging.getLogger(__name__)
 
-DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
-
 
 class Server:
-    """A sidecar that can be started once.
+    """A server that can be started once, and whose bundle can be changed while it runs.
 
     Args:
         config: checked.
+        directory: of the bundle; None is the configured one.
+        digest: what its manifest's sha256 must be; empty is anything.
+        cold: further rare methods, by path.
+        watches: further streams of replies, by path.
+        shared: whether other processes may listen on the same port.
 
     Raises:
         ConfigError: the configuration does not fit the bundle, or the lane or the address cannot be had.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(
+        self,
+        config: Config,
+        directory: Path | None = None,
+        digest: str = "",
+        cold: Mapping[str, Cold] | None = None,
+        watches: Mapping[str, Watch] | None = None,
+        *,
+        shared: bool = False,
+    ) -> None:
         self._config = config
-        directory = Path(config.bundle) if config.bundle else DEFAULT_BUNDLE
-        try:
-            self.bundle: Bundle | None = load(directory)
-            fault = ""
-        except BundleError as error:
-            self.bundle = None
-            fault = f"bundle {directory}: {error}"
-        self.choice = choose_lane(config.lane)
-        self.router, self._lane = _assemble(config, self.bundle, fault, self.choice)
-        if fault:
-            log.error("DEGRADED: %s; the safe candidate answers every request", fault)
+        self._clock: Callable[[], float] = time.perf_counter
+        self._ids = DecisionIds(time.time)
+        self.coverage = Coverage()
+        self.window = CoverageWindow(self.coverage, config.coverage.window_seconds, config.coverage.alarm_below)
+        engine = self._first_engine(directory or configured_bundle(config), digest)
+        self.choice: LaneChoice = choose_lane(config.lane)
+        self.services = RouterServices(config, engine, self.coverage, clock=self._clock, unix=time.time)
+        self.info = Info(config, self.services, self.choice)
+        self.services.cold |= {INFO: self.info, **(cold or {})}
+        self.services.watches |= watches or {}
+        self.lane: Lane = self.choice.make(self.services, entrance_of(config, shared=shared), engine.fault)
+        self.services.on_fault = lambda fault: self.lane.report(SCORING, not fault)
+        self._alarms: list[str] = []
 
-    def start(self) -> str:
-        """Serves; gives the address with the port that was chosen."""
-        address = self._lane.start(self._config.listen)
+    @property
+    def bundle(self) -> Bundle | None:
+        """The running bundle."""
+        return self.services.engine.bundle
+
+    def start(self, listen: str = "") -> str:
+        """Serves where the configuration says, or at `listen`; gives the address with the port that was chosen."""
+        address = self.lane.start(listen or self._config.listen)
         # What lives now lives as long as the process: the collector need not walk it again and again.
         gc.collect()
         gc.freeze()
         return address
 
+    def prepare(self, directory: Path, digest: str = "") -> Engine:
+        """Loads a bundle beside the running one. From any thread but the lane's.
+
+        Args:
+            directory: of the bundle.
+            digest: what its manifest's sha256 must be; empty is anything.
+
+        Raises:
+            BundleError: the bundle is refused, or is another than the digest says.
+            ConfigError: the configuration does not fit it.
+        """
+        return self._engine(self._load(directory, digest, self.bundle), "")
+
+    def switch(self, engine: Engine, canary: Canary | None, patience_s: float) -> bool:
+        """See RouterServices.switch."""
+        return self.services.switch(engine, canary, patience_s)
+
+    def tick(self) -> None:
+        """Moves the coverage window on; to be called every second, from one thread, not the lane's."""
+        self.info.window = window = self.window.tick()
+        alarms = self.window.alarms(window)
+        if bool(alarms) != bool(self._alarms):
+            self.lane.report(COVERAGE, not alarms)
+            if alarms:
+                covered = window[alarms[0]]
+                log.error(
+                    "coverage of segment %r is %.1f %% (%d of %d requests scored), below coverage.alarm_below = %g%s",
+                    *(alarms[0], 100 * covered.share, covered.scored, covered.total),
+                    *(self._config.coverage.alarm_below, f"; {len(alarms) - 1} more segments" if alarms[1:] else ""),
+                )
+            else:
+                log.warning("coverage is back above coverage.alarm_below in every segment")
+        self._alarms = alarms
+
     def drain(self) -> None:
         """Health says NOT_SERVING, calls in flight may end; returns when all is closed."""
-        self._lane.drain(self._config.drain_seconds)
+        self.lane.drain(self._config.drain_seconds)
+
+    def _first_engine(self, directory: Path, digest: str) -> Engine:
+        try:
+            return self._engine(self._load(directory, digest, None), "")
+        except BundleError as error:
+            fault = f"bundle {directory}: {error}"
+            engine = self._engine(None, fault)
+            log.error("DEGRADED: %s; the safe candidate answers every request", fault)  # noqa: TRY400 - all is said
+            return engine
+
+    def _load(self, directory: Path, digest: str, like: Bundle | None) -> Bundle:
+        bundle = load_bundle(self._config, directory, like)
+        if digest and bundle.manifest_sha256 != digest:
+            raise BundleError(f"{directory}: is another bundle than the one that was checked; activate it again.")
+        return bundle
+
+    def _engine(self, bundle: Bundle | None, fault: str) -> Engine:
+        return Engine(
+            self._config,
+            bundle,
+            fault,
+            ids=self._ids,
+            coverage=self.coverage,
+            clock=self._clock,
+            on_fault=lambda engine, reason: self.services.fault(engine, reason),  # noqa: PLW0108 - the first engine comes before them
+        )
 
 
-def _assemble(config: Config, bundle: Bundle | None, fault: str, choice: LaneChoice) -> tuple[Router, Lane]:
-    clock = time.perf_counter
-    table: CandidateTable = join(config, bundle.manifest.candidates) if bundle else without_bundle(config, fault)
-    router = Router(table, bundle.scorer if bundle else None, clock, fault)
-    recipe = bundle.manifest.text_recipe if bundle else TextRecipe()
-    version = (bundle.manifest.name, bundle.manifest.version) if bundle else ("", "")
-    services = RouterServices(
-        router,
-        Intake(config, table, recipe, clock),
-        Replies(table, version, DecisionIds(time.time), clock),
-        clock,
-        info=describe(config, bundle, router, choice),
-        max_score_batch=config.max_score_batch,
-        max_batch_items=config.max_batch_items,
-    )
-    lane: Lane = choice.make(services, config.max_message_bytes, fault)
-    router.on_fault = lane.report
-    return router, lane
+def load_bundle(config: Config, directory: Path | None = None, like: Bundle | None = None) -> Bundle:
+    """Loads the bundle that the configuration names, or another one, if whom the configuration trusts has signed it.
+
+    Args:
+        config: says whom to trust; the keys are read anew every time.
+        directory: of the bundle; None is the configured one. The embedded one needs no signature.
+        like: see sidecar.bundle.load.
+
+    Raises:
+        BundleError: the bundle is refused.
+        ConfigError: a key cannot be read.
+    """
+    directory = directory or configured_bundle(config)
+    trust = ANYONE if directory == DEFAULT_BUNDLE else Trust.read(map(Path, config.trust))
+    return load(directory, trust=trust, like=like)

@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import click
 import grpc
+from google.protobuf.json_format import MessageToJson
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from sidecar.access import PLAIN, Access
 from sidecar.errors import RouterError
 from sidecar.wire import router_pb2 as pb
 from sidecar.wire import router_pb2_grpc as rpc
@@ -15,35 +18,60 @@ PATIENCE_SECONDS = 10.0
 
 
 @contextmanager
-def connect(target: str) -> Iterator[Callable[[str, Any], Any]]:
-    """A function that calls a method of RouterService by name.
+def connect(
+    target: str, access: Access = PLAIN, service: Any = rpc.RouterServiceStub, patience_s: float = PATIENCE_SECONDS
+) -> Iterator[Callable[[str, Any], Any]]:
+    """A function that calls a method of a service by name, and gives its reply, or an iterator over its replies.
 
     Raises:
         RouterError: the call failed; the message says how, and what to do.
     """
-    with grpc.insecure_channel(target) as channel:
-        stub = rpc.RouterServiceStub(channel)  # type: ignore[no-untyped-call]  # generated
+    metadata = access.metadata(target)
+    with access.channel(target) as channel:
+        stub = service(channel)
 
         def call(method: str, request: Any) -> Any:
+            ask = getattr(stub, method)
+            if isinstance(ask, grpc.UnaryStreamMultiCallable):
+                return _each(ask(request, metadata=metadata), target, access)
             try:
-                return getattr(stub, method)(request, timeout=PATIENCE_SECONDS)
+                return ask(request, timeout=patience_s, metadata=metadata)
             except grpc.RpcError as error:
-                code, details = error.code(), error.details()
-                if code is grpc.StatusCode.UNAVAILABLE:
-                    message = f"no sidecar answers at {target}: start one with `router-sidecar serve`."
-                    raise RouterError(message) from None
-                raise RouterError(f"{code.name}: {details}") from None
+                raise _failed(error, target, access) from None
 
         yield call
 
 
-def check_health(target: str, service: str) -> str:
+def _each(replies: Iterator[Any], target: str, access: Access) -> Iterator[Any]:
+    try:
+        yield from replies
+    except grpc.RpcError as error:
+        raise _failed(error, target, access) from None
+
+
+def _failed(error: Any, target: str, access: Access) -> RouterError:
+    code, details = error.code(), error.details()
+    # Of the sidecar's own words that something is not there just now, none are these.
+    if code is grpc.StatusCode.UNAVAILABLE and "connect" in details:
+        return RouterError(_silent(target, access))
+    return RouterError(f"{code.name}: {details}")
+
+
+def show(reply: Any, as_json: bool, render: Callable[[Any], Sequence[str]]) -> None:  # noqa: FBT001 - a flag of the command line
+    """Prints a reply, as JSON or as lines."""
+    if as_json:
+        click.echo(MessageToJson(reply, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
+    else:
+        click.echo("\n".join(render(reply)))
+
+
+def check_health(target: str, service: str, access: Access = PLAIN) -> str:
     """The status of a health name in a word, if it is SERVING.
 
     Raises:
         RouterError: it is not, or nobody answers.
     """
-    with grpc.insecure_channel(target) as channel:
+    with access.channel(target) as channel:
         try:
             reply = health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE_SECONDS
@@ -54,6 +82,15 @@ def check_health(target: str, service: str) -> str:
     if reply.status != health_pb2.HealthCheckResponse.SERVING:
         raise RouterError(f"{service}: {status}")
     return status
+
+
+def _silent(target: str, access: Access) -> str:
+    if access.tls_ca is None:
+        return f"no sidecar answers at {target}: start one with `router-sidecar serve`; if it has TLS, give --tls-ca."
+    return (
+        f"no sidecar answers at {target} over TLS: see that it runs with [tls], that --tls-ca signed its certificate, that "
+        "this is made out to the target's host (else --tls-name), and whether it wants --tls-cert and --tls-key."
+    )
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -134,13 +171,36 @@ def render_info(reply: pb.InfoResponse) -> list[str]:
         *([f"DEGRADED: {reply.degraded}"] if reply.degraded else []),
         f"safe candidate: {reply.safe_candidate}",
         f"limits: {limits.max_message_bytes} bytes a message, {limits.max_batch_items} items a RouteBatch, "
-        f"{limits.max_score_batch} requests a run, {limits.max_scored_chars} characters scored",
+        f"{limits.max_score_batch} requests a run, {limits.max_scored_chars} characters scored, "
+        f"{limits.max_waiting} waiting for at most {limits.max_queue_ms:g} ms, then {limits.overload_action}",
         f"served: {counters.decisions} decisions in {counters.batches} runs, {counters.degraded} degraded, "
-        f"{counters.invalid} refused",
+        f"{counters.invalid} invalid, {counters.shed} shed, {counters.expired} expired, {counters.cancelled} cancelled; "
+        f"by {reply.workers or 'an unknown number of'} worker(s), this is number {reply.worker}",
+        *_coverage(reply.coverage),
+        *(
+            [f"canary: {reply.canary.name} {reply.canary.version}, {reply.canary_share:.1%}"]
+            if reply.canary_share
+            else []
+        ),
         "",
         *table([("candidate", "model", "aliases", "USD/M in", "USD/M out", "context", "can", "prior"), *candidates]),
         "",
         *table([("policy", "answer USD", "second USD", "min quality", "max USD", "max ms"), *policies]),
+    ]
+
+
+def _coverage(coverage: pb.Coverage) -> list[str]:
+    def told(covered: pb.SegmentCoverage) -> str:
+        total = covered.scored + covered.unscored
+        return f"{covered.scored / total:.1%} of {total}"
+
+    overall = coverage.overall
+    if not overall.scored + overall.unscored:
+        return [f"coverage: no requests in the last {coverage.window_seconds} s"]
+    alarms = [f"{covered.segment or '(no segment)'} {told(covered)}" for covered in coverage.segments if covered.alarm]
+    return [
+        f"coverage: {told(overall)} requests in the last {coverage.window_seconds} s were scored",
+        *([f"COVERAGE ALARM (below {coverage.alarm_below:.1%}): {', '.join(alarms)}"] if alarms else []),
     ]
 
 

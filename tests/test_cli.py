@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -7,11 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 from click.testing import CliRunner, Result
 
 from sidecar.cli import main
 from sidecar.demo import PROMPTS
 from sidecar.lanes.lane import SERVICE
+from tests import pki
+from tests.bundle.keys import key_of, sign
 
 START = [sys.executable, "-m", "sidecar.cli"]
 
@@ -66,12 +70,75 @@ def test_serve_on_the_portable_lane_ends_with_status_0(tiny_bundle: Path) -> Non
 
 
 def test_an_address_that_others_can_reach_is_warned_about(tiny_bundle: Path) -> None:
-    command = [*START, "serve", "--bundle", str(tiny_bundle), "--listen", "0.0.0.0:0"]
+    command = [*START, "serve", "--bundle", str(tiny_bundle), "--listen", "0.0.0.0:0", "--insecure"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         first = process.stderr.readline()
         process.terminate()
     assert "reachable from elsewhere" in first
+    assert "neither encrypted nor checked" in first
+
+
+def test_an_address_that_others_can_reach_is_refused_unless_that_is_said(tmp_path: Path, tiny_bundle: Path) -> None:
+    config = tmp_path / "router.toml"
+    config.write_text(f'bundle = "{tiny_bundle}"\nlisten = "0.0.0.0:0"\n')
+    for command in (("serve", "--config"), ("config", "check")):
+        result = run(*command, str(config))
+        assert result.exit_code == 1
+        assert "listen: '0.0.0.0:0' is reachable from elsewhere" in result.output
+        assert "--insecure" in result.output
+    config.write_text(f'bundle = "{tiny_bundle}"\nlisten = "0.0.0.0:0"\ninsecure = true\n')
+    assert run("config", "check", str(config)).exit_code == 0
+
+
+def test_a_new_token_opens_a_sidecar_with_tls_to_every_command(tmp_path: Path, tiny_bundle: Path) -> None:
+    ca, clients = trustme.CA(), trustme.CA()
+    files = pki.write(ca.issue_cert("router.example"), tmp_path / "server")
+    mine = pki.write(clients.issue_cert("gateway"), tmp_path / "client")
+    authority, trusted = pki.write_ca(clients, tmp_path / "clients.pem"), pki.write_ca(ca, tmp_path / "ca.pem")
+    minted = run("token", "new", "--name", "gateway", "--role", "route")
+    token, tokens, config = tmp_path / "token", tmp_path / "tokens.toml", tmp_path / "router.toml"
+    token.write_text(minted.stdout)
+    tokens.write_text(minted.stderr)
+    config.write_text(
+        f'bundle = "{tiny_bundle}"\ntokens = "{tokens}"\n[tls]\ncertificate = "{files.certificate}"\n'
+        f'key = "{files.key}"\nclient_ca = "{authority}"\n'
+    )
+    assert run("config", "check", str(config)).exit_code == 0
+    running = Served("--config", str(config))
+    target = ("--target", running.address)
+    door = ("--tls-ca", trusted, "--tls-cert", mine.certificate, "--tls-key", mine.key, "--tls-name", "router.example")
+    within = (*target, *map(str, door))
+    shown = ("--token-file", str(token))
+    assert "LEARNED" in run("route", "what is the capital", *within, *shown).output
+    assert "fast lane" in run("info", *within, *shown).output
+    assert run("health", *within).output == "SERVING\n"
+    environment = {"ROUTER_SIDECAR_TLS_CA": str(trusted), "ROUTER_SIDECAR_TOKEN_FILE": str(token)}
+    assert CliRunner(env=environment).invoke(main, ["info", *target, *within[4:]]).exit_code == 0
+    assert run("info", *within).output.startswith("Error: UNAUTHENTICATED: no token")
+    assert "if it has TLS, give --tls-ca" in run("info", *target, "--token-file", str(token)).output
+    assert "--tls-cert and --tls-key" in run("info", *target, "--tls-ca", str(trusted), *shown).output
+    assert running.stop()[0] == 0
+
+
+def test_config_check_looks_behind_the_door(tmp_path: Path, tiny_bundle: Path) -> None:
+    config, tokens = tmp_path / "router.toml", tmp_path / "tokens.toml"
+    config.write_text(f'bundle = "{tiny_bundle}"\ntokens = "{tokens}"\n')
+    assert f"tokens: {tokens} cannot be read" in run("config", "check", str(config)).output
+    tokens.write_text("[[tokens]]\n")
+    assert f"tokens: {tokens}" in run("config", "check", str(config)).output
+    files = pki.write(trustme.CA().issue_cert("localhost"), tmp_path)
+    files.key.unlink()
+    config.write_text(f'bundle = "{tiny_bundle}"\n[tls]\ncertificate = "{files.certificate}"\nkey = "{files.key}"\n')
+    wrong = run("config", "check", str(config))
+    assert wrong.exit_code == 1
+    assert f"tls.key: {files.key} cannot be read" in wrong.output
+
+
+def test_a_token_needs_a_name_and_a_known_role() -> None:
+    assert run("token", "new", "--name", "a", "--role", "admin").exit_code == 2
+    assert run("token", "new", "--name", "a").exit_code == 2
+    assert run("token", "new", "--name", "a b", "--role", "route").exit_code == 1
 
 
 def test_serve_with_a_broken_bundle_and_no_candidates_says_what_to_do(tmp_path: Path) -> None:
@@ -144,6 +211,35 @@ def test_bundle_verify_and_inspect(tiny_bundle: Path, tmp_path: Path) -> None:
     assert "manifest.json" in broken.output
 
 
+def test_trust_is_demanded_by_verify_by_config_check_and_by_serve(tiny_bundle: Path, tmp_path: Path) -> None:
+    ours, strangers = key_of(1), key_of(2)
+    bundle = sign(Path(shutil.copytree(tiny_bundle, tmp_path / "bundle")), ours)
+    trusted, other = ours.write_public(tmp_path / "ours.pem"), strangers.write_public(tmp_path / "other.pem")
+    assert ours.id in run("bundle", "inspect", str(bundle)).output
+    verified = run("bundle", "verify", str(bundle), "--trust", str(other), "--trust", str(trusted))
+    assert f"signed by trusted {ours.id}" in verified.output
+    assert run("bundle", "verify", str(bundle), "--trust", str(other)).output.startswith("Error: signatures.json: ")
+    file = tmp_path / "router.toml"
+    file.write_text(f'bundle = "{bundle}"\ntrust = ["{trusted}"]')
+    assert run("config", "check", str(file)).exit_code == 0
+    refused = run("serve", "--config", str(file), "--trust", str(other))
+    assert refused.exit_code == 1
+    assert f"signed by {ours.id}; trusted are {strangers.id}" in refused.output
+
+
+def test_a_missing_key_stops_serve_even_with_the_embedded_bundle(tmp_path: Path) -> None:
+    refused = run("serve", "--trust", str(tmp_path / "nowhere.pem"))
+    assert refused.exit_code == 1
+    assert "trust: " in refused.output
+    assert "nowhere.pem: cannot be read" in refused.output
+
+
+def test_the_embedded_bundle_needs_no_signature(tmp_path: Path) -> None:
+    file = tmp_path / "router.toml"
+    file.write_text(f'trust = ["{key_of(1).write_public(tmp_path / "k.pem")}"]')
+    assert run("config", "check", str(file)).exit_code == 0
+
+
 def test_config_check_and_show(tiny_bundle: Path, tmp_path: Path) -> None:
     file = tmp_path / "router.toml"
     file.write_text(f'bundle = "{tiny_bundle}"\n[[candidates]]\nname = "small"\n')
@@ -165,7 +261,8 @@ def test_the_demo_routes_a_dozen_prompts_through_the_default_bundle() -> None:
 def test_importing_the_sidecar_needs_nothing_of_training() -> None:
     program = (
         "import sys, sidecar, sidecar.server, sidecar.cli\n"
-        "heavy = {'torch', 'sklearn', 'pandas', 'pyarrow', 'onnx', 'scipy', 'matplotlib', 'wordllama', 'pydantic'}\n"
+        "heavy = {'torch', 'sklearn', 'pandas', 'pyarrow', 'onnx', 'scipy', 'matplotlib', 'wordllama', 'pydantic',"
+        "'cryptography'}\n"
         "print(sorted(heavy.intersection(sys.modules)))"
     )
     environment = {**os.environ, "PYTHONWARNINGS": "error"}

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config import Config, load_config
+from sidecar.config import Config, GateConfig, load_config
+from sidecar.door.settings import LimitsConfig, TlsConfig
 from sidecar.errors import ConfigError
 
 
@@ -29,6 +30,16 @@ def test_everything_that_a_file_says_is_taken(tmp_path: Path) -> None:
             safe_candidate = "big"
             default_policy = "house"
             segment_keys = ["metadata.tenant", "envelope"]
+            trust = ["keys/now.pem", "keys/next.pem"]
+            tokens = "tokens.toml"
+            [tls]
+            certificate = "tls.crt"
+            key = "tls.key"
+            [limits]
+            max_connections = 4
+            [gate]
+            cpu_seconds = 5
+            require_agreement = 0.9
             [policies.house]
             answer_value_usd = 0.05
             max_latency_ms = 9000
@@ -44,6 +55,10 @@ def test_everything_that_a_file_says_is_taken(tmp_path: Path) -> None:
     assert config.candidates[0].aliases == ("gpt",)
     assert config.terms()["house"].max_seconds == 9.0
     assert config.segments["acme"].policy == "quality"
+    assert (config.tls, config.tokens) == (TlsConfig(certificate="tls.crt", key="tls.key"), "tokens.toml")
+    assert config.limits == LimitsConfig(max_connections=4)
+    assert config.trust == ("keys/now.pem", "keys/next.pem")
+    assert config.gate == GateConfig(cpu_seconds=5, require_agreement=0.9)
 
 
 @pytest.mark.parametrize(
@@ -65,15 +80,31 @@ def test_everything_that_a_file_says_is_taken(tmp_path: Path) -> None:
         ("safe_candidate = 'c'\n[[candidates]]\nname = 'a'", "safe_candidate: 'c' is unknown"),
         ("[[candidates]]\nname = 'a'\ninput_usd_per_mtok = -1.0", r"input_usd_per_mtok"),
         ("[[candidates]]\nname = 'a'\nseconds_per_output_token = inf", r"seconds_per_output_token"),
+        ("trust = 'k.pem'", r"\$\.trust"),
+        ("[gate]\nmemory_mib = 1", r"\$\.gate\.memory_mib"),
+        ("[gate]\nseconds = 0.0", r"\$\.gate\.seconds"),
+        ("[gate]\nrequire_agreement = 1.5", r"\$\.gate\.require_agreement"),
+        ("[gate]\nrequire_agreement = 0.9\nsample = 19", r"gate.require_agreement: 19 requests .* at least 20"),
+        ("[gate]\nrequire_agreement = 0.9\nsample = 0", r"gate.require_agreement: 0 requests"),
         ("listen = 'nowhere'", "listen: 'nowhere' is no address"),
         ("listen = 'host:99999'", "listen: 'host:99999' is no address"),
         ("listen = ", "not TOML"),
+        ("[tls]\ncertificate = 'c.pem'", "key"),
+        ("[tls]\ncertificate = 'c.pem'\nkey = 'k.pem'\npassword = 'x'", "password"),
+        ("[limits]\nmax_connections = -1", r"\$\.limits\.max_connections"),
+        ("[limits]\nhandshake_timeout_seconds = 0.0", r"\$\.limits\.handshake_timeout_seconds"),
+        ("[limits]\nmax_metadata_bytes = 10", r"\$\.limits\.max_metadata_bytes"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_name_and_the_key(tmp_path: Path, text: str, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint) as caught:
         load_config(written(tmp_path, text))
     assert str(caught.value).startswith(str(tmp_path))
+
+
+def test_the_gate_may_be_off_or_small_where_no_agreement_is_demanded(tmp_path: Path) -> None:
+    assert load_config(written(tmp_path, "[gate]\nsample = 0")).gate.sample == 0
+    assert load_config(written(tmp_path, "[gate]\nsample = 20\nrequire_agreement = 1.0")).gate.require_agreement == 1.0
 
 
 def test_a_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from benchmarks.ratios import Turn, ratio
 from benchmarks.report import Section
 from benchmarks.samples import Row
 from benchmarks.server import ServerFault
-from sidecar.server import DEFAULT_BUNDLE
+from sidecar.bundle.embedded import DEFAULT_BUNDLE
 
 PEERS = ("mosec", "pytriton", "mlserver")
 COLUMNS = ("subject", "in_flight", "per_second", "p50_us", "p99_us", "errors", "rounds")

@@ -29,7 +29,7 @@ def read(data: bytes) -> Mapping[str, NDArray[Any]]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
             _bound(entries)
-            return {entry.filename.removesuffix(_SUFFIX): _array(archive.read(entry)) for entry in entries}
+            return {entry.filename.removesuffix(_SUFFIX): _array(_unpacked(archive, entry)) for entry in entries}
     except BundleError:
         raise
     except Exception as error:  # the zip, zlib and npy readers raise a dozen types on hostile bytes
@@ -39,8 +39,21 @@ def read(data: bytes) -> Mapping[str, NDArray[Any]]:
 def _bound(entries: Sequence[zipfile.ZipInfo]) -> None:
     if len(entries) > MAX_ARRAYS:
         raise BundleError(f"{REFERENCE}: holds {len(entries)} arrays; the limit is {MAX_ARRAYS}")
+    # Of these two Python unpacks no more than it is asked for; the others unpack whole blocks, however large.
+    methods = {entry.compress_type for entry in entries} - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+    if methods:
+        raise BundleError(f"{REFERENCE}: is compressed by method {min(methods)}; write it with numpy's savez")
+    names = {entry.filename.removesuffix(_SUFFIX) for entry in entries}
+    if len(names) != len(entries):
+        raise BundleError(f"{REFERENCE}: holds two arrays of one name; write it with numpy's savez")
     if sum(entry.file_size for entry in entries) > MAX_UNPACKED:
         raise BundleError(f"{REFERENCE}: unpacks to more than {MAX_UNPACKED} bytes")
+
+
+def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    with archive.open(entry) as file:
+        # With a number, since without one all is unpacked before the size that the entry claims is looked at.
+        return file.read(entry.file_size)
 
 
 def _array(data: bytes) -> NDArray[Any]:

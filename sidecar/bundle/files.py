@@ -5,10 +5,12 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import NamedTuple
 
-from sidecar.bundle.manifest import GOLDEN, MANIFEST, MODEL, REFERENCE, TOKENIZER
+from sidecar.bundle.manifest import GOLDEN, MANIFEST, MODEL, REFERENCE, SIGNATURES, TOKENIZER
 from sidecar.errors import BundleError
 
 _MIB = 1 << 20
@@ -18,7 +20,10 @@ MAX_BYTES: Mapping[str, int] = {
     TOKENIZER: 64 * _MIB,
     REFERENCE: 64 * _MIB,
     GOLDEN: 4 * _MIB,
+    SIGNATURES: 16384,
 }
+# Far more than a bundle has, far fewer than would keep us busy.
+MAX_ENTRIES = 64
 _KINDS = (
     (stat.S_ISLNK, "is a symbolic link; put the file itself there"),
     (stat.S_ISDIR, "is a directory; a bundle has none inside"),
@@ -32,7 +37,7 @@ class Content(NamedTuple):
     Attributes:
         data: its bytes.
         sha256: of these bytes, hexadecimal.
-        stamp: device, inode, size, modification and change time; tells whether the file was touched since.
+        stamp: device, inode, size, modification and change time; tells whether the file was touched since (see pinned).
     """
 
     data: bytes
@@ -67,9 +72,14 @@ def names(directory: int) -> list[str]:
     """Lists the directory, and refuses everything in it that is not a plain file.
 
     Raises:
-        BundleError: an entry is a link, a directory, a device, a pipe or a socket.
+        BundleError: an entry is a link, a directory, a device, a pipe or a socket, or there are too many.
     """
-    found = sorted(os.listdir(directory))
+    with os.scandir(directory) as entries:
+        found = sorted(entry.name for entry in islice(entries, MAX_ENTRIES + 1))
+    if len(found) > MAX_ENTRIES:
+        raise BundleError(
+            f"the directory holds more than {MAX_ENTRIES} entries; a bundle has only {', '.join(MAX_BYTES)}"
+        )
     for name in found:
         try:
             mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
@@ -113,17 +123,66 @@ def read(directory: int, name: str) -> Content:
     return Content(data, hashlib.sha256(data).hexdigest(), _stamp(status))
 
 
-def unchanged(path: Path, stamp: tuple[int, ...]) -> bool:
-    """Tells whether the file at this path is still the very one that was read, untouched."""
+def write(directory: Path, name: str, data: bytes) -> None:
+    """Puts a file into the directory at once and whole, in place of the one that was there, and durably.
+
+    Raises:
+        OSError: the directory cannot be written; what was there is untouched.
+    """
+    with NamedTemporaryFile(dir=directory, prefix=f".{name}-", delete=False) as file:
+        try:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(directory / name)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    with opened(directory) as descriptor:
+        os.fsync(descriptor)
+
+
+@contextmanager
+def pinned(path: Path, stamp: tuple[int, ...]) -> Iterator[Path]:
+    """Holds on to a file that was read, for a library that opens files by path only.
+
+    Whatever is moved to its path meanwhile, even if the file itself is back there afterwards, the library gets the file
+    that was read.
+
+    Args:
+        path: where it was.
+        stamp: of its Content.
+
+    Yields:
+        A path that leads to that file and no other (on systems without /proc: the given one).
+
+    Raises:
+        BundleError: it is not there any more, or was touched before the end of the block.
+    """
+    name = path.name
     try:
-        return _stamp(path.stat(follow_symlinks=False)) == stamp
-    except OSError:
-        return False
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _touched(name) from error
+    try:
+        if _stamp(os.fstat(descriptor)) != stamp:
+            raise _touched(name)
+        held = Path(f"/proc/self/fd/{descriptor}")
+        yield held if held.exists() else path
+        if _stamp(os.fstat(descriptor)) != stamp:
+            raise _touched(name)
+    finally:
+        os.close(descriptor)
 
 
 def shown(name: str) -> str:
     """Makes a name from an untrusted directory fit to print: no control characters, bounded."""
     return name if name.isprintable() and len(name) <= 128 else repr(name[:128])  # noqa: PLR2004 (a width)
+
+
+def _touched(name: str) -> BundleError:
+    return BundleError(f"{name}: changed between its check and its loading; load the bundle again")
 
 
 def _stamp(status: os.stat_result) -> tuple[int, ...]:

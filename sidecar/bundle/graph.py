@@ -14,6 +14,11 @@ from sidecar.errors import BundleError
 MAX_OPSET = 21
 MAX_DEPTH = 16
 MAX_FIELDS = 1_000_000
+# What all sparse tensors together may unfold to: 256 MiB of float32. The runtime unfolds them when it loads.
+MAX_UNFOLDED = 1 << 26
+# The narrowest elements have four bits.
+_ELEMENTS_PER_BYTE = 2
+_OVERFLOW = 1 << 63
 STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 DOMAINS: Mapping[str, frozenset[str]] = {
     "static": STANDARD_DOMAINS,
@@ -203,6 +208,7 @@ class _Inspection:
         self._walk = Walk(MAX_FIELDS)
         self._pending: list[tuple[memoryview, int]] = []
         self._nodes = 0
+        self._unfolded = 0
         self._operators: set[str] = set()
 
     def model(self, message: memoryview) -> Shape:
@@ -279,14 +285,33 @@ class _Inspection:
                 self._sparse(_view(value))
 
     def _sparse(self, message: memoryview) -> None:
+        elements = 1
         for name, value in self._fields(message, _SPARSE_TENSOR, "sparse tensor"):
             if name in ("values", "indices"):
                 self._tensor(_view(value))
+            else:
+                elements = self._extended(elements, value)
+        self._unfolded += elements
+        if self._unfolded > MAX_UNFOLDED:
+            raise BundleError(
+                f"{MODEL}: its sparse tensors unfold to more than {MAX_UNFOLDED} elements; store them dense"
+            )
 
     def _tensor(self, message: memoryview) -> None:
+        elements = 1
         for name, value in self._fields(message, _TENSOR, "tensor"):
+            if name == "dims":
+                elements = self._extended(elements, value)
             if name == "external_data" or (name == "data_location" and value == _EXTERNAL):
                 raise BundleError(f"{MODEL}: keeps weights in another file (external data); store them inside")
+        if elements > _ELEMENTS_PER_BYTE * len(message):
+            raise BundleError(f"{MODEL}: has a tensor that declares more elements than it holds")
+
+    def _extended(self, elements: int, dims: int | memoryview) -> int:
+        """The number of elements after one more dimension, or several packed ones; a negative one counts as huge."""
+        for extent in (dims,) if isinstance(dims, int) else self._walk.numbers(dims):
+            elements = min(elements * extent, _OVERFLOW)
+        return elements
 
     def _opset(self, message: memoryview) -> tuple[str, int]:
         domain, version = "", 0

@@ -12,12 +12,15 @@ MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
 REFERENCE = "reference.npz"
 GOLDEN = "golden.json"
+SIGNATURES = "signatures.json"
 
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
-Price = Annotated[float, msgspec.Meta(ge=0.0)]
+# \Z, not $: `$` would also match before a newline at the end.
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}\Z")]
+# Far beyond any price and any answer; it keeps products finite.
+Price = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
-Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -1,13 +1,11 @@
 """Making a directory a bundle: the manifest is written last, and all at once."""
 
-import os
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import msgspec
 
 from sidecar.bundle import files
-from sidecar.bundle.manifest import MANIFEST, FileEntry, Manifest
+from sidecar.bundle.manifest import MANIFEST, SIGNATURES, FileEntry, Manifest
 from sidecar.bundle.verify import SEALED, decode
 
 
@@ -15,7 +13,7 @@ def seal(directory: Path, manifest: Manifest) -> Manifest:
     """Fills the manifest's `files` from the directory and writes manifest.json, atomically and durably.
 
     Until then the directory is refused by verify, so a watcher never sees half a bundle. Sealing anew after a change is
-    allowed.
+    allowed; it removes signatures.json, since what was signed is no more.
 
     Args:
         directory: holds model.onnx, tokenizer.json, reference.npz and golden.json.
@@ -35,15 +33,7 @@ def seal(directory: Path, manifest: Manifest) -> Manifest:
         sealed = msgspec.structs.replace(manifest, files=entries)
         data = msgspec.json.format(msgspec.json.encode(sealed), indent=2) + b"\n"
         decode(data)  # what cannot be read back must not be written
-        with NamedTemporaryFile(dir=directory, prefix=".manifest-", delete=False) as file:
-            try:
-                os.fchmod(file.fileno(), 0o644)
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-                Path(file.name).replace(directory / MANIFEST)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
-        os.fsync(descriptor)
+    files.write(directory, MANIFEST, data)
+    # Only now: had the writing failed, the old manifest and its signatures would still hold.
+    (directory / SIGNATURES).unlink(missing_ok=True)
     return sealed

@@ -13,8 +13,9 @@ def summarise(directory: Path) -> dict[str, Any]:
     """Verifies a bundle and describes it, without loading the model.
 
     Returns:
-        Everything in the manifest, and `directory`, `manifest_sha256`, `bytes` (of all files but the manifest) and
-        `model` (operator set, nodes, operators); fit for JSON.
+        Everything in the manifest, and `directory`, `manifest_sha256`, `bytes` (of all files but the manifest),
+        `signed_by` (key ids; the signatures are not checked) and `model` (operator set, nodes, operators); fit for
+        JSON.
 
     Raises:
         BundleError: the bundle is refused; the message names the file and the reason.
@@ -26,6 +27,7 @@ def summarise(directory: Path) -> dict[str, Any]:
         "directory": str(verified.directory),
         "manifest_sha256": verified.manifest_sha256,
         "bytes": sum(entry.size for entry in verified.manifest.files.values()),
+        "signed_by": [entry.key_id for entry in verified.signatures],
         "model": {"opset": shape.opset, "nodes": shape.nodes, "operators": sorted(shape.operators)},
     }
 
@@ -41,6 +43,8 @@ def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
     yield f"{summary['name']} {summary['version']} ({summary['family']}), exported {summary['created']}"
     yield f"  directory   {summary['directory']}"
     yield f"  identity    sha256:{summary['manifest_sha256']}"
+    signed_by = ", ".join(summary["signed_by"])
+    yield f"  signed by   {signed_by + ' (not checked; see `bundle verify --trust`)' if signed_by else 'nobody'}"
     yield f"  size        {summary['bytes']:,} bytes in {len(summary['files'])} files and the manifest"
     yield (
         f"  model       {model['nodes']} nodes, operator set {model['opset']}: "

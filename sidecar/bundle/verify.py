@@ -5,8 +5,18 @@ from typing import NamedTuple
 
 import msgspec
 
-from sidecar.bundle import files, graph
-from sidecar.bundle.manifest import FORMAT_VERSION, GOLDEN, MANIFEST, MODEL, REFERENCE, TOKENIZER, Manifest
+from sidecar.bundle import files, graph, signature
+from sidecar.bundle.manifest import (
+    FORMAT_VERSION,
+    GOLDEN,
+    MANIFEST,
+    MODEL,
+    REFERENCE,
+    SIGNATURES,
+    TOKENIZER,
+    Manifest,
+)
+from sidecar.bundle.signature import ANYONE, Signature, Trust
 from sidecar.errors import BundleError
 from sidecar.scoring.recipe import TextRecipe
 
@@ -31,7 +41,10 @@ class Verified(NamedTuple):
         tokenizer: bytes of tokenizer.json.
         reference: bytes of reference.npz.
         golden: bytes of golden.json.
-        model_stamp: identity of model.onnx when it was hashed (see files.unchanged); it is loaded by path.
+        model_stamp: identity of model.onnx when it was hashed (see files.pinned); it is loaded by path.
+        sealed: bytes of manifest.json; what signatures cover.
+        signatures: of signatures.json, whether they hold or not; empty without that file.
+        vouched: ids of the trusted keys whose signatures hold.
     """
 
     directory: Path
@@ -42,10 +55,17 @@ class Verified(NamedTuple):
     reference: bytes
     golden: bytes
     model_stamp: tuple[int, ...]
+    sealed: bytes
+    signatures: tuple[Signature, ...]
+    vouched: tuple[str, ...]
 
 
-def verify(directory: Path) -> tuple[Manifest, str]:
+def verify(directory: Path, *, trust: Trust = ANYONE) -> tuple[Manifest, str]:
     """Verifies a bundle without loading it.
+
+    Args:
+        directory: of the bundle.
+        trust: by one of whose keys it must be signed.
 
     Returns:
         The manifest, and the sha256 of manifest.json.
@@ -53,11 +73,11 @@ def verify(directory: Path) -> tuple[Manifest, str]:
     Raises:
         BundleError: the bundle is refused; the message names the file and the reason.
     """
-    verified = examine(directory)
+    verified = examine(directory, trust=trust)
     return verified.manifest, verified.manifest_sha256
 
 
-def examine(directory: Path) -> Verified:
+def examine(directory: Path, *, trust: Trust = ANYONE) -> Verified:
     """As verify, and hands on what it read.
 
     Hard links are not refused: package installers and image stores make them, and they cannot smuggle anything in,
@@ -75,8 +95,10 @@ def examine(directory: Path) -> Verified:
         if MANIFEST not in present:
             raise BundleError(f"{MANIFEST}: is missing; {directory} is not a bundle, or not sealed yet")
         raw = files.read(descriptor, MANIFEST)
+        signatures = signature.read(files.read(descriptor, SIGNATURES).data) if SIGNATURES in present else ()
+        vouched = trust.check(raw.data, signatures)  # before anything else is read: a stranger's bytes get no further
         manifest = decode(raw.data)
-        unlisted = sorted(set(present) - {MANIFEST} - set(manifest.files))
+        unlisted = sorted(set(present) - {MANIFEST, SIGNATURES} - set(manifest.files))
         if unlisted:
             raise BundleError(f"{files.shown(unlisted[0])}: is not listed in {MANIFEST}; remove it")
         content = {name: files.read(descriptor, name) for name in SEALED}
@@ -94,6 +116,9 @@ def examine(directory: Path) -> Verified:
         reference=content[REFERENCE].data,
         golden=content[GOLDEN].data,
         model_stamp=content[MODEL].stamp,
+        sealed=raw.data,
+        signatures=signatures,
+        vouched=vouched,
     )
 
 

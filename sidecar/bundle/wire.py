@@ -52,6 +52,20 @@ class Walk:
             yield number, message[at : at + size]
             at += size
 
+    def numbers(self, packed: memoryview) -> Iterator[int]:
+        """Yields the numbers of a packed field; each counts as a field.
+
+        Raises:
+            WireError: truncated or over-long, or too many fields in all.
+        """
+        at = 0
+        while at < len(packed):
+            self._left -= 1
+            if self._left < 0:
+                raise WireError("has too many fields")
+            value, at = _varint(packed, at)
+            yield value
+
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
     value = shift = 0

@@ -9,9 +9,11 @@ what is needed; where it has not, the portable lane serves.
 """
 
 import logging
+import math
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent import futures
 from contextlib import suppress
 from typing import Any
@@ -20,8 +22,12 @@ import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from sidecar.lanes.health import REFLECTED, add_reflection, statuses
-from sidecar.lanes.lane import Deliver, Encoded, Services, Take, bound, options, status_of, unavailable
+from sidecar.errors import RouterError
+from sidecar.faults import place
+from sidecar.lanes.entrance import Entrance
+from sidecar.lanes.health import REFLECTED, reflection_handlers, status, statuses
+from sidecar.lanes.lane import Cold, Deliver, Encoded, Services, Take, Watch, bound, status_of, trailers
+from sidecar.lanes.roles import role_of
 
 try:
     from grpc._cython import cygrpc  # type: ignore[attr-defined]  # private, untyped
@@ -39,13 +45,18 @@ STREAM_WINDOW = 256
 # Events after which a request is answered though the queue never falls silent: a flood of calls that are refused at
 # once must not keep others waiting.
 MOST_EVENTS = 256
-COLD_THREADS = 4
-# A reflection stream holds a thread for as long as it is open; the others are for health and Info.
+# The loop cannot be woken, so while it is idle it looks this often whether something is to be changed between batches.
+IDLE_S = 0.02
+COLD_THREADS = 6
+# A reflection or a watch holds a thread for as long as it is open; the others are for health, Info and operations.
 MOST_REFLECTIONS = 2
+MOST_WATCHES = 2
 # The server has stopped by then; what is left is to read the events of its calls.
 JOIN_SECONDS = 5.0
 OK = 0
 UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED.value[0]
+# A call without a deadline has one in the far future.
+FOREVER = 1e10
 NO_MESSAGE = b"the call ended without a request message."
 
 
@@ -80,25 +91,29 @@ class FastLane:
 
     Args:
         services: what is served.
-        max_message_bytes: largest message that is accepted.
+        entrance: how calls get in.
         fault: why nothing is scored at the start; empty if scoring works.
     """
 
     name = "fast"
 
-    def __init__(self, services: Services, max_message_bytes: int, fault: str = "") -> None:
+    def __init__(self, services: Services, entrance: Entrance, fault: str = "") -> None:
         self._services = services
+        self._entrance = entrance
         self._batcher = services.batcher
         pool = futures.ThreadPoolExecutor(COLD_THREADS, thread_name_prefix="cold")
-        self._server = grpc.server(pool, options=options(max_message_bytes))
+        self._server = grpc.server(pool, options=entrance.options)
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self.report(fault)
-        add_reflection(self._server, _FewReflections(REFLECTED))
+        for name, initial in statuses(fault).items():
+            self._health.set(name, initial)
+        handlers = entrance.guarded(reflection_handlers(_FewReflections(REFLECTED)), None, _refusal)
+        self._server.add_generic_rpc_handlers(handlers)
         for path, answer in services.cold.items():
-            _, service, method = path.split("/")
-            handlers: Any = {method: grpc.unary_unary_rpc_method_handler(_cold(answer))}
-            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+            self._add(path, grpc.unary_unary_rpc_method_handler(_cold(answer)))
+        places = threading.BoundedSemaphore(MOST_WATCHES)
+        for path, watch in services.watches.items():
+            self._add(path, grpc.unary_stream_rpc_method_handler(_watch(watch, places)))
         self._core = self._server._cy_server  # type: ignore[attr-defined]  # noqa: SLF001 - the point of this module
         self._queue = cygrpc.CompletionQueue()
         self._core.register_completion_queue(self._queue)
@@ -107,12 +122,14 @@ class FastLane:
         self._due = 0  # events that the queue owes us
         self._thread = threading.Thread(target=self._serve, name="fast-lane", daemon=True)
 
+    def _add(self, path: str, handler: Any) -> None:
+        _, service, method = path.split("/")
+        handlers = [grpc.method_handlers_generic_handler(service, {method: handler})]
+        self._server.add_generic_rpc_handlers(self._entrance.guarded(handlers, role_of(path), _refusal))
+
     def start(self, listen: str) -> str:
         """See Lane."""
-        try:
-            port = self._server.add_insecure_port(listen)
-        except RuntimeError:
-            raise unavailable(listen) from None
+        port = self._entrance.add_port(self._server, listen)
         self._server.start()
         for path, take in self._services.unary.items():
             for _ in range(STANDING_REQUESTS):
@@ -122,10 +139,9 @@ class FastLane:
         self._thread.start()
         return bound(listen, port)
 
-    def report(self, fault: str) -> None:
+    def report(self, name: str, serving: bool) -> None:  # noqa: FBT001 - see Lane
         """See Lane."""
-        for name, status in statuses(fault).items():
-            self._health.set(name, status)
+        self._health.set(name, status(serving))
 
     def drain(self, grace: float) -> None:
         """See Lane."""
@@ -134,11 +150,26 @@ class FastLane:
         self._thread.join(JOIN_SECONDS)
 
     def _ask_for(self, path: str, kind: "type[_Unary | _Stream]", take: Take) -> None:
-        def accept(event: Any) -> None:
+        admission = self._entrance.admission
+        admit = admission.keeper(role_of(path)) if admission else None
+
+        def accept_all(event: Any) -> None:
             if event.success:
                 with suppress(ValueError):  # the server has begun to stop
                     request()
-                kind(self, event.call, take)
+                kind(self, event.call, take, event.call_details.deadline)
+
+        def accept_checked(event: Any) -> None:
+            if event.success:
+                with suppress(ValueError):
+                    request()
+                error = admit(event.invocation_metadata)  # type: ignore[misc]  # not None here
+                if error is None:
+                    kind(self, event.call, take, event.call_details.deadline)
+                else:
+                    self.start_batch(event.call, _refused(error), _done)
+
+        accept = accept_all if admit is None else accept_checked
 
         def request() -> None:
             self._core.request_registered_call(self._queue, self._queue, path, accept)
@@ -152,11 +183,11 @@ class FastLane:
             self._due += 1  # else the call is over and no event will come
 
     def _serve(self) -> None:
-        poll, batcher = self._queue.poll, self._batcher
+        poll, batcher, now = self._queue.poll, self._batcher, time.time
         timeout = cygrpc.CompletionType.queue_timeout
         patience = MOST_EVENTS
         while self._due:
-            event = poll(0.0 if batcher else None)
+            event = poll(0.0 if batcher else now() + IDLE_S)
             if event.completion_type == timeout:
                 self._flush()
                 patience = MOST_EVENTS
@@ -164,12 +195,12 @@ class FastLane:
             self._due -= 1
             try:
                 event.tag(event)
-            except Exception:
-                log.exception("the fast lane failed on an event; the call is lost, the lane lives")
+            except Exception as error:  # noqa: BLE001 - one call must not end the others
+                log.error("the fast lane failed on an event; the call is lost, the lane lives: %s", place(error))  # noqa: TRY400
             # A reference to a finished call keeps the core from closing its connection.
             event = None
             patience -= 1
-            if batcher.full or not patience:
+            if not patience:
                 self._flush()
                 patience = MOST_EVENTS
         self._queue.shutdown()
@@ -178,9 +209,9 @@ class FastLane:
 
     def _flush(self) -> None:
         try:
-            self._batcher.flush()
-        except Exception:
-            log.exception("the fast lane failed to deliver a batch; the lane lives")
+            self._services.flush()
+        except Exception as error:  # noqa: BLE001 - one batch must not end the others
+            log.error("the fast lane failed to deliver a batch; the lane lives: %s", place(error))  # noqa: TRY400
 
 
 class _FewReflections(reflection.ReflectionServicer):  # type: ignore[misc]  # grpc_reflection ships no types
@@ -201,8 +232,47 @@ class _FewReflections(reflection.ReflectionServicer):  # type: ignore[misc]  # g
             self._places.release()
 
 
-def _cold(answer: Callable[[bytes], bytes]) -> Any:
-    return lambda raw, _context: answer(raw)
+def _cold(answer: Cold) -> Any:
+    def cold(raw: bytes, context: Any) -> bytes:
+        try:
+            return answer(raw)
+        except RouterError as error:
+            _abort(context, error)
+            raise  # abort has raised already
+
+    return cold
+
+
+def _watch(watch: Watch, places: threading.BoundedSemaphore) -> Any:
+    def watching(raw: bytes, context: Any) -> Iterator[bytes]:
+        if not places.acquire(blocking=False):
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_WATCHES} watches are open; close one first.")
+        try:
+            yield from watch(raw, context.is_active)
+        except RouterError as error:
+            _abort(context, error)
+        finally:
+            places.release()
+
+    return watching
+
+
+def _abort(context: Any, error: RouterError) -> None:
+    context.set_trailing_metadata(trailers(error) or ())
+    context.abort(status_of(error), str(error))
+
+
+def _refusal(error: RouterError) -> Any:
+    return lambda _requests, context: context.abort(status_of(error), str(error))
+
+
+def _refused(error: RouterError) -> tuple[Any, ...]:
+    """Operations that end a call that has only begun."""
+    return (
+        cygrpc.ReceiveCloseOnServerOperation(0),
+        cygrpc.SendInitialMetadataOperation(None, 0),
+        cygrpc.SendStatusFromServerOperation(None, status_of(error).value[0], str(error).encode(), 0),
+    )
 
 
 def _done(_event: Any) -> None:
@@ -210,62 +280,106 @@ def _done(_event: Any) -> None:
 
 
 class _Unary:
-    """One call of a unary method: receive a message, reply, done."""
+    """One call of a unary method: receive a message, reply, done. A Caller (see batching)."""
 
-    __slots__ = ("_call", "_lane", "_take")
+    __slots__ = ("_call", "_lane", "_take", "_watched", "expires", "gone")
 
-    def __init__(self, lane: FastLane, call: Any, take: Take) -> None:
+    def __init__(self, lane: FastLane, call: Any, take: Take, expires: float) -> None:
         self._lane = lane
         self._call = call
         self._take = take
+        self._watched = False
+        self.gone = False
+        self.expires = expires if expires < FOREVER else math.inf
         lane.start_batch(call, (cygrpc.ReceiveMessageOperation(0),), self._received)
+
+    def must_wait(self) -> None:
+        if not self._watched:
+            self._watched = True
+            self._lane.start_batch(self._call, (cygrpc.ReceiveCloseOnServerOperation(0),), self._closed)
+
+    def _closed(self, event: Any) -> None:
+        self.gone = event.batch_operations[0].cancelled()
 
     def _received(self, event: Any) -> None:
         raw = event.batch_operations[0].message()
         if raw is None:
-            self._finish(UNIMPLEMENTED, NO_MESSAGE)
+            self._finish(UNIMPLEMENTED, NO_MESSAGE, None)
         else:
-            self._take(raw, _reply, self)
+            self._take(raw, _reply, self, self)
 
     def reply(self, encoded: Encoded) -> None:
         if isinstance(encoded, bytes):
-            operations = (
-                cygrpc.ReceiveCloseOnServerOperation(0),
+            operations: tuple[Any, ...] = (
                 cygrpc.SendInitialMetadataOperation(None, 0),
                 cygrpc.SendMessageOperation(encoded, 0),
                 cygrpc.SendStatusFromServerOperation(None, OK, b"", 0),
             )
-            self._lane.start_batch(self._call, operations, _done)
+            self._send(operations)
         else:
-            self._finish(status_of(encoded).value[0], str(encoded).encode())
+            self._finish(status_of(encoded).value[0], str(encoded).encode(), trailers(encoded))
 
-    def _finish(self, code: int, details: bytes) -> None:
-        operations = (
-            cygrpc.ReceiveCloseOnServerOperation(0),
-            cygrpc.SendInitialMetadataOperation(None, 0),
-            cygrpc.SendStatusFromServerOperation(None, code, details, 0),
-        )
+    def _finish(self, code: int, details: bytes, metadata: Any) -> None:
+        status = cygrpc.SendStatusFromServerOperation(metadata, code, details, 0)
+        self._send((cygrpc.SendInitialMetadataOperation(None, 0), status))
+
+    def _send(self, operations: tuple[Any, ...]) -> None:
+        if not self._watched:
+            operations = (cygrpc.ReceiveCloseOnServerOperation(0), *operations)
         self._lane.start_batch(self._call, operations, _done)
 
 
 _reply: Deliver = lambda unary, encoded: unary.reply(encoded)  # noqa: E731 - typed as what it is
 
 
+class _Slot:
+    """The place of one answer in a stream."""
+
+    __slots__ = ("_stream", "answer")
+
+    def __init__(self, stream: "_Stream") -> None:
+        self._stream = stream
+        self.answer: bytes | None = None
+
+    def fill(self, encoded: Encoded) -> None:
+        assert isinstance(encoded, bytes)  # noqa: S101 - stream errors are messages
+        self.answer = encoded
+        self._stream.send()
+
+
+_fill: Deliver = lambda slot, encoded: slot.fill(encoded)  # noqa: E731 - typed as what it is
+
+
 class _Stream:
-    """One call of a streaming method: read ahead within a window, write replies one after the other."""
+    """One call of a streaming method: read ahead within a window, write replies in order. A Caller (see batching)."""
 
-    __slots__ = ("_call", "_closed", "_finished", "_lane", "_outbox", "_reading", "_sending", "_take", "_unanswered")
+    __slots__ = (
+        "_call",
+        "_closed",
+        "_finished",
+        "_lane",
+        "_outbox",
+        "_reading",
+        "_sending",
+        "_take",
+        "expires",
+        "gone",
+    )
 
-    def __init__(self, lane: FastLane, call: Any, take: Take) -> None:
+    def __init__(self, lane: FastLane, call: Any, take: Take, expires: float) -> None:
         self._lane = lane
         self._call = call
         self._take = take
-        self._outbox: deque[bytes] = deque()
-        self._unanswered = 0
+        self._outbox: deque[_Slot] = deque()  # what was read and is not yet written
         self._reading = self._sending = self._closed = self._finished = False
+        self.gone = False
+        self.expires = expires if expires < FOREVER else math.inf
         lane.start_batch(call, (cygrpc.ReceiveCloseOnServerOperation(0),), self._ended)
         lane.start_batch(call, (cygrpc.SendInitialMetadataOperation(None, 0),), _done)
         self._read()
+
+    def must_wait(self) -> None:
+        """Streams always know whether their caller is there."""
 
     def _read(self) -> None:
         self._reading = True
@@ -278,41 +392,38 @@ class _Stream:
             self._closed = True
             self._finish_if_answered()
             return
-        self._unanswered += 1
-        self._take(raw, _Stream._answered, self)
+        slot = _Slot(self)
+        self._outbox.append(slot)
+        self._take(raw, _fill, slot, self)
         self._read_if_room()
 
     def _read_if_room(self) -> None:
-        if not (self._reading or self._closed) and self._unanswered < STREAM_WINDOW:
+        if not (self._reading or self._closed) and len(self._outbox) < STREAM_WINDOW:
             self._read()
 
-    def _answered(self, encoded: Encoded) -> None:
-        assert isinstance(encoded, bytes)  # noqa: S101 - stream errors are messages
-        self._outbox.append(encoded)
-        self._send()
-
-    def _send(self) -> None:
-        if self._outbox and not self._sending:
+    def send(self) -> None:
+        """Writes the next answer, if it is there and none is on its way."""
+        if self._outbox and not self._sending and (answer := self._outbox[0].answer) is not None:
             self._sending = True
-            message = cygrpc.SendMessageOperation(self._outbox.popleft(), 0)
-            self._lane.start_batch(self._call, (message,), self._sent)
+            self._lane.start_batch(self._call, (cygrpc.SendMessageOperation(answer, 0),), self._sent)
 
     def _sent(self, event: Any) -> None:
         self._sending = False
-        self._unanswered -= 1
         if not event.success:  # the caller is gone
             self._outbox.clear()
-            self._closed = True
+            self._closed = self.gone = True
             return
-        self._send()
+        self._outbox.popleft()
+        self.send()
         self._read_if_room()
         self._finish_if_answered()
 
     def _finish_if_answered(self) -> None:
-        if self._closed and not self._unanswered and not self._finished:
+        if self._closed and not self._outbox and not self._finished:
             self._finished = True
             status = cygrpc.SendStatusFromServerOperation(None, OK, b"", 0)
             self._lane.start_batch(self._call, (status,), _done)
 
-    def _ended(self, _event: Any) -> None:
+    def _ended(self, event: Any) -> None:
         self._closed = True
+        self.gone = event.batch_operations[0].cancelled()

@@ -1,58 +1,135 @@
-"""What Info answers: what this sidecar runs and within which limits."""
+"""What Info answers: what this sidecar runs, within which limits, what it served, and how much of it was scored."""
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 
 import sidecar
 from sidecar.bundle.load import Bundle
 from sidecar.config import Config
+from sidecar.coverage import ENOUGH, Covered
 from sidecar.lanes.auto import LaneChoice
-from sidecar.routing.candidates import Candidate
+from sidecar.lanes.services import Decisions, RouterServices
+from sidecar.routing.candidates import Candidate, CandidateTable
 from sidecar.routing.policy import Policy
-from sidecar.routing.router import Router
+from sidecar.stats import Stats
 from sidecar.wire import router_pb2 as pb
 
+MOST_SEGMENTS_SHOWN = 100
 
-def describe(config: Config, bundle: Bundle | None, router: Router, lane: LaneChoice) -> Callable[[], pb.InfoResponse]:
-    """A function that gives the present InfoResponse; all but the counters and the fault is settled now."""
-    table = router.table
-    fixed = pb.InfoResponse(
-        version=sidecar.__version__,
-        lane=lane.make.name,
-        lane_reason=lane.reason,
-        execution_provider=bundle.execution_provider if bundle else "",
-        bundle=_bundle(bundle) if bundle else None,
-        candidates=[_candidate(row) for row in table.rows if row.offered],
-        policies={name: _policy(policy) for name, policy in config.all_policies().items()},
-        default_policy=config.default_policy,
-        safe_candidate=table.rows[table.safe].name,
-        limits=pb.Limits(
-            max_message_bytes=config.max_message_bytes,
-            max_batch_items=config.max_batch_items,
-            max_score_batch=config.max_score_batch,
-            max_scored_chars=bundle.manifest.text_recipe.max_chars if bundle else 0,
-        ),
-    )
 
-    def info() -> pb.InfoResponse:
-        present = pb.InfoResponse()
-        present.CopyFrom(fixed)
-        present.degraded = router.fault
-        tally = router.tally
-        present.counters.CopyFrom(
-            pb.Counters(
-                decisions=tally.decisions, degraded=tally.degraded, invalid=tally.invalid, batches=tally.batches
-            )
+class Info:
+    """Answers Info.
+
+    Args:
+        config: limits and policies.
+        services: what is served.
+        lane: which carries it.
+
+    Attributes:
+        worker: number of this worker.
+        others: what the other workers served, as last told.
+        workers: how many there are; 0 while it is not known.
+        window: requests of this worker in the coverage window, by segment, as of the last tick.
+    """
+
+    def __init__(self, config: Config, services: RouterServices, lane: LaneChoice) -> None:
+        self._config = config
+        self._services = services
+        self._lane = lane
+        self.worker = 0
+        self.workers = 0
+        self.others = Stats()
+        self.window: Mapping[str, Covered] = {}
+
+    def __call__(self, _raw: bytes) -> bytes:
+        """The bytes of the present InfoResponse."""
+        return self.describe().SerializeToString()
+
+    def own(self) -> Stats:
+        """What this worker served."""
+        drops = self._services.drops
+        return Stats(
+            versions={name: tuple(counts) for name, counts in self._services.decisions().items()},
+            invalid=drops.invalid,
+            shed=drops.shed,
+            expired=drops.expired,
+            cancelled=drops.cancelled,
+            window={segment: tuple(covered) for segment, covered in self.window.items()},
         )
-        return present
 
-    return info
+    def describe(self) -> pb.InfoResponse:
+        """The present InfoResponse."""
+        config, services = self._config, self._services
+        engine, canary = services.engine, services.canary
+        bundle, table = engine.bundle, engine.table
+        served = self.own() + self.others
+        decided = [Decisions(*counts) for counts in served.versions.values()]
+        overload = config.overload
+        return pb.InfoResponse(
+            version=sidecar.__version__,
+            lane=self._lane.make.name,
+            lane_reason=self._lane.reason,
+            execution_provider=bundle.execution_provider if bundle else "",
+            bundle=describe_bundle(bundle) if bundle else None,
+            degraded=engine.fault,
+            candidates=[_candidate(row) for row in table.rows if row.offered],
+            policies={name: _policy(policy) for name, policy in config.all_policies().items()},
+            default_policy=config.default_policy,
+            safe_candidate=_safe(table),
+            limits=pb.Limits(
+                max_message_bytes=config.max_message_bytes,
+                max_batch_items=config.max_batch_items,
+                max_score_batch=config.max_score_batch,
+                max_scored_chars=bundle.manifest.text_recipe.max_chars if bundle else 0,
+                max_waiting=overload.max_waiting,
+                max_queue_ms=overload.max_queue_ms,
+                overload_action=overload.action,
+            ),
+            counters=pb.Counters(
+                decisions=sum(one.decisions for one in decided),
+                degraded=sum(one.degraded for one in decided),
+                invalid=served.invalid,
+                batches=sum(one.batches for one in decided),
+                shed=served.shed,
+                expired=served.expired,
+                cancelled=served.cancelled,
+            ),
+            versions=[
+                pb.VersionCounters(version=version, **counts._asdict())
+                for version, counts in zip(served.versions, decided, strict=True)
+            ],
+            coverage=self._coverage(served.covered()),
+            canary=describe_bundle(canary.engine.bundle) if canary and canary.engine.bundle else None,
+            canary_share=canary.share if canary else 0.0,
+            worker=self.worker,
+            workers=self.workers,
+        )
+
+    def _coverage(self, window: Mapping[str, Covered]) -> pb.Coverage:
+        alarm_below = self._config.coverage.alarm_below
+
+        def told(segment: str, covered: Covered) -> pb.SegmentCoverage:
+            alarm = covered.total >= ENOUGH and covered.share < alarm_below
+            return pb.SegmentCoverage(segment=segment, scored=covered.scored, unscored=covered.unscored, alarm=alarm)
+
+        lowest: Sequence[tuple[str, Covered]] = sorted(window.items(), key=lambda item: item[1].share)
+        return pb.Coverage(
+            window_seconds=self._config.coverage.window_seconds,
+            alarm_below=alarm_below,
+            overall=told("", sum(window.values(), Covered(0, 0))),
+            segments=[told(segment, covered) for segment, covered in lowest[:MOST_SEGMENTS_SHOWN]],
+        )
 
 
-def _bundle(bundle: Bundle) -> pb.BundleInfo:
+def describe_bundle(bundle: Bundle) -> pb.BundleInfo:
+    """A bundle in the contract's words."""
     manifest = bundle.manifest
     return pb.BundleInfo(
         name=manifest.name, version=manifest.version, family=manifest.family, manifest_sha256=bundle.manifest_sha256
     )
+
+
+def _safe(table: CandidateTable) -> str:
+    return table.rows[table.safe].name
 
 
 def _candidate(row: Candidate) -> pb.CandidateInfo:

@@ -2,8 +2,11 @@
 
 import asyncio
 import logging
+import math
 import threading
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -12,8 +15,11 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha.reflection import aio as reflection
 
 from sidecar.errors import RouterError
-from sidecar.lanes.health import REFLECTED, add_reflection, statuses
-from sidecar.lanes.lane import Encoded, Services, Take, bound, options, status_of, unavailable
+from sidecar.faults import place
+from sidecar.lanes.entrance import Entrance
+from sidecar.lanes.health import REFLECTED, reflection_handlers, status, statuses
+from sidecar.lanes.lane import Cold, Encoded, Services, Take, Watch, bound, status_of, trailers
+from sidecar.lanes.roles import role_of
 
 try:
     from uvloop import new_event_loop
@@ -22,24 +28,32 @@ except ImportError:  # not on every platform
 
 log = logging.getLogger(__name__)
 
+# How often, while nothing comes, it is looked whether something is to be changed between batches.
+IDLE_S = 0.02
+# Rare methods may block, so they run beside the loop; each watch holds one of these threads.
+COLD_THREADS = 6
+MOST_WATCHES = 2
+
 
 class PortableLane:
     """Serves everything from one event loop in a thread of its own; see Lane.
 
     Args:
         services: what is served.
-        max_message_bytes: largest message that is accepted.
+        entrance: how calls get in.
         fault: why nothing is scored at the start; empty if scoring works.
     """
 
     name = "portable"
 
-    def __init__(self, services: Services, max_message_bytes: int, fault: str = "") -> None:
+    def __init__(self, services: Services, entrance: Entrance, fault: str = "") -> None:
         self._services = services
         self._batcher = services.batcher
-        self._options = options(max_message_bytes)
+        self._entrance = entrance
         self._fault = fault
         self._flush_due = False
+        self._watches = 0
+        self._pool = ThreadPoolExecutor(COLD_THREADS, thread_name_prefix="cold")
         self._loop = new_event_loop()
         self._thread = threading.Thread(target=self._run, name="portable-lane", daemon=True)
 
@@ -48,9 +62,9 @@ class PortableLane:
         self._thread.start()
         return asyncio.run_coroutine_threadsafe(self._listen(listen), self._loop).result()
 
-    def report(self, fault: str) -> None:
+    def report(self, name: str, serving: bool) -> None:  # noqa: FBT001 - see Lane
         """See Lane."""
-        asyncio.run_coroutine_threadsafe(self._set_health(fault), self._loop)
+        asyncio.run_coroutine_threadsafe(self._health.set(name, status(serving)), self._loop)
 
     def drain(self, grace: float) -> None:
         """See Lane."""
@@ -58,17 +72,20 @@ class PortableLane:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._pool.shutdown()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 
     async def _listen(self, listen: str) -> str:
-        self._server = grpc.aio.server(options=self._options)
+        self._server = grpc.aio.server(options=self._entrance.options)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        add_reflection(self._server, reflection.ReflectionServicer(REFLECTED))
-        await self._set_health(self._fault)
+        handlers = reflection_handlers(reflection.ReflectionServicer(REFLECTED))
+        self._server.add_generic_rpc_handlers(self._entrance.guarded(handlers, None, _refusal))
+        for name, initial in statuses(self._fault).items():
+            await self._health.set(name, initial)
         # Generic handlers only: grpc.aio keeps a pending task for every method that is registered by name.
         for path, take in self._services.unary.items():
             self._add(path, grpc.unary_unary_rpc_method_handler(self._unary(take)))
@@ -76,63 +93,127 @@ class PortableLane:
             self._add(path, grpc.stream_stream_rpc_method_handler(self._stream(take)))
         for path, answer in self._services.cold.items():
             self._add(path, grpc.unary_unary_rpc_method_handler(self._cold(answer)))
-        try:
-            port = self._server.add_insecure_port(listen)
-        except RuntimeError:
-            raise unavailable(listen) from None
+        for path, watch in self._services.watches.items():
+            self._add(path, grpc.unary_stream_rpc_method_handler(self._watch(watch)))
+        port = self._entrance.add_port(self._server, listen)
         await self._server.start()
+        self._idle()
         return bound(listen, port)
 
     def _add(self, path: str, handler: Any) -> None:
         _, service, method = path.split("/")
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
+        handlers = [grpc.method_handlers_generic_handler(service, {method: handler})]
+        self._server.add_generic_rpc_handlers(self._entrance.guarded(handlers, role_of(path), _refusal))
 
     async def _stop(self, grace: float) -> None:
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace)
 
-    async def _set_health(self, fault: str) -> None:
-        for name, status in statuses(fault).items():
-            await self._health.set(name, status)
-
-    def _ask(self, take: Take, raw: bytes) -> "asyncio.Future[Encoded]":
+    def _ask(self, take: Take, raw: bytes, context: Any) -> "asyncio.Future[Encoded]":
         reply: asyncio.Future[Encoded] = self._loop.create_future()
-        take(raw, _resolve, reply)
-        if self._batcher and not self._flush_due:
-            # Whatever else this turn of the loop brings joins the batch.
+        left = context.time_remaining()
+        take(raw, _resolve, reply, _Caller(reply, math.inf if left is None else time.time() + left))
+        if self._batcher:
+            self._flush_soon()
+        return reply
+
+    def _flush_soon(self) -> None:
+        # Whatever else this turn of the loop brings joins the batch.
+        if not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self._flush)
-        return reply
 
     def _flush(self) -> None:
         self._flush_due = False
         try:
-            self._batcher.flush()
-        except Exception:
-            log.exception("the portable lane failed to deliver a batch; the lane lives")
+            self._services.flush()
+        except Exception as error:  # noqa: BLE001 - one batch must not end the others
+            log.error("the portable lane failed to deliver a batch; the lane lives: %s", place(error))  # noqa: TRY400
+        if self._batcher:
+            self._flush_soon()
+
+    def _idle(self) -> None:
+        self._flush_soon()
+        self._loop.call_later(IDLE_S, self._idle)
 
     def _unary(self, take: Take) -> Any:
         async def unary(raw: bytes, context: Any) -> bytes:
-            encoded = await self._ask(take, raw)
+            encoded = await self._ask(take, raw, context)
             if isinstance(encoded, RouterError):
-                await context.abort(status_of(encoded), str(encoded))
+                await _abort(context, encoded)
                 raise encoded  # abort has raised already
             return encoded
 
         return unary
 
     def _stream(self, take: Take) -> Any:
-        async def stream(requests: AsyncIterator[bytes], _context: Any) -> AsyncIterator[Encoded]:
+        async def stream(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Encoded]:
             async for raw in requests:
-                yield await self._ask(take, raw)
+                yield await self._ask(take, raw, context)
 
         return stream
 
-    def _cold(self, answer: Callable[[bytes], bytes]) -> Any:
-        async def cold(raw: bytes, _context: Any) -> bytes:
-            return answer(raw)
+    def _cold(self, answer: Cold) -> Any:
+        async def cold(raw: bytes, context: Any) -> bytes:
+            try:
+                return await self._loop.run_in_executor(self._pool, answer, raw)
+            except RouterError as error:
+                await _abort(context, error)
+                raise  # abort has raised already
 
         return cold
+
+    def _watch(self, watch: Watch) -> Any:
+        async def watching(raw: bytes, context: Any) -> AsyncIterator[bytes]:
+            if self._watches >= MOST_WATCHES:
+                await context.abort(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_WATCHES} watches are open; close one first."
+                )
+            self._watches += 1
+            here = True
+            try:
+                replies = watch(raw, lambda: here)
+                while (reply := await self._loop.run_in_executor(self._pool, _next, replies)) is not None:
+                    yield reply
+            except RouterError as error:
+                await _abort(context, error)
+            finally:
+                here = False
+                self._watches -= 1
+
+        return watching
+
+
+class _Caller:
+    """Who waits for an answer (see batching)."""
+
+    __slots__ = ("_reply", "expires")
+
+    def __init__(self, reply: "asyncio.Future[Encoded]", expires: float) -> None:
+        self._reply = reply
+        self.expires = expires
+
+    @property
+    def gone(self) -> bool:
+        return self._reply.cancelled()
+
+    def must_wait(self) -> None:
+        """The loop cancels what nobody waits for any more."""
+
+
+async def _abort(context: Any, error: RouterError) -> None:
+    await context.abort(status_of(error), str(error), trailers(error) or ())
+
+
+def _next(replies: Iterator[bytes]) -> bytes | None:
+    return next(replies, None)
+
+
+def _refusal(error: RouterError) -> Any:
+    async def refuse(_requests: Any, context: Any) -> None:
+        await context.abort(status_of(error), str(error))
+
+    return refuse
 
 
 def _resolve(reply: "asyncio.Future[Encoded]", encoded: Encoded) -> None:

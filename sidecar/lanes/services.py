@@ -1,20 +1,24 @@
 """What both lanes serve: bytes in, bytes or errors out, the same to the letter."""
 
 import logging
+import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from traceback import format_tb
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from sidecar.batching import Batcher
-from sidecar.errors import InvalidRequest, RouterError, TooLarge
-from sidecar.lanes.intake import Intake
+from sidecar.batching import Batcher, Bounds, Caller
+from sidecar.config import Config
+from sidecar.coverage import Coverage
+from sidecar.errors import Expired, InvalidRequest, Overloaded, RouterError, TooLarge
+from sidecar.faults import place
+from sidecar.lanes.canary import Canary
+from sidecar.lanes.engine import Engine
 from sidecar.lanes.lane import SERVICE, Deliver, Encoded, Take
 from sidecar.lanes.malformed import explain
-from sidecar.lanes.reply import Replies, delimited
+from sidecar.lanes.reply import delimited
 from sidecar.routing.ask import Ask
-from sidecar.routing.router import Router, Tally
 from sidecar.wire import router_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -27,63 +31,170 @@ RESULTS = pb.RouteBatchResponse.RESULTS_FIELD_NUMBER
 RESULT = pb.RouteStreamResponse.RESULT_FIELD_NUMBER
 
 # Numbers of https://github.com/grpc/grpc/blob/master/doc/statuscodes.md for the names in sidecar.errors.
-STATUS_NUMBERS = {"INVALID_ARGUMENT": 3, "RESOURCE_EXHAUSTED": 8, "FAILED_PRECONDITION": 9, "INTERNAL": 13}
+STATUS_NUMBERS = {
+    "INVALID_ARGUMENT": 3,
+    "DEADLINE_EXCEEDED": 4,
+    "RESOURCE_EXHAUSTED": 8,
+    "FAILED_PRECONDITION": 9,
+    "INTERNAL": 13,
+}
+EXPIRED = Expired("the deadline passed before the request's turn came; give it a longer one.")
+# Engines whose turn is over are counted on under their version; of so many versions.
+MOST_VERSIONS = 16
+LATEST_BATCHES = 2048
+OLDER = "(older)"
+
+Job = tuple[Engine, Ask]
+
+
+class Drops:
+    """Requests that got no decision of their own, since the start; written by the lane's thread alone."""
+
+    __slots__ = ("cancelled", "expired", "invalid", "shed")
+
+    def __init__(self) -> None:
+        self.invalid = self.shed = self.expired = self.cancelled = 0
+
+
+class Decisions(NamedTuple):
+    """What one version decided since the start."""
+
+    decisions: int
+    degraded: int
+    batches: int
+
+
+class _Switch(NamedTuple):
+    """What the lane's thread is asked to change between two batches."""
+
+    engine: Engine
+    canary: Canary | None
+    done: threading.Event
 
 
 class RouterServices:
-    """The hot methods over one batcher, and Info.
+    """The hot methods over one batcher, and what else a lane serves.
 
-    A method that takes `deliver` calls `deliver(key, encoded)` once for the call, at once or at the next flush, with the
-    reply's bytes or a RouterError. It never raises.
+    A method that takes `deliver` calls `deliver(key, encoded)` once for the call, at once or at a later flush, with the
+    reply's bytes or a RouterError. It never raises. Only `switch` and what only reads may be used from other threads.
 
     Args:
-        router: decides.
-        intake: checks requests.
-        replies: encodes answers.
+        config: limits.
+        engine: the first one.
+        coverage: the one that the engines count in.
         clock: monotonic seconds.
-        info: what Info answers.
-        max_score_batch: most requests of one run of the model.
-        max_batch_items: most items of one RouteBatch.
+        unix: Unix seconds.
+        on_fault: called with the running engine's fault whenever it changes, or when another engine takes over.
     """
 
     def __init__(
         self,
-        router: Router,
-        intake: Intake,
-        replies: Replies,
-        clock: Callable[[], float],
+        config: Config,
+        engine: Engine,
+        coverage: Coverage,
         *,
-        info: Callable[[], pb.InfoResponse],
-        max_score_batch: int,
-        max_batch_items: int,
+        clock: Callable[[], float],
+        unix: Callable[[], float],
+        on_fault: Callable[[str], None] = lambda _reason: None,
     ) -> None:
-        self._router = router
-        self._intake = intake
-        self._replies = replies
+        self.engine = engine
+        self.canary: Canary | None = None
+        self.coverage = coverage
+        self.drops = Drops()
+        self.on_fault = on_fault
+        # Since when the lane's thread has been at work on one batch; None between batches.
+        self.busy_since: float | None = None
+        # The latest batches: when each ended, the seconds since its first request arrived, its size.
+        self.batches: deque[tuple[float, float, int]] = deque(maxlen=LATEST_BATCHES)
         self._clock = clock
-        self._max_batch_items = max_batch_items
-        self.batcher: Batcher[Ask, Encoded] = Batcher(self._answer, max_score_batch)
+        self._max_batch_items = config.max_batch_items
+        overload = config.overload
+        self.batcher: Batcher[Job, Encoded] = Batcher(
+            self._answer,
+            Bounds(config.max_score_batch, overload.max_waiting, overload.max_queue_ms / 1000.0),
+            clock=clock,
+            unix=unix,
+            shed=self._degraded if overload.action == "degrade" else self._rejected,
+            expire=self._expired,
+            forget=self._forgotten,
+        )
         self.unary: dict[str, Take] = {ROUTE: self.route, ROUTE_BATCH: self.route_batch}
         self.streams: dict[str, Take] = {ROUTE_STREAM: self.route_stream}
-        self.cold: dict[str, Callable[[bytes], bytes]] = {INFO: lambda _raw: info().SerializeToString()}
+        self.cold: dict[str, Callable[[bytes], bytes]] = {}
+        self.watches: dict[str, Callable[[bytes, Callable[[], bool]], Any]] = {}
+        self._switch: _Switch | None = None
+        self._outgoing: set[Engine] = set()
+        self._retired: dict[str, Decisions] = {}
 
-    @property
-    def tally(self) -> Tally:
-        """Counters since the start."""
-        return self._router.tally
+    def decisions(self) -> dict[str, Decisions]:
+        """What each version decided since the start, the running ones last."""
+        found = dict(self._retired)
+        for engine in {*self._outgoing, *self._running()}:
+            _add(found, engine)
+        return found
 
-    def route(self, raw: bytes, deliver: Deliver, key: Any) -> None:
+    def _running(self) -> list[Engine]:
+        canary = self.canary
+        return [self.engine, canary.engine] if canary else [self.engine]
+
+    def flush(self) -> None:
+        """Answers one batch of what waits; between two batches also changes what is asked to be changed."""
+        self.busy_since = self._clock()
+        self.batcher.flush()
+        self.busy_since = None
+        if self._switch is not None:
+            self._change(self._switch)
+
+    def switch(self, engine: Engine, canary: Canary | None, patience_s: float) -> bool:
+        """Hands over to another engine between two batches. From another thread, one at a time.
+
+        Returns:
+            Whether it is done, and no reply of an engine that is not among these will be made any more. False: the
+            lane's thread did not get to it within patience_s seconds, and nothing is changed.
+        """
+        switch = _Switch(engine, canary, threading.Event())
+        self._switch = switch
+        if switch.done.wait(patience_s):
+            return True
+        if self.engine is engine and self.canary is canary:
+            return switch.done.wait(patience_s)  # taken over just now; old requests are about to be answered
+        self._switch = None
+        return switch.done.is_set()
+
+    def _change(self, switch: _Switch) -> None:
+        before = self._running()
+        self.engine, self.canary = switch.engine, switch.canary
+        after = self._running()
+        self._outgoing = self._outgoing.union(before).difference(after)
+        if before[0].fault != after[0].fault:
+            self.on_fault(after[0].fault)
+        if any(engine in self._outgoing for engine, _ in self.batcher.jobs()):
+            return  # requests that an earlier engine took in are answered by it; what comes now, by the new one
+        for engine in self._outgoing:
+            _add(self._retired, engine)
+            engine.tally.reset()
+        self._outgoing = set()
+        self._switch = None
+        switch.done.set()
+
+    def fault(self, engine: Engine, reason: str) -> None:
+        """What an engine reports; of the running one it is passed on."""
+        if engine is self.engine:
+            self.on_fault(reason)
+
+    def route(self, raw: bytes, deliver: Deliver, key: Any, caller: Caller) -> None:
         """Takes the bytes of a RouteRequest; delivers those of a RouteResponse."""
         arrived = self._clock()
         try:
             request = pb.RouteRequest.FromString(raw)
-            ask = self._intake(request, arrived)
+            engine = self.engine if self.canary is None else self.canary.pick(request, self.engine)
+            ask = engine.intake(request, arrived)
         except Exception as error:  # noqa: BLE001 - the caller gets it as a status
             deliver(key, self._refused(error, raw, pb.RouteRequest))
             return
-        self.batcher.add(ask, deliver, key)
+        self.batcher.add((engine, ask), deliver, key, caller, ask.segment)
 
-    def route_batch(self, raw: bytes, deliver: Deliver, key: Any) -> None:
+    def route_batch(self, raw: bytes, deliver: Deliver, key: Any, caller: Caller) -> None:
         """Takes the bytes of a RouteBatchRequest; delivers those of a RouteBatchResponse."""
         try:
             requests = self._items(raw)
@@ -94,29 +205,27 @@ class RouterServices:
         for index, request in enumerate(requests):
             arrived = self._clock()
             try:
-                ask = self._intake(request, arrived)
+                engine = self.engine if self.canary is None else self.canary.pick(request, self.engine)
+                ask = engine.intake(request, arrived)
             except Exception as error:  # noqa: BLE001 - the item gets it as its error
                 group.put(index, self._refused(error))
             else:
-                self.batcher.add(ask, group.put, index)
+                self.batcher.add((engine, ask), group.put, index, caller, ask.segment)
 
-    def route_stream(self, raw: bytes, deliver: Deliver, key: Any) -> None:
-        """Takes the bytes of a RouteStreamRequest; delivers those of a RouteStreamResponse, errors inside it.
-
-        Answers come in the order of the calls.
-        """
+    def route_stream(self, raw: bytes, deliver: Deliver, key: Any, caller: Caller) -> None:
+        """Takes the bytes of a RouteStreamRequest; delivers those of a RouteStreamResponse, errors inside it."""
         arrived = self._clock()
         sequence = 0
         try:
             message = pb.RouteStreamRequest.FromString(raw)
             sequence = message.sequence
-            ask = self._intake(message.request, arrived)
+            engine = self.engine if self.canary is None else self.canary.pick(message.request, self.engine)
+            ask = engine.intake(message.request, arrived)
         except Exception as error:  # noqa: BLE001 - the message gets it as its error
-            refused = self._refused(error, raw, pb.RouteStreamRequest)
-            self.batcher.flush()  # what came before this is answered before it
-            deliver(key, _stream_response(sequence, refused))
+            deliver(key, _stream_response(sequence, self._refused(error, raw, pb.RouteStreamRequest)))
             return
-        self.batcher.add(ask, lambda to, encoded: deliver(to, _stream_response(sequence, encoded)), key)
+        answered: Deliver = lambda to, encoded: deliver(to, _stream_response(sequence, encoded))  # noqa: E731
+        self.batcher.add((engine, ask), answered, key, caller, ask.segment)
 
     def _items(self, raw: bytes) -> Sequence[pb.RouteRequest]:
         requests = pb.RouteBatchRequest.FromString(raw).requests
@@ -126,22 +235,67 @@ class RouterServices:
             raise TooLarge(f"requests: {len(requests)} items; send at most {self._max_batch_items} in one call.")
         return requests
 
-    def _answer(self, asks: Sequence[Ask]) -> list[Encoded]:
+    def _answer(self, jobs: Sequence[Job]) -> list[Encoded]:
+        first, ask = jobs[0]
         try:
-            return [encoded for decided in self._router.decide(asks) for encoded in self._replies.encode(decided)]
-        except Exception:
-            log.exception("a batch of %d requests could not be answered", len(asks))
-            return [RouterError("the sidecar failed to answer; its log says why.")] * len(asks)
+            if all(engine is first for engine, _ in jobs):
+                replies = first.answer([ask for _, ask in jobs])
+            else:
+                replies = _answer_each(jobs)
+        except Exception as error:  # noqa: BLE001 - the callers get it as a status
+            log.error("a batch of %d requests could not be answered: %s", len(jobs), place(error))  # noqa: TRY400
+            return [RouterError("the sidecar failed to answer; its log says why.")] * len(jobs)
+        ended = self._clock()
+        self.batches.append((ended, ended - ask.arrived, len(jobs)))
+        return replies
+
+    def _degraded(self, job: Job, _wait_s: float) -> Encoded:
+        engine, ask = job
+        self.drops.shed += 1
+        return engine.degrade(ask)
+
+    def _rejected(self, job: Job, wait_s: float) -> Encoded:
+        self.drops.shed += 1
+        self.coverage.unscored(job[1].segment)
+        return Overloaded(wait_s)
+
+    def _expired(self, job: Job) -> Encoded:
+        self.drops.expired += 1
+        self.coverage.unscored(job[1].segment)
+        return EXPIRED
+
+    def _forgotten(self, _job: Job) -> None:
+        self.drops.cancelled += 1
 
     def _refused(self, error: Exception, raw: bytes = b"", kind: Any = None) -> RouterError:
-        self.tally.invalid += 1
+        self.drops.invalid += 1
         if isinstance(error, RouterError):
             return error
         if isinstance(error, DecodeError):
             return explain(raw, kind.DESCRIPTOR)
-        # Where it happened, but not what it says: foreign errors may quote what they choked on.
-        log.error("a request could not be read: %s\n%s", type(error).__name__, "".join(format_tb(error.__traceback__)))
+        log.error("a request could not be read: %s", place(error))
         return RouterError("the sidecar failed to read the request; its log says why.")
+
+
+def _answer_each(jobs: Sequence[Job]) -> list[Encoded]:
+    """Answers a batch of several engines, in its order."""
+    answers: list[Encoded] = [b""] * len(jobs)
+    for engine in dict.fromkeys(engine for engine, _ in jobs):
+        rows = [row for row, (owner, _) in enumerate(jobs) if owner is engine]
+        for row, reply in zip(rows, engine.answer([jobs[row][1] for row in rows]), strict=True):
+            answers[row] = reply
+    return answers
+
+
+def _add(found: dict[str, Decisions], engine: Engine) -> None:
+    """Adds what an engine decided to that of its version."""
+    tally, version = engine.tally, engine.version
+    if version not in found and len(found) >= MOST_VERSIONS:
+        version = OLDER
+    before = found.get(version, Decisions(0, 0, 0))
+    found[version] = Decisions(
+        before.decisions + tally.decisions, before.degraded + tally.degraded, before.batches + tally.batches
+    )
 
 
 class _Group:

@@ -24,6 +24,7 @@ class Decided(NamedTuple):
         tokenize_s: seconds of tokenising.
         score_s: seconds in the model.
         ended: clock reading when all was decided.
+        scored: whether the model really scored them; else the safe candidate answers.
     """
 
     asks: Sequence[Ask]
@@ -33,15 +34,20 @@ class Decided(NamedTuple):
     tokenize_s: float
     score_s: float
     ended: float
+    scored: bool
 
 
 class Tally:
     """Plain counters; written by the lane's thread alone."""
 
-    __slots__ = ("batches", "decisions", "degraded", "invalid")
+    __slots__ = ("batches", "decisions", "degraded")
 
     def __init__(self) -> None:
-        self.decisions = self.degraded = self.invalid = self.batches = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins anew."""
+        self.decisions = self.degraded = self.batches = 0
 
 
 class Router:
@@ -93,16 +99,21 @@ class Router:
             self._faulty("")
         return [decided]
 
+    def degrade(self, asks: Sequence[Ask]) -> Decided:
+        """Decides a batch without scoring it: the safe candidate answers."""
+        self.tally.decisions += len(asks)
+        return self._degraded(asks, self._clock())
+
     def _scored(self, score: Score, asks: Sequence[Ask], began: float) -> Decided:
         scores = score([ask.text for ask in asks])
         expected, outcomes = choose(self.table, asks, scores)
         self.tally.batches += 1
-        return Decided(asks, expected, outcomes, began, scores.tokenize_s, scores.score_s, self._clock())
+        return Decided(asks, expected, outcomes, began, scores.tokenize_s, scores.score_s, self._clock(), scored=True)
 
     def _degraded(self, asks: Sequence[Ask], began: float) -> Decided:
         self.tally.degraded += len(asks)
         expected, outcomes = degrade(self.table, asks)
-        return Decided(asks, expected, outcomes, began, 0.0, 0.0, self._clock())
+        return Decided(asks, expected, outcomes, began, 0.0, 0.0, self._clock(), scored=False)
 
     def _faulty(self, reason: str) -> None:
         if bool(reason) == bool(self.fault):

@@ -21,7 +21,7 @@ REASON_CONSTRAINT: Reason
 REASON_DEGRADED: Reason
 
 class RouteRequest(_message.Message):
-    __slots__ = ("text", "messages", "segment", "metadata", "prompt_tokens", "max_output_tokens", "policy_name", "policy", "constraints", "tools")
+    __slots__ = ("text", "messages", "segment", "metadata", "prompt_tokens", "max_output_tokens", "policy_name", "policy", "constraints", "tools", "session_id")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,7 @@ class RouteRequest(_message.Message):
     POLICY_FIELD_NUMBER: _ClassVar[int]
     CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
     TOOLS_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     text: str
     messages: _containers.RepeatedCompositeFieldContainer[ChatMessage]
     segment: str
@@ -49,7 +50,8 @@ class RouteRequest(_message.Message):
     policy: Policy
     constraints: Constraints
     tools: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, text: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., segment: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., prompt_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., policy_name: _Optional[str] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., constraints: _Optional[_Union[Constraints, _Mapping]] = ..., tools: _Optional[_Iterable[str]] = ...) -> None: ...
+    session_id: str
+    def __init__(self, text: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., segment: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., prompt_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., policy_name: _Optional[str] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., constraints: _Optional[_Union[Constraints, _Mapping]] = ..., tools: _Optional[_Iterable[str]] = ..., session_id: _Optional[str] = ...) -> None: ...
 
 class ChatMessage(_message.Message):
     __slots__ = ("role", "content", "parts", "tool_calls")
@@ -218,7 +220,7 @@ class InfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class InfoResponse(_message.Message):
-    __slots__ = ("version", "lane", "lane_reason", "execution_provider", "bundle", "degraded", "candidates", "policies", "default_policy", "safe_candidate", "limits", "counters")
+    __slots__ = ("version", "lane", "lane_reason", "execution_provider", "bundle", "degraded", "candidates", "policies", "default_policy", "safe_candidate", "limits", "counters", "versions", "coverage", "canary", "canary_share", "worker", "workers")
     class PoliciesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -238,6 +240,12 @@ class InfoResponse(_message.Message):
     SAFE_CANDIDATE_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     COUNTERS_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    COVERAGE_FIELD_NUMBER: _ClassVar[int]
+    CANARY_FIELD_NUMBER: _ClassVar[int]
+    CANARY_SHARE_FIELD_NUMBER: _ClassVar[int]
+    WORKER_FIELD_NUMBER: _ClassVar[int]
+    WORKERS_FIELD_NUMBER: _ClassVar[int]
     version: str
     lane: str
     lane_reason: str
@@ -250,7 +258,49 @@ class InfoResponse(_message.Message):
     safe_candidate: str
     limits: Limits
     counters: Counters
-    def __init__(self, version: _Optional[str] = ..., lane: _Optional[str] = ..., lane_reason: _Optional[str] = ..., execution_provider: _Optional[str] = ..., bundle: _Optional[_Union[BundleInfo, _Mapping]] = ..., degraded: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[CandidateInfo, _Mapping]]] = ..., policies: _Optional[_Mapping[str, Policy]] = ..., default_policy: _Optional[str] = ..., safe_candidate: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ...) -> None: ...
+    versions: _containers.RepeatedCompositeFieldContainer[VersionCounters]
+    coverage: Coverage
+    canary: BundleInfo
+    canary_share: float
+    worker: int
+    workers: int
+    def __init__(self, version: _Optional[str] = ..., lane: _Optional[str] = ..., lane_reason: _Optional[str] = ..., execution_provider: _Optional[str] = ..., bundle: _Optional[_Union[BundleInfo, _Mapping]] = ..., degraded: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[CandidateInfo, _Mapping]]] = ..., policies: _Optional[_Mapping[str, Policy]] = ..., default_policy: _Optional[str] = ..., safe_candidate: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., versions: _Optional[_Iterable[_Union[VersionCounters, _Mapping]]] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ..., canary: _Optional[_Union[BundleInfo, _Mapping]] = ..., canary_share: _Optional[float] = ..., worker: _Optional[int] = ..., workers: _Optional[int] = ...) -> None: ...
+
+class Coverage(_message.Message):
+    __slots__ = ("window_seconds", "alarm_below", "overall", "segments")
+    WINDOW_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    ALARM_BELOW_FIELD_NUMBER: _ClassVar[int]
+    OVERALL_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    window_seconds: int
+    alarm_below: float
+    overall: SegmentCoverage
+    segments: _containers.RepeatedCompositeFieldContainer[SegmentCoverage]
+    def __init__(self, window_seconds: _Optional[int] = ..., alarm_below: _Optional[float] = ..., overall: _Optional[_Union[SegmentCoverage, _Mapping]] = ..., segments: _Optional[_Iterable[_Union[SegmentCoverage, _Mapping]]] = ...) -> None: ...
+
+class SegmentCoverage(_message.Message):
+    __slots__ = ("segment", "scored", "unscored", "alarm")
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    SCORED_FIELD_NUMBER: _ClassVar[int]
+    UNSCORED_FIELD_NUMBER: _ClassVar[int]
+    ALARM_FIELD_NUMBER: _ClassVar[int]
+    segment: str
+    scored: int
+    unscored: int
+    alarm: bool
+    def __init__(self, segment: _Optional[str] = ..., scored: _Optional[int] = ..., unscored: _Optional[int] = ..., alarm: bool = ...) -> None: ...
+
+class VersionCounters(_message.Message):
+    __slots__ = ("version", "decisions", "degraded", "batches")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    BATCHES_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    decisions: int
+    degraded: int
+    batches: int
+    def __init__(self, version: _Optional[str] = ..., decisions: _Optional[int] = ..., degraded: _Optional[int] = ..., batches: _Optional[int] = ...) -> None: ...
 
 class BundleInfo(_message.Message):
     __slots__ = ("name", "version", "family", "manifest_sha256")
@@ -285,25 +335,37 @@ class CandidateInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., input_usd_per_mtok: _Optional[float] = ..., output_usd_per_mtok: _Optional[float] = ..., context_window: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., prior_quality: _Optional[float] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_batch_items", "max_score_batch", "max_scored_chars")
+    __slots__ = ("max_message_bytes", "max_batch_items", "max_score_batch", "max_scored_chars", "max_waiting", "max_queue_ms", "overload_action")
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_ITEMS_FIELD_NUMBER: _ClassVar[int]
     MAX_SCORE_BATCH_FIELD_NUMBER: _ClassVar[int]
     MAX_SCORED_CHARS_FIELD_NUMBER: _ClassVar[int]
+    MAX_WAITING_FIELD_NUMBER: _ClassVar[int]
+    MAX_QUEUE_MS_FIELD_NUMBER: _ClassVar[int]
+    OVERLOAD_ACTION_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_batch_items: int
     max_score_batch: int
     max_scored_chars: int
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_batch_items: _Optional[int] = ..., max_score_batch: _Optional[int] = ..., max_scored_chars: _Optional[int] = ...) -> None: ...
+    max_waiting: int
+    max_queue_ms: float
+    overload_action: str
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_batch_items: _Optional[int] = ..., max_score_batch: _Optional[int] = ..., max_scored_chars: _Optional[int] = ..., max_waiting: _Optional[int] = ..., max_queue_ms: _Optional[float] = ..., overload_action: _Optional[str] = ...) -> None: ...
 
 class Counters(_message.Message):
-    __slots__ = ("decisions", "degraded", "invalid", "batches")
+    __slots__ = ("decisions", "degraded", "invalid", "batches", "shed", "expired", "cancelled")
     DECISIONS_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     INVALID_FIELD_NUMBER: _ClassVar[int]
     BATCHES_FIELD_NUMBER: _ClassVar[int]
+    SHED_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_FIELD_NUMBER: _ClassVar[int]
+    CANCELLED_FIELD_NUMBER: _ClassVar[int]
     decisions: int
     degraded: int
     invalid: int
     batches: int
-    def __init__(self, decisions: _Optional[int] = ..., degraded: _Optional[int] = ..., invalid: _Optional[int] = ..., batches: _Optional[int] = ...) -> None: ...
+    shed: int
+    expired: int
+    cancelled: int
+    def __init__(self, decisions: _Optional[int] = ..., degraded: _Optional[int] = ..., invalid: _Optional[int] = ..., batches: _Optional[int] = ..., shed: _Optional[int] = ..., expired: _Optional[int] = ..., cancelled: _Optional[int] = ...) -> None: ...

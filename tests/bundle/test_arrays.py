@@ -1,4 +1,6 @@
 import io
+import struct
+import tracemalloc
 import zipfile
 from typing import Any
 
@@ -77,6 +79,53 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(arrays, "MAX_UNPACKED", 1 << 20)
     with pytest.raises(BundleError, match="unpacks to more than"):
         arrays.read(archive(a=bytes(1 << 21)))
+
+
+def test_packers_whose_bombs_python_does_not_bound_are_refused() -> None:
+    zeros = npy(np.zeros(8 << 20, np.uint8))
+    for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", method) as target:
+            target.writestr("a.npy", zeros)
+        # It says that it is small, in both places where a zip file says so.
+        bomb = buffer.getvalue().replace(struct.pack("<L", len(zeros)), struct.pack("<L", 100))
+        tracemalloc.start()
+        try:
+            with pytest.raises(BundleError, match=f"is compressed by method {method}"):
+                arrays.read(bomb)
+            assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_deflated_bomb_that_lies_about_its_size_is_cut_off() -> None:
+    zeros = npy(np.zeros(8 << 20, np.uint8))
+    bomb = archive(a=zeros).replace(struct.pack("<L", len(zeros)), struct.pack("<L", 100))
+    tracemalloc.start()
+    try:
+        with pytest.raises(BundleError, match=REFERENCE):
+            arrays.read(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_changed_number_is_found_by_its_checksum() -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, a=np.arange(100.0))
+    data = bytearray(buffer.getvalue())
+    data[data.index(np.float64(50.0).tobytes())] ^= 1
+    with pytest.raises(BundleError, match="Bad CRC-32"):
+        arrays.read(bytes(data))
+
+
+def test_one_name_twice_is_refused_since_readers_differ_on_which_counts() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as target:
+        target.writestr("a.npy", npy(np.zeros(1)))
+        target.writestr("a", npy(np.ones(1)))
+    with pytest.raises(BundleError, match="two arrays of one name"):
+        arrays.read(buffer.getvalue())
 
 
 def test_a_shape_that_claims_the_world_allocates_nothing() -> None:

@@ -1,4 +1,5 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,13 +58,61 @@ def test_the_directory_stays_the_same_when_its_path_is_re_pointed(tmp_path: Path
         assert files.read(directory, MODEL).data == b"one"
 
 
-def test_a_stamp_tells_every_kind_of_change(tmp_path: Path) -> None:
+@pytest.fixture
+def stamped(tmp_path: Path) -> tuple[Path, tuple[int, ...]]:
+    """A file that was read, and its stamp."""
     path = tmp_path / MODEL
     path.write_bytes(b"one")
     with files.opened(tmp_path) as directory:
-        stamp = files.read(directory, MODEL).stamp
-    assert files.unchanged(path, stamp)
+        return path, files.read(directory, MODEL).stamp
+
+
+def test_a_pinned_file_is_the_one_that_was_read_whatever_is_at_its_path(
+    stamped: tuple[Path, tuple[int, ...]], tmp_path: Path
+) -> None:
+    path, stamp = stamped
+    with files.pinned(path, stamp) as held:
+        tmp_path.rename(tmp_path.with_name("aside"))
+        tmp_path.mkdir()
+        path.write_bytes(b"two")
+        assert held.read_bytes() == b"one"
+        path.unlink()
+        tmp_path.rmdir()
+        tmp_path.with_name("aside").rename(tmp_path)
+
+
+def _touch(path: Path) -> None:
     os.utime(path, ns=(0, 0))
-    assert not files.unchanged(path, stamp)
-    path.unlink()
-    assert not files.unchanged(path, stamp)
+
+
+def _rewrite(path: Path) -> None:
+    path.write_bytes(b"two")
+
+
+def _exchange(path: Path) -> None:
+    path.with_name("new").write_bytes(b"one")
+    path.with_name("new").replace(path)
+
+
+@pytest.mark.parametrize("change", [_touch, _rewrite, _exchange, Path.unlink])
+def test_a_file_that_is_touched_before_or_while_it_is_pinned_is_refused(
+    stamped: tuple[Path, tuple[int, ...]], change: Callable[[Path], None]
+) -> None:
+    path, stamp = stamped
+    with (
+        pytest.raises(BundleError, match=f"^{MODEL}: changed between its check and its loading"),
+        files.pinned(path, stamp),
+    ):
+        change(path)
+    with pytest.raises(BundleError, match="changed between"), files.pinned(path, stamp):
+        pytest.fail("let in")
+
+
+def test_a_directory_full_of_files_is_not_even_listed(tmp_path: Path) -> None:
+    for row in range(65):
+        (tmp_path / str(row)).touch()
+    with files.opened(tmp_path) as directory, pytest.raises(BundleError, match="more than 64 entries"):
+        files.names(directory)
+    (tmp_path / "0").unlink()
+    with files.opened(tmp_path) as directory:
+        assert len(files.names(directory)) == 64

@@ -251,3 +251,66 @@ def _varint(value: int) -> bytes:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes([*out, value])
+
+
+def declared(*dims: int, data: bytes = bytes(4)) -> Any:
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=dims, raw_data=data)
+    return lambda model: model.graph.initializer.append(tensor)
+
+
+def unfolding(*dims: int, count: int = 1) -> Change:
+    def add_sparse(model: Any) -> None:
+        for row in range(count):
+            sparse = model.graph.sparse_initializer.add(dims=dims)
+            sparse.values.CopyFrom(numpy_helper.from_array(np.ones(1, np.float32), f"w{row}"))
+            sparse.indices.CopyFrom(numpy_helper.from_array(np.array([1]), f"i{row}"))
+
+    return add_sparse
+
+
+@pytest.mark.parametrize("dims", [(1 << 29,), (1 << 40,), (1 << 20, 1 << 20), (-1,), (2, -1), (1 << 62,) * 200])
+def test_a_tensor_that_declares_more_than_it_holds_is_refused(tiny_model: Any, dims: tuple[int, ...]) -> None:
+    with pytest.raises(BundleError, match=f"^{MODEL}: has a tensor that declares more elements than it holds"):
+        check(tiny_model, declared(*dims))
+    attribute = TensorProto(data_type=TensorProto.FLOAT, dims=dims, raw_data=bytes(4))
+    with pytest.raises(BundleError, match="declares more elements"):
+        check(tiny_model, add(nested(helper.make_node("Constant", [], ["x"], value=attribute), 2)))
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        numpy_helper.from_array(np.zeros((0, 1 << 40), np.float32)),
+        numpy_helper.from_array(np.zeros(1000, np.bool_)),
+        numpy_helper.from_array(np.array(1.0)),
+        helper.make_tensor("w", TensorProto.INT4, [1000], bytes(500), raw=True),
+        helper.make_tensor("w", TensorProto.INT64, [1000], [0] * 1000),
+        TensorProto(data_type=TensorProto.STRING, dims=[1000], string_data=[b""] * 1000),
+    ],
+)
+def test_tensors_that_hold_what_they_declare_pass(tiny_model: Any, tensor: Any) -> None:
+    check(tiny_model, lambda model: model.graph.initializer.append(tensor))
+
+
+def test_packed_dimensions_count_too(tiny_model: Any) -> None:
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, raw_data=bytes(4)).SerializeToString()
+    packed = b"\x0a\x06" + b"\x80\x80\x80\x80\x80\x01"  # dims, as proto3 writes them: [1 << 35]
+    initializer = b"\x2a" + bytes([len(tensor + packed)]) + tensor + packed
+    graph_bytes = tiny_model.graph.SerializeToString() + initializer
+    size = len(graph_bytes)
+    model = b"\x08\x09\x42\x04\x0a\x00\x10\x11\x3a" + bytes([size & 0x7F | 0x80, size >> 7]) + graph_bytes
+    assert size < 1 << 14
+    with pytest.raises(BundleError, match="declares more elements"):
+        graph.check(model, "static", 3)
+
+
+@pytest.mark.parametrize(
+    "change", [unfolding(1 << 27), unfolding(1 << 40), unfolding(-1), unfolding(1 << 22, count=17)]
+)
+def test_a_sparse_tensor_that_unfolds_to_the_world_is_refused(tiny_model: Any, change: Change) -> None:
+    with pytest.raises(BundleError, match=f"^{MODEL}: its sparse tensors unfold to more than"):
+        check(tiny_model, change)
+
+
+def test_a_sparse_tensor_of_ordinary_size_passes(tiny_model: Any) -> None:
+    check(tiny_model, unfolding(1 << 22, count=15))

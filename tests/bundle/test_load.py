@@ -17,6 +17,7 @@ from sidecar.bundle.seal import seal
 from sidecar.bundle.verify import SEALED, decode, examine, verify
 from sidecar.errors import BundleError
 from sidecar.scoring.session import Session
+from tests.conftest import MakeBundle
 
 
 def resealed(bundle: Path, name: str, data: bytes) -> Path:
@@ -50,8 +51,8 @@ def test_novel_prompts_are_drawn_to_the_priors(tiny_bundle: Path) -> None:
 
 
 def test_the_bytes_that_were_checked_are_those_that_are_loaded(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def then_destroyed(directory: Path) -> Any:
-        verified = examine(directory)
+    def then_destroyed(directory: Path, **given: Any) -> Any:
+        verified = examine(directory, **given)
         for name in (TOKENIZER, REFERENCE, GOLDEN, MANIFEST):
             (directory / name).write_bytes(b"destroyed")
         return verified
@@ -64,13 +65,30 @@ def test_a_model_that_is_exchanged_during_the_load_is_refused(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def exchanged(path: Path, **given: Any) -> Session:
-        shutil.copy(path, tmp_path / "same")
-        (tmp_path / "same").replace(path)
+        shutil.copy(bundle / MODEL, tmp_path / "same")
+        (tmp_path / "same").replace(bundle / MODEL)
         return Session(path, **given)
 
     monkeypatch.setattr("sidecar.bundle.load.Session", exchanged)
     with pytest.raises(BundleError, match=f"^{MODEL}: changed between its check and its loading"):
         load(bundle)
+
+
+def test_a_directory_that_is_exchanged_for_the_moment_of_loading_does_not_get_its_model_in(
+    bundle: Path, make_bundle: MakeBundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_bundle(tmp_path / "other", model=_weights("bias", lambda array: array - 9.0))
+
+    def exchanged(path: Path, **given: Any) -> Session:
+        bundle.rename(tmp_path / "aside")
+        other.rename(bundle)
+        session = Session(path, **given)
+        bundle.rename(other)
+        (tmp_path / "aside").rename(bundle)
+        return session
+
+    monkeypatch.setattr("sidecar.bundle.load.Session", exchanged)
+    assert load(bundle, golden=False).scorer(["rice"]).quality[0, 0] > 0.5
 
 
 def _graph(change: Callable[[Any], None]) -> Callable[[Any], None]:

@@ -64,6 +64,18 @@ def test_the_number_of_fields_is_bounded_over_all_messages() -> None:
         list(shared.fields(memoryview(b"\x08\x01\x08\x01")))
 
 
+@given(st.lists(st.integers(0, (1 << 64) - 1), max_size=20))
+def test_packed_numbers_are_read(numbers: list[int]) -> None:
+    assert list(Walk(20).numbers(memoryview(b"".join(map(varint, numbers))))) == numbers
+
+
+def test_packed_numbers_count_as_fields() -> None:
+    shared = Walk(3)
+    assert list(shared.numbers(memoryview(b"\x01\x02"))) == [1, 2]
+    with pytest.raises(WireError, match="too many fields"):
+        list(shared.numbers(memoryview(b"\x01\x02")))
+
+
 @given(st.binary(max_size=400))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     try:

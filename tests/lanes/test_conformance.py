@@ -249,7 +249,7 @@ def test_compressed_requests_are_read(sidecar: Running) -> None:
 
 
 def test_an_expired_deadline_is_exceeded_and_harms_nobody_else(sidecar: Running) -> None:
-    router = sidecar.server.router
+    router = sidecar.server.services.engine._router
     score, may_go_on = router._score, threading.Event()
     assert score is not None
     router._score = lambda texts: score(texts) if may_go_on.wait(30) else score(())

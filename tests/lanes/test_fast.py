@@ -1,11 +1,13 @@
 """The fast lane's loop and streams, event by event: what a real connection cannot be made to do on demand."""
 
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 from grpc._cython import cygrpc  # type: ignore[attr-defined]  # private, untyped
 
+from sidecar.lanes.entrance import Entrance
 from sidecar.lanes.fast import MOST_EVENTS, FastLane, _Stream
 
 
@@ -20,9 +22,6 @@ class Waiting:
 
     def __len__(self) -> int:
         return 0 if self.flushed_after else 1
-
-    def flush(self) -> None:
-        self.flushed_after.append(self.events)
 
 
 class BusyQueue:
@@ -44,8 +43,15 @@ class BusyQueue:
 
 def test_a_request_is_answered_after_a_bounded_number_of_events_though_the_queue_is_never_silent() -> None:
     batcher = Waiting()
-    services: Any = SimpleNamespace(unary={}, streams={}, cold={}, batcher=batcher)
-    lane = FastLane(services, 1 << 20)
+    services: Any = SimpleNamespace(
+        unary={},
+        streams={},
+        cold={},
+        watches={},
+        batcher=batcher,
+        flush=lambda: batcher.flushed_after.append(batcher.events),
+    )
+    lane = FastLane(services, Entrance())
     lane._queue = BusyQueue(batcher)
     lane._due = 3 * MOST_EVENTS
     lane._serve()
@@ -69,9 +75,14 @@ def received(raw: bytes | None) -> Any:
     return SimpleNamespace(success=True, batch_operations=[SimpleNamespace(message=lambda: raw)])
 
 
+def closed(*, cancelled: bool) -> Any:
+    return SimpleNamespace(batch_operations=[SimpleNamespace(cancelled=lambda: cancelled)])
+
+
 def stream_with_one_answer_on_its_way() -> tuple[Call, Any]:
     call = Call()
-    stream: Any = _Stream(call, None, lambda raw, deliver, key: deliver(key, raw))  # type: ignore[arg-type]
+    take: Any = lambda raw, deliver, key, _caller: deliver(key, raw)  # noqa: E731 - typed as what it is
+    stream: Any = _Stream(call, None, take, math.inf)  # type: ignore[arg-type]
     stream._received(received(b"question"))
     return call, stream
 
@@ -86,7 +97,7 @@ def test_a_stream_ends_once_its_last_answer_is_sent() -> None:
 
 def test_a_stream_that_is_cancelled_while_it_sends_ends_once() -> None:
     call, stream = stream_with_one_answer_on_its_way()
-    stream._ended(None)
+    stream._ended(closed(cancelled=True))
     stream._sent(SimpleNamespace(success=True))
     stream._received(received(None))
     assert call.statuses() == 1

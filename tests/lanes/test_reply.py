@@ -22,7 +22,7 @@ def replies_for(table: CandidateTable) -> Replies:
 def decided_of(table: CandidateTable, quality: list[tuple[float, float, float]]) -> Decided:
     asks = [ask_for(arrived=12.0, ready=12.000_010, terms=Terms(1.0), segment=str(i)) for i in range(len(quality))]
     expected, outcomes = choose(table, asks, scores_of(quality, novelty=0.25))
-    return Decided(asks, expected, outcomes, 12.000_050, 0.000_100, 0.000_200, 12.000_400)
+    return Decided(asks, expected, outcomes, 12.000_050, 0.000_100, 0.000_200, 12.000_400, scored=True)
 
 
 def decoded(encoded: object) -> pb.RouteResponse:
@@ -62,7 +62,7 @@ def test_the_gateways_name_and_the_candidates_name_are_both_given() -> None:
     table = join(Config(candidates=(CandidateConfig(name="large", model="vendor/large"),)), TRAINED)
     asks = [ask_for(admitted=table.offered)]
     expected, outcomes = choose(table, asks, scores_of([[0.1, 0.2, 0.3]]))
-    (encoded,) = replies_for(table).encode(Decided(asks, expected, outcomes, 0.0, 1e-6, 1e-6, 1e-5))
+    (encoded,) = replies_for(table).encode(Decided(asks, expected, outcomes, 0.0, 1e-6, 1e-6, 1e-5, scored=True))
     reply = decoded(encoded)
     assert (reply.model, reply.ranking[0].candidate) == ("vendor/large", "large")
 
@@ -70,7 +70,7 @@ def test_the_gateways_name_and_the_candidates_name_are_both_given() -> None:
 def test_a_degraded_reply_names_no_bundle_since_none_scored_it() -> None:
     table = table_of()
     expected, outcomes = degrade(table, [ask_for()])
-    (encoded,) = replies_for(table).encode(Decided([ask_for()], expected, outcomes, 0.0, 0.0, 0.0, 0.0))
+    (encoded,) = replies_for(table).encode(Decided([ask_for()], expected, outcomes, 0.0, 0.0, 0.0, 0.0, scored=False))
     assert decoded(encoded).bundle_name == ""
 
 
@@ -78,7 +78,9 @@ def test_a_request_without_a_candidate_keeps_its_place_as_an_error() -> None:
     table = table_of()
     asks = [ask_for(), ask_for(limited=True, terms=Terms(1.0, min_quality=1.0)), ask_for()]
     expected, outcomes = choose(table, asks, scores_of([[0.1, 0.2, 0.3]] * 3))
-    first, second, third = replies_for(table).encode(Decided(asks, expected, outcomes, 0.0, 1e-6, 1e-6, 1e-5))
+    first, second, third = replies_for(table).encode(
+        Decided(asks, expected, outcomes, 0.0, 1e-6, 1e-6, 1e-5, scored=True)
+    )
     assert isinstance(second, NoCandidate)
     assert decoded(first).decision_id != decoded(third).decision_id
 

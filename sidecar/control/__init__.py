@@ -1,0 +1,5 @@
+"""The control process and how workers talk with it. Imports no grpc: the data plane lives on without this process."""
+
+# In the directory that the supervisor makes for its processes.
+CONFIG = "config.json"
+SOCKET = "control.sock"

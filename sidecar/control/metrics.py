@@ -1,0 +1,117 @@
+"""What Prometheus is told: of all workers together, since the start."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, Metric, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from sidecar.control.messages import Event, State
+from sidecar.coverage import ENOUGH, Covered
+from sidecar.errors import ConfigError
+from sidecar.stats import Stats
+
+
+class Metrics:
+    """Gives the present figures whenever they are asked for, from any thread.
+
+    Args:
+        alarm_below: a segment's coverage below this is an alarm.
+
+    Attributes:
+        stats: what all workers served.
+        state: what they run.
+        workers: how many are connected.
+        stuck: how many had to be replaced since they were stuck.
+        swaps: how many swaps there were, by outcome.
+    """
+
+    def __init__(self, alarm_below: float) -> None:
+        self._alarm_below = alarm_below
+        self.stats = Stats()
+        self.state = State()
+        self.workers = 0
+        self.stuck = 0
+        self.swaps: Mapping[Event, int] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        """As prometheus_client's Collector."""
+        stats = self.stats
+        decisions = CounterMetricFamily(
+            "router_decisions", "Requests decided, by version of the bundle.", labels=["version"]
+        )
+        degraded = CounterMetricFamily(
+            "router_degraded", "Of these, answered by the safe candidate for want of a score.", labels=["version"]
+        )
+        runs = CounterMetricFamily("router_runs", "Runs of the model.", labels=["version"])
+        for version, counts in stats.versions.items():
+            for family, value in zip((decisions, degraded, runs), counts, strict=True):
+                family.add_metric([version], value)
+        yield from (decisions, degraded, runs)
+        drops = CounterMetricFamily(
+            "router_drops", "Requests without a decision of their own, by reason.", labels=["reason"]
+        )
+        for reason in ("invalid", "shed", "expired", "cancelled"):
+            drops.add_metric([reason], getattr(stats, reason))
+        yield drops
+        yield from self._coverage(stats)
+        yield GaugeMetricFamily("router_workers", "Workers that serve.", value=self.workers)
+        yield CounterMetricFamily(
+            "router_stuck_workers", "Workers that were killed since they were stuck.", value=self.stuck
+        )
+        swaps = CounterMetricFamily("router_swaps", "Changes of the bundle, by outcome.", labels=["outcome"])
+        for outcome, number in self.swaps.items():
+            swaps.add_metric([outcome], number)
+        yield swaps
+        running = GaugeMetricFamily(
+            "router_bundle_info",
+            "Bundles in memory: 1 for each role that one plays.",
+            labels=["role", "version", "digest"],
+        )
+        for role in ("running", "previous", "canary"):
+            target = getattr(self.state, role)
+            if target is not None:
+                running.add_metric([role, target.version, target.digest], 1)
+        yield running
+        yield GaugeMetricFamily(
+            "router_canary_share", "Share of the traffic that a canary gets.", value=self.state.share
+        )
+
+    def _coverage(self, stats: Stats) -> Iterator[Metric]:
+        share = GaugeMetricFamily(
+            "router_coverage", "Share of the latest requests that were really scored, by segment.", labels=["segment"]
+        )
+        alarm = GaugeMetricFamily(
+            "router_coverage_alarm", "Whether that share is below coverage.alarm_below.", labels=["segment"]
+        )
+        window = stats.covered()
+        for segment, covered in window.items():
+            share.add_metric([segment], covered.share)
+            alarm.add_metric([segment], covered.total >= ENOUGH and covered.share < self._alarm_below)
+        yield from (share, alarm)
+        yield GaugeMetricFamily(
+            "router_coverage_overall",
+            "Share of the latest requests that were really scored.",
+            value=sum(window.values(), Covered(0, 0)).share,
+        )
+
+
+def publish(metrics: Metrics, address: str) -> Callable[[], None]:
+    """Serves /metrics at HOST:PORT; gives a function that ends it.
+
+    Raises:
+        ConfigError: the address cannot be had.
+    """
+    host, _, port = address.rpartition(":")
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    try:
+        server, thread = start_http_server(int(port), host.strip("[]"), registry)
+    except OSError as error:
+        raise ConfigError(f"metrics: cannot bind {address!r}: {error.strerror}; give another HOST:PORT.") from None
+
+    def end() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return end

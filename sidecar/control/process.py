@@ -1,0 +1,117 @@
+"""The control process: knows the workers, changes their bundle, tells Prometheus. When it dies, Route goes on.
+
+Started by the supervisor, and again by it whenever it ends; `python -m sidecar.control.process` is not for hands.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from sidecar.bundle.registry import Registry
+from sidecar.config import Config
+from sidecar.control import CONFIG, SOCKET
+from sidecar.control.messages import Target
+from sidecar.control.metrics import Metrics, publish
+from sidecar.control.swap import Swap
+from sidecar.errors import ConfigError, RouterError
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.5
+
+
+class Control:
+    """The control process.
+
+    Args:
+        config: checked.
+        first: directory of the bundle that runs where the registry names none.
+    """
+
+    def __init__(self, config: Config, first: Path) -> None:
+        self._config = config
+        self._registry = Registry(Path(config.registry)) if config.registry else None
+        self.swap = Swap(config, self._registry, Target(str(self._first(first))))
+        self.metrics = Metrics(config.coverage.alarm_below)
+        self._seen: tuple[int, ...] | None = None
+
+    def _first(self, otherwise: Path) -> Path:
+        if self._registry is not None:
+            try:
+                if name := self._registry.active():
+                    return self._registry.path(name)
+            except RouterError as error:
+                log.error("registry: %s; %s is run", error, otherwise)  # noqa: TRY400 - all is said
+        return otherwise
+
+    async def run(self, socket: Path) -> None:
+        """Serves the workers until it is cancelled."""
+        socket.unlink(missing_ok=True)  # noqa: ASYNC240 - before anything is served
+        server = await asyncio.start_unix_server(self.swap.workers.serve, socket)
+        async with server:
+            while True:
+                await asyncio.sleep(TICK_S)
+                await self.tick(asyncio.get_running_loop().time())
+
+    async def tick(self, now: float) -> None:
+        """What is to be done every half second."""
+        workers = self.swap.workers
+        self.metrics.stats = workers.share()
+        self.metrics.workers = len(workers)
+        self.metrics.state = self.swap.state
+        self.metrics.swaps = self.swap.counts
+        for worker in workers.stuck(self._config.hang_seconds, now):
+            log.error(
+                "worker %d is stuck or silent for more than hang_seconds = %g and is replaced",
+                *(worker.number, self._config.hang_seconds),
+            )
+            self.metrics.stuck += 1
+            await worker.kill()
+        if self._registry is not None and workers and (stamp := self._registry.stamp()) != self._seen:
+            self._seen = stamp
+            self._following = asyncio.ensure_future(self.swap.follow_pointer())
+
+
+async def _main(config: Config, runtime: Path, first: Path) -> None:
+    control = Control(config, first)
+    end = publish(control.metrics, config.metrics) if config.metrics else None
+    loop = asyncio.get_running_loop()
+    serving = loop.create_task(control.run(runtime / SOCKET))
+    loop.add_signal_handler(signal.SIGTERM, serving.cancel)
+    loop.run_in_executor(None, _end_with_the_supervisor)
+    with suppress(asyncio.CancelledError):
+        await serving
+    if end:
+        end()
+
+
+def _end_with_the_supervisor() -> None:
+    while os.read(0, 1024):
+        pass
+    os._exit(0)  # nothing is to be saved here
+
+
+def main() -> None:
+    """Serves until SIGTERM. Arguments: runtime directory, directory of the first bundle."""
+    runtime, first = Path(sys.argv[1]), Path(sys.argv[2])
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s control %(name)s: %(message)s", stream=sys.stderr
+    )
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the supervisor says when to end
+    config = msgspec.json.decode((runtime / CONFIG).read_bytes(), type=Config)
+    try:
+        asyncio.run(_main(config, runtime, first))
+    except ConfigError as error:
+        log.error("%s", error)  # noqa: TRY400 - all is said
+        sys.exit(78)
+    os._exit(0)  # a thread that waits for the supervisor's end need not be waited for
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""One bundle at work: everything that changes when a bundle is swapped, and nothing else."""
+
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from sidecar.bundle.load import Bundle
+from sidecar.config import Config
+from sidecar.coverage import Coverage
+from sidecar.lanes.intake import Intake
+from sidecar.lanes.lane import Encoded
+from sidecar.lanes.reply import Replies
+from sidecar.routing.ask import Ask
+from sidecar.routing.candidates import CandidateTable, join, without_bundle
+from sidecar.routing.decision_id import DecisionIds
+from sidecar.routing.router import Router, Tally
+from sidecar.scoring.recipe import TextRecipe
+
+
+class Engine:
+    """Reads requests, decides them and writes replies, with one bundle.
+
+    Args:
+        config: candidates, policies, segments.
+        bundle: None if there is no usable one.
+        fault: why there is none.
+        ids: where decision ids come from.
+        coverage: counts what was scored.
+        clock: monotonic seconds.
+        on_fault: called with the reason when scoring begins to fail, with "" when it works again.
+
+    Attributes:
+        bundle: as given.
+        table: the candidates.
+        intake: from a request to an Ask.
+        recent: the latest requests that were decided, for the comparison with the next bundle.
+
+    Raises:
+        ConfigError: the configuration does not fit the bundle.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        bundle: Bundle | None,
+        fault: str,
+        *,
+        ids: DecisionIds,
+        coverage: Coverage,
+        clock: Callable[[], float],
+        on_fault: Callable[["Engine", str], None] = lambda _engine, _reason: None,
+    ) -> None:
+        self.bundle = bundle
+        self.table: CandidateTable = (
+            join(config, bundle.manifest.candidates) if bundle else without_bundle(config, fault)
+        )
+        name, version = (bundle.manifest.name, bundle.manifest.version) if bundle else ("", "")
+        self.version = f"{name} {version}".strip()
+        self.digest = bundle.manifest_sha256 if bundle else ""
+        self.intake = Intake(config, self.table, bundle.manifest.text_recipe if bundle else TextRecipe(), clock)
+        self.recent: deque[Ask] = deque(maxlen=config.gate.sample)
+        me = weakref.ref(self)  # no cycle: an engine whose turn is over goes at once, with its bundle
+
+        def faulty(reason: str) -> None:
+            if (engine := me()) is not None:
+                on_fault(engine, reason)
+
+        self._router = Router(self.table, bundle.scorer if bundle else None, clock, fault, faulty)
+        self._replies = Replies(self.table, (name, version), ids, clock)
+        self._coverage = coverage
+
+    @property
+    def fault(self) -> str:
+        """Why nothing is scored; empty if scoring works."""
+        return self._router.fault
+
+    @property
+    def tally(self) -> Tally:
+        """What this bundle decided."""
+        return self._router.tally
+
+    def answer(self, asks: Sequence[Ask]) -> list[Encoded]:
+        """Decides a batch; replies in its order, or errors in their place."""
+        pieces = self._router.decide(asks)
+        replies = [encoded for piece in pieces for encoded in self._replies.encode(piece)]
+        for piece in pieces:
+            count = self._coverage.scored if piece.scored else self._coverage.unscored
+            for ask in piece.asks:
+                count(ask.segment)
+        self.recent.extend(asks)
+        return replies
+
+    def degrade(self, ask: Ask) -> Encoded:
+        """Answers one request without scoring it: the safe candidate, marked DEGRADED."""
+        (reply,) = self._replies.encode(self._router.degrade([ask]))
+        self._coverage.unscored(ask.segment)
+        return reply

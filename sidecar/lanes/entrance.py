@@ -1,0 +1,67 @@
+"""How calls get in: the port, its certificate, its limits, and who is let in. Put together once, the same on both lanes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from sidecar.config import Config
+from sidecar.door.admission import Admission
+from sidecar.door.certificates import Certificates
+from sidecar.door.exposure import check_exposure
+from sidecar.door.tokens import Role
+from sidecar.lanes.guard import Guarded, Refusal
+from sidecar.lanes.lane import options, unavailable
+from sidecar.lanes.tls import credentials_of
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """What a lane needs to let calls in.
+
+    Attributes:
+        options: channel arguments of the server.
+        credentials: of the port; None is plain text.
+        admission: who is let in; None is everyone, and nothing is checked.
+    """
+
+    options: Sequence[tuple[str, Any]] = ()
+    credentials: grpc.ServerCredentials | None = None
+    admission: Admission | None = None
+
+    def add_port(self, server: Any, listen: str) -> int:
+        """Opens HOST:PORT on a server, gives the port that was chosen.
+
+        Raises:
+            ConfigError: the address cannot be had.
+        """
+        try:
+            if self.credentials is None:
+                return int(server.add_insecure_port(listen))
+            return int(server.add_secure_port(listen, self.credentials))
+        except RuntimeError:
+            raise unavailable(listen) from None
+
+    def guarded(
+        self, handlers: Sequence[grpc.GenericRpcHandler], role: Role | None, refusal: Refusal
+    ) -> Sequence[grpc.GenericRpcHandler]:
+        """Handlers of methods that need the role, behind the check if there is one; see Admission.keeper and Guarded."""
+        if self.admission is None:
+            return handlers
+        admit = self.admission.keeper(role)
+        return [Guarded(behind, admit, refusal) for behind in handlers]
+
+
+def entrance_of(config: Config, *, shared: bool = False) -> Entrance:
+    """The entrance that is configured; `shared`: other processes may listen on the same port.
+
+    Raises:
+        ConfigError: it would be open to strangers, or a certificate or the tokens are wrong.
+    """
+    check_exposure(config.listen, config.tls, config.tokens, insecure=config.insecure)
+    return Entrance(
+        options(config.max_message_bytes, config.limits, shared=shared),
+        credentials_of(Certificates(config.tls)) if config.tls else None,
+        Admission(config.tokens) if config.tokens else None,
+    )

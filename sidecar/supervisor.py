@@ -1,0 +1,326 @@
+"""Keeps the processes of a sidecar alive: one control process, and workers that share one port.
+
+This process does nothing else, so that there is little in it that could fail. It starts a worker again when it dies,
+sooner or later as it died late or soon; replaces workers one by one on SIGHUP, each new one serving before the old one
+ends; and ends all in good order on SIGTERM. When it is gone itself, the workers answer what they have and end too, so
+that whoever starts the next one finds the port free.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sidecar.config import Config
+from sidecar.control import CONFIG
+from sidecar.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+# A process that lived for so long before it died is started again at once.
+STEADY_S = 1.0
+FIRST_DELAY_S, MOST_DELAY_S = 0.05, 15.0
+# Loading a large bundle may take long; what takes longer is stuck.
+READY_S = 120.0
+# What a worker may take beyond drain_seconds, before it is killed.
+GRACE_S = 5.0
+
+
+class Child:
+    """One process that is kept alive.
+
+    Args:
+        name: for the log.
+        arguments: of the Python interpreter.
+        speaks: whether it tells on its standard output, in one line of JSON, that it is ready.
+
+    Attributes:
+        status: what it told when it was ready.
+    """
+
+    def __init__(self, name: str, arguments: Sequence[str], *, speaks: bool) -> None:
+        self.name = name
+        self.status: dict[str, str] = {}
+        self._arguments = arguments
+        self._speaks = speaks
+        self._process: asyncio.subprocess.Process | None = None
+        self._next: asyncio.subprocess.Process | None = None
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Starts it and waits until it is ready.
+
+        Raises:
+            ConfigError: it says that it cannot serve, or ended before it did.
+        """
+        self._process = await self._spawn()
+        await self._ready(self._process)
+
+    async def keep(self) -> None:
+        """Starts it again whenever it ends, until it is stopped."""
+        delay_s = FIRST_DELAY_S
+        while not self._stopping:
+            process, began = self._process, time.monotonic()
+            assert process is not None  # noqa: S101 - start comes first
+            code = await process.wait()
+            if self._stopping:
+                return
+            if self._next is not None:
+                self._process, self._next = self._next, None
+                continue
+            steady = time.monotonic() - began >= STEADY_S
+            delay_s = FIRST_DELAY_S if steady else min(2 * delay_s, MOST_DELAY_S)
+            await asyncio.sleep(delay_s)
+            if self._stopping:  # whoever ends the sidecar may send the signal to all of its processes
+                return
+            log.warning("%s (%d) %s and is started again, after %.2f s", self.name, process.pid, _ended(code), delay_s)
+            self._process = await self._spawn()
+            try:
+                await self._ready(self._process)
+            except ConfigError as error:
+                log.error("%s: %s", self.name, error)  # noqa: TRY400 - all is said
+
+    async def replace(self) -> None:
+        """Starts another in its place, and ends it when that one is ready.
+
+        Raises:
+            ConfigError: the other one cannot serve; this one goes on.
+        """
+        successor = await self._spawn()
+        try:
+            await self._ready(successor)
+        except ConfigError:
+            _signal(successor, signal.SIGKILL)
+            raise
+        self._next = successor
+        if self._process is not None:
+            _signal(self._process, signal.SIGTERM)
+
+    def resign(self) -> None:
+        """From now on it is not started again."""
+        self._stopping = True
+
+    async def stop(self, patience_s: float) -> None:
+        """Ends it in good order; returns when it has ended, or after patience_s seconds."""
+        self.resign()
+        if self._process is not None:
+            _signal(self._process, signal.SIGTERM)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait(), patience_s)
+
+    async def kill(self) -> None:
+        """Ends it at once."""
+        self.resign()
+        for process in (self._process, self._next):
+            if process is not None:
+                _signal(process, signal.SIGKILL)
+                await process.wait()
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        # Its standard input stays open as long as we live: that is how it learns that we do not.
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            *self._arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE if self._speaks else None,
+        )
+
+    async def _ready(self, process: asyncio.subprocess.Process) -> None:
+        if not self._speaks:
+            return
+        assert process.stdout is not None  # noqa: S101 - asked for
+        try:
+            line = await asyncio.wait_for(process.stdout.readline(), READY_S)
+        except TimeoutError:
+            _signal(process, signal.SIGKILL)
+            raise ConfigError(f"{self.name} was not ready within {READY_S:g} s.") from None
+        try:
+            told: dict[str, str] = json.loads(line)
+        except ValueError:
+            raise ConfigError(f"{self.name} ended before it could serve; its log says more.") from None
+        if "error" in told:
+            raise ConfigError(told["error"])
+        self.status = told
+
+
+class Supervisor:
+    """A sidecar: its processes, from the first start to the last end.
+
+    Args:
+        config: checked.
+        first: directory of the bundle to run where the registry names none.
+        say: tells the operator what matters.
+        again: reads the configuration anew, for SIGHUP.
+    """
+
+    def __init__(
+        self, config: Config, first: Path, say: Callable[[str], None], again: Callable[[], Config] | None = None
+    ) -> None:
+        self._config = config
+        self._first = first
+        self._say = say
+        self._again = again
+        self._runtime = Path()
+        self._workers: list[Child] = []
+        self._control = Child("control", (), speaks=False)
+
+    async def run(self) -> None:
+        """Serves until SIGTERM or SIGINT.
+
+        Raises:
+            ConfigError: it cannot serve.
+        """
+        reserved, listen = reserve(self._config.listen)
+        # Short, since the path of a Unix socket may have 107 bytes only.
+        self._runtime = Path(tempfile.mkdtemp(prefix="router-"))
+        try:
+            self._write(self._config)
+            await self._serve(listen)
+        finally:
+            reserved.close()
+            shutil.rmtree(self._runtime, ignore_errors=True)
+
+    def _write(self, config: Config) -> None:
+        path = self._runtime / CONFIG
+        path.touch(mode=0o600)
+        path.write_bytes(msgspec.json.encode(config))
+
+    async def _serve(self, listen: str) -> None:
+        loop = asyncio.get_running_loop()
+        stop, roll = asyncio.Event(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, roll.set)
+        runtime = str(self._runtime)
+        self._control = Child("control", ("-m", "sidecar.control.process", runtime, str(self._first)), speaks=False)
+        count = self._config.workers or max(1, cores() - 1)
+        self._workers = [
+            Child(f"worker {number}", ("-m", "sidecar.worker", str(number), runtime, listen), speaks=True)
+            for number in range(count)
+        ]
+        children = [self._control, *self._workers]
+        starting = asyncio.gather(*(child.start() for child in children))
+        stopping = loop.create_task(stop.wait())
+        tasks: list[asyncio.Task[Any]] = []
+        try:
+            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not stop.is_set():
+                await starting  # raises what a child said
+                tasks = [loop.create_task(child.keep()) for child in children]
+                self._tell(listen)
+                await self._until(stop, roll, stopping)
+        finally:
+            starting.cancel()
+            stopping.cancel()
+            with suppress(asyncio.CancelledError, ConfigError):
+                await starting
+            await self._end()
+            await asyncio.gather(*tasks)
+
+    def _tell(self, listen: str) -> None:
+        told = self._workers[0].status
+        running = f"bundle {told['running']}" if told["running"] else "no bundle"
+        many = f"{len(self._workers)} workers, " if len(self._workers) > 1 else ""
+        self._say(f"listening on {listen} ({many}{told['lane']} lane, {running})")
+
+    async def _until(self, stop: asyncio.Event, roll: asyncio.Event, stopping: "asyncio.Task[Any]") -> None:
+        while not stop.is_set():
+            rolling = asyncio.ensure_future(roll.wait())
+            await asyncio.wait((rolling, stopping), return_when=asyncio.FIRST_COMPLETED)
+            rolling.cancel()
+            if roll.is_set() and not stop.is_set():
+                roll.clear()
+                await self._roll()
+
+    async def _roll(self) -> None:
+        """Replaces all processes, one by one, with the configuration as it is now."""
+        try:
+            config = self._again() if self._again else self._config
+            self._write(msgspec.structs.replace(config, listen=self._config.listen, workers=self._config.workers))
+            if (config.listen, config.workers) != (self._config.listen, self._config.workers):
+                log.warning("listen and workers are not changed by SIGHUP; restart for these")
+            for child in (self._control, *self._workers):
+                await child.replace()
+        except ConfigError as error:
+            log.error("SIGHUP: %s; what ran before runs on", error)  # noqa: TRY400 - all is said
+            self._write(self._config)
+        else:
+            self._config = config
+            log.info("SIGHUP: all processes are replaced")
+
+    async def _end(self) -> None:
+        """Ends the workers one after the other, so that calls find another one as long as there is one."""
+        for child in (self._control, *self._workers):
+            child.resign()
+        whole = self._config.drain_seconds + GRACE_S
+        end = time.monotonic() + whole
+        for worker in self._workers:
+            await worker.stop(whole / len(self._workers))
+        await self._control.stop(0.0)
+        for child in (*self._workers, self._control):
+            await child.stop(max(0.0, end - time.monotonic()))
+            await child.kill()
+
+
+def reserve(listen: str) -> tuple[socket.socket, str]:
+    """Holds a port for the workers, without listening on it.
+
+    Args:
+        listen: HOST:PORT; port 0 lets the system choose.
+
+    Returns:
+        The socket, to be kept open, and the address with the port that was chosen.
+
+    Raises:
+        ConfigError: the address cannot be had, or somebody else listens there.
+    """
+    host, _, port = listen.rpartition(":")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        if int(port):
+            # Without SO_REUSEPORT: two sidecars on one port would split its connections in silence.
+            with socket.socket(family, kind, protocol) as alone:
+                alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                alone.bind(address)
+        reserved = socket.socket(family, kind, protocol)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"listen: cannot bind {listen!r}: {error.strerror or error}; give HOST:PORT with a free port and an address "
+            "of this machine (port 0 lets the system choose)."
+        ) from None
+    return reserved, f"{host}:{reserved.getsockname()[1]}"
+
+
+def cores() -> int:
+    """Cores that this process may use: those it may run on, or fewer where a container's quota is lower."""
+    allowed = len(os.sched_getaffinity(0))
+    with suppress(OSError, ValueError, ZeroDivisionError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        if quota != "max":
+            return max(1, min(allowed, -(-int(quota) // int(period))))
+    return allowed
+
+
+def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        process.send_signal(number)
+
+
+def _ended(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
