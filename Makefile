@@ -8,7 +8,7 @@ FUZZ   := .venv-fuzz
 SECONDS ?= 60
 PIP     = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test test-fast test-newest fuzz lint format proto bench bench-quality bench-peers default-bundle clean
+.PHONY: help demo serve test test-fast test-newest fuzz lint format proto bench bench-overload bench-quality bench-peers default-bundle clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -74,6 +74,9 @@ proto: $(DEV)/.done  ## regenerate sidecar/wire from proto/
 
 bench: $(DEV)/.done  ## measure latency and throughput beside the empty-handler floors (ARGS="--help")
 	$(DEV)/bin/python benchmarks/latency.py $(ARGS)
+
+bench-overload: $(DEV)/.done  ## measure goodput, coverage and fairness beyond the peak (ARGS="--config FILE ...")
+	$(DEV)/bin/python benchmarks/overload.py $(ARGS)
 
 bench-quality: $(DEV)/.done  ## measure decision quality; needs the data sets (ARGS="--data DIR ...")
 	$(DEV)/bin/python benchmarks/quality.py $(ARGS)

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -84,7 +85,8 @@ async def _main(config: Config, runtime: Path, first: Path) -> None:
     loop = asyncio.get_running_loop()
     serving = loop.create_task(control.run(runtime / SOCKET))
     loop.add_signal_handler(signal.SIGTERM, serving.cancel)
-    loop.run_in_executor(None, _end_with_the_supervisor)
+    # No thread of the loop's pool: asyncio.run waits for these, and this one waits for as long as the supervisor lives.
+    threading.Thread(target=_end_with_the_supervisor, name="lifeline", daemon=True).start()
     with suppress(asyncio.CancelledError):
         await serving
     if end:
@@ -110,7 +112,6 @@ def main() -> None:
     except ConfigError as error:
         log.error("%s", error)  # noqa: TRY400 - all is said
         sys.exit(78)
-    os._exit(0)  # a thread that waits for the supervisor's end need not be waited for
 
 
 if __name__ == "__main__":
