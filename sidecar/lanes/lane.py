@@ -114,6 +114,9 @@ def _limiting(limits: LimitsConfig) -> Sequence[tuple[str, int]]:
         ("grpc.max_metadata_size", limits.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", limits.max_metadata_bytes),
         ("grpc.max_concurrent_streams", limits.max_concurrent_streams),
+        # With it the core counts streams as open for a while after they were refused or cancelled, and refuses others on
+        # the connection, though their caller keeps to the limit: one bad caller behind a proxy would fail the good ones.
+        ("grpc.http.overload_protection", 0),
         ("grpc.server_handshake_timeout_ms", _ms(limits.handshake_timeout_seconds)),
         ("grpc.keepalive_timeout_ms", _ms(limits.keepalive_timeout_seconds)),
         # The core waits a minute for the answer to a ping, whatever the keepalive timeout says.
