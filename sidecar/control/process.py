@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -84,11 +85,13 @@ async def _main(config: Config, runtime: Path, first: Path) -> None:
     loop = asyncio.get_running_loop()
     serving = loop.create_task(control.run(runtime / SOCKET))
     loop.add_signal_handler(signal.SIGTERM, serving.cancel)
-    loop.run_in_executor(None, _end_with_the_supervisor)
+    threading.Thread(target=_end_with_the_supervisor, name="lifeline", daemon=True).start()
     with suppress(asyncio.CancelledError):
         await serving
     if end:
         end()
+    # Nothing is to be saved here, and a trial that is under way need not be waited for.
+    os._exit(0)
 
 
 def _end_with_the_supervisor() -> None:
@@ -110,7 +113,6 @@ def main() -> None:
     except ConfigError as error:
         log.error("%s", error)  # noqa: TRY400 - all is said
         sys.exit(78)
-    os._exit(0)  # a thread that waits for the supervisor's end need not be waited for
 
 
 if __name__ == "__main__":
