@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from sidecar.bundle.embedded import configured_bundle
+from sidecar.bundle.embedded import DEFAULT_BUNDLE, configured_bundle
 from sidecar.bundle.load import Bundle, load
-from sidecar.bundle.signature import Trust
+from sidecar.bundle.signature import ANYONE, Trust
 from sidecar.config import Config
 from sidecar.coverage import Coverage, CoverageWindow
 from sidecar.errors import BundleError
@@ -154,4 +154,6 @@ def load_bundle(config: Config, directory: Path | None = None, like: Bundle | No
         BundleError: the bundle is refused.
         ConfigError: a key cannot be read.
     """
-    return load(directory or configured_bundle(config), trust=Trust.read(map(Path, config.trust)), like=like)
+    path, trust = directory or configured_bundle(config), Trust.read(map(Path, config.trust))
+    # The embedded bundle is part of the program: nobody needs to vouch for it.
+    return load(path, trust=ANYONE if path == DEFAULT_BUNDLE else trust, like=like)
