@@ -232,8 +232,8 @@ def main() -> None:
         level=logging.INFO, format=f"%(asctime)s %(levelname)s worker-{number} %(name)s: %(message)s", stream=sys.stderr
     )
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    # Waited for below. A handler that sets an Event could meet its own thread in the midst of waiting for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the supervisor says when to end
     config = msgspec.json.decode((runtime / CONFIG).read_bytes(), type=Config)
     threading.Thread(target=_end_with_the_supervisor, name="lifeline", daemon=True).start()
@@ -244,10 +244,16 @@ def main() -> None:
         print(json.dumps({"error": str(error)}), flush=True)  # noqa: T201 - the supervisor listens
         sys.exit(CONFIG_FAULT)
     server = worker.server
-    status = {"address": address, "lane": server.choice.make.name, "running": server.services.engine.version}
+    engine = server.services.engine
+    status = {
+        "address": address,
+        "lane": server.choice.make.name,
+        "running": engine.version,
+        "fault": engine.fault,
+    }
     print(json.dumps(status), flush=True)  # noqa: T201 - the supervisor listens
     os.dup2(2, 1)  # nobody reads what else may be printed there
-    stop.wait()
+    signal.sigwait((signal.SIGTERM,))
     worker.drain()
 
 
