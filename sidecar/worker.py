@@ -22,17 +22,29 @@ from sidecar.bundle.registry import Registry
 from sidecar.config import Config
 from sidecar.control import CONFIG, SOCKET
 from sidecar.control.link import Command, Link
-from sidecar.control.messages import Beat, Done, Happened, Hello, Others, Prepare, Sample, State, Switch, Target
+from sidecar.control.messages import (
+    BEAT_S,
+    Beat,
+    Done,
+    Happened,
+    Hello,
+    Others,
+    Prepare,
+    Sample,
+    State,
+    Switch,
+    Target,
+)
 from sidecar.errors import BundleError, RouterError
 from sidecar.lanes.bundles import Bundles
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
 from sidecar.routing.compare import Recorded
 from sidecar.server import Server
+from sidecar.stats import Stats
 
 log = logging.getLogger(__name__)
 
-BEAT_S = 1.0
 # How long a worker that starts waits to be told what to run, before it looks for itself.
 ASSIGNMENT_S = 3.0
 # Loading runs beside the lane's thread; with Python's 5 ms it would have to wait so long for every turn.
@@ -69,6 +81,7 @@ class Worker:
         )
         self._bundles = Bundles(self._link.operate)
         self._link.start()
+        threading.Thread(target=self._beat, name="beat", daemon=True).start()
         assigned = self._link.assignment(ASSIGNMENT_S) or State(Target(str(_own_choice(config))))
         running = assigned.running or Target(str(_own_choice(config)))
         self.server = Server(
@@ -94,13 +107,13 @@ class Worker:
         """Serves; gives the address."""
         address = self.server.start(listen)
         self._serving.set()
-        threading.Thread(target=self._beat, name="beat", daemon=True).start()
         return address
 
     def drain(self) -> None:
         """Ends in good order."""
         self._bundles.close()
         self.server.drain()
+        self._link.tell(Beat(0.0, self.server.info.own()))  # else what was served since the last one is not counted
         self._link.close()
 
     def _warm_up(self, target: Target | None) -> None:
@@ -117,6 +130,9 @@ class Worker:
     def _beat(self) -> None:
         while True:
             time.sleep(BEAT_S)
+            if not self._serving.is_set():
+                self._link.tell(Beat(0.0, Stats()))  # loading may take longer than anybody may be silent
+                continue
             self.server.tick()
             since = self.server.services.busy_since
             stuck_s = 0.0 if since is None else time.perf_counter() - since
