@@ -9,8 +9,10 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -41,6 +43,7 @@ class Control:
         self.swap = Swap(config, self._registry, Target(str(self._first(first))))
         self.metrics = Metrics(config.coverage.alarm_below)
         self._seen: tuple[int, ...] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def _first(self, otherwise: Path) -> Path:
         if self._registry is not None:
@@ -76,7 +79,14 @@ class Control:
             await worker.kill()
         if self._registry is not None and workers and (stamp := self._registry.stamp()) != self._seen:
             self._seen = stamp
-            self._following = asyncio.ensure_future(self.swap.follow_pointer())
+            self._background(self.swap.follow_pointer())
+        if self.swap.astray:
+            self._background(self.swap.bring_in_line())
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 async def _main(config: Config, runtime: Path, first: Path) -> None:
