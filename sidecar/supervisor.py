@@ -43,18 +43,18 @@ class Child:
 
     Args:
         name: for the log.
-        arguments: of the Python interpreter.
-        speaks: whether it tells on its standard output, in one line of JSON, that it is ready.
+        arguments: of the Python interpreter. It tells on its standard output, in one line of JSON, that it is ready.
+        alone: whether two of it would be in each other's way.
 
     Attributes:
         status: what it told when it was ready.
     """
 
-    def __init__(self, name: str, arguments: Sequence[str], *, speaks: bool) -> None:
+    def __init__(self, name: str, arguments: Sequence[str], *, alone: bool = False) -> None:
         self.name = name
         self.status: dict[str, str] = {}
         self._arguments = arguments
-        self._speaks = speaks
+        self._alone = alone
         self._process: asyncio.subprocess.Process | None = None
         self._retiring: asyncio.subprocess.Process | None = None
         self._changing = asyncio.Lock()
@@ -94,7 +94,7 @@ class Child:
                     await self._start_again()
 
     async def replace(self, patience_s: float) -> None:
-        """Starts another in its place, and ends it when that one is ready; returns when it has ended.
+        """Starts another in its place, and ends it when that one is ready, or before; returns when it has ended.
 
         Args:
             patience_s: it is killed if it takes longer than that to end.
@@ -103,20 +103,20 @@ class Child:
             ConfigError: the other one cannot serve, or could not score where this one can; this one goes on.
         """
         async with self._changing:
-            if self._speaks:
-                successor = await self._spawn()
-                try:
-                    told = self._no_worse(await self._ready(successor))
-                except BaseException:
-                    _signal(successor, signal.SIGKILL)
-                    raise
-                self.status = told
-                self._retiring, self._process = self._process, successor
-                await self._retire(patience_s)
-            else:  # two of it would be in each other's way
+            if self._alone:
                 self._retiring = self._process
                 await self._retire(patience_s)
-                self._process = await self._spawn()
+                self._process = successor = await self._spawn()
+                self.status = await self._ready(successor)
+                return
+            successor = await self._spawn()
+            try:
+                self.status = self._no_worse(await self._ready(successor))
+            except BaseException:
+                _signal(successor, signal.SIGKILL)
+                raise
+            self._retiring, self._process = self._process, successor
+            await self._retire(patience_s)
 
     def resign(self) -> None:
         """From now on it is not started again."""
@@ -171,12 +171,10 @@ class Child:
             sys.executable,
             *self._arguments,
             stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE if self._speaks else None,
+            stdout=asyncio.subprocess.PIPE,
         )
 
     async def _ready(self, process: asyncio.subprocess.Process) -> dict[str, str]:
-        if not self._speaks:
-            return {}
         assert process.stdout is not None  # noqa: S101 - asked for
         try:
             line = await asyncio.wait_for(process.stdout.readline(), READY_S)
@@ -211,7 +209,7 @@ class Supervisor:
         self._again = again
         self._runtime = Path()
         self._workers: list[Child] = []
-        self._control = Child("control", (), speaks=False)
+        self._control = Child("control", (), alone=True)
 
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT.
@@ -243,11 +241,10 @@ class Supervisor:
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, roll.set)
         runtime = str(self._runtime)
-        self._control = Child("control", ("-m", "sidecar.control.process", runtime, str(self._first)), speaks=False)
+        self._control = Child("control", ("-m", "sidecar.control.process", runtime, str(self._first)), alone=True)
         count = self._config.workers or max(1, cores() - 1)
         self._workers = [
-            Child(f"worker {number}", ("-m", "sidecar.worker", str(number), runtime, listen), speaks=True)
-            for number in range(count)
+            Child(f"worker {number}", ("-m", "sidecar.worker", str(number), runtime, listen)) for number in range(count)
         ]
         children = [self._control, *self._workers]
         starting = asyncio.gather(*(child.start() for child in children))

@@ -20,7 +20,7 @@ from sidecar.bundle import memory
 from sidecar.bundle.embedded import configured_bundle
 from sidecar.bundle.registry import Registry
 from sidecar.config import Config
-from sidecar.control import CONFIG, SOCKET
+from sidecar.control import CONFIG, CONFIG_FAULT, SOCKET
 from sidecar.control.link import Command, Link
 from sidecar.control.messages import (
     BEAT_S,
@@ -49,7 +49,6 @@ log = logging.getLogger(__name__)
 ASSIGNMENT_S = 3.0
 # Loading runs beside the lane's thread; with Python's 5 ms it would have to wait so long for every turn.
 SWITCH_INTERVAL_S = 0.0005
-CONFIG_FAULT = 78  # EX_CONFIG of sysexits.h: starting again will not help
 ENOUGH_FOR_P99 = 200
 
 

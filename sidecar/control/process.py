@@ -1,15 +1,17 @@
 """The control process: knows the workers, changes their bundle, tells Prometheus. When it dies, Route goes on.
 
-Started by the supervisor, and again by it whenever it ends; `python -m sidecar.control.process` is not for hands.
+Started by the supervisor, and again by it whenever it ends; `python -m sidecar.control.process` is not for hands. Tells on
+standard output, in one line of JSON, that it serves, or why it cannot.
 """
 
 import asyncio
+import json
 import logging
 import os
 import signal
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import msgspec
 
 from sidecar.bundle.registry import Registry
 from sidecar.config import Config
-from sidecar.control import CONFIG, SOCKET
+from sidecar.control import CONFIG, CONFIG_FAULT, SOCKET
 from sidecar.control.messages import Target
 from sidecar.control.metrics import Metrics, publish
 from sidecar.control.swap import Swap
@@ -54,11 +56,12 @@ class Control:
                 log.error("registry: %s; %s is run", error, otherwise)  # noqa: TRY400 - all is said
         return otherwise
 
-    async def run(self, socket: Path) -> None:
-        """Serves the workers until it is cancelled."""
+    async def run(self, socket: Path, ready: Callable[[], None] = lambda: None) -> None:
+        """Serves the workers until it is cancelled; says when it is ready to."""
         socket.unlink(missing_ok=True)  # noqa: ASYNC240 - before anything is served
         server = await asyncio.start_unix_server(self.swap.workers.serve, socket)
         async with server:
+            ready()
             while True:
                 await asyncio.sleep(TICK_S)
                 await self.tick(asyncio.get_running_loop().time())
@@ -93,7 +96,7 @@ async def _main(config: Config, runtime: Path, first: Path) -> None:
     control = Control(config, first)
     end = publish(control.metrics, config.metrics) if config.metrics else None
     loop = asyncio.get_running_loop()
-    serving = loop.create_task(control.run(runtime / SOCKET))
+    serving = loop.create_task(control.run(runtime / SOCKET, lambda: _say({})))
     loop.add_signal_handler(signal.SIGTERM, serving.cancel)
     threading.Thread(target=_end_with_the_supervisor, name="lifeline", daemon=True).start()
     with suppress(asyncio.CancelledError):
@@ -110,6 +113,11 @@ def _end_with_the_supervisor() -> None:
     os._exit(0)  # nothing is to be saved here
 
 
+def _say(status: dict[str, str]) -> None:
+    print(json.dumps(status), flush=True)  # noqa: T201 - the supervisor listens
+    os.dup2(2, 1)  # nobody reads what else may be printed there
+
+
 def main() -> None:
     """Serves until SIGTERM. Arguments: runtime directory, directory of the first bundle."""
     runtime, first = Path(sys.argv[1]), Path(sys.argv[2])
@@ -121,8 +129,8 @@ def main() -> None:
     try:
         asyncio.run(_main(config, runtime, first))
     except ConfigError as error:
-        log.error("%s", error)  # noqa: TRY400 - all is said
-        sys.exit(78)
+        _say({"error": str(error)})
+        sys.exit(CONFIG_FAULT)
 
 
 if __name__ == "__main__":

@@ -181,7 +181,7 @@ class FastLane:
         poll, batcher, now = self._queue.poll, self._batcher, time.time
         timeout = cygrpc.CompletionType.queue_timeout
         patience = MOST_EVENTS
-        while self._due:
+        while self._due or batcher:  # what waits to be answered owes no event
             event = poll(0.0 if batcher else now() + IDLE_S)
             if event.completion_type == timeout:
                 self._flush()
