@@ -1,0 +1,77 @@
+"""Sidecars to break on purpose."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import MakeBundle
+from tests.faults.sidecars import Sidecar
+
+# A connection over which nothing goes is looked at this often only, by default every 5 s; so long a server that ends waits
+# for it. Read when the first channel is made.
+os.environ.setdefault("GRPC_CLIENT_CHANNEL_BACKUP_POLL_INTERVAL_MS", "100")
+
+SETTINGS = """
+safe_candidate = "large"
+drain_seconds = 5.0
+{more}
+[[candidates]]
+name = "small"
+[[candidates]]
+name = "medium"
+[[candidates]]
+name = "large"
+[gate]
+sample = 32
+"""
+
+StartSidecar = Callable[..., Sidecar]
+
+
+@pytest.fixture(scope="session")
+def versions(make_bundle: MakeBundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sound bundles of the versions 1, 2 and 3, in the directories v1, v2 and v3. To be copied, not to be changed."""
+    home = tmp_path_factory.mktemp("versions")
+    for version in "123":
+        make_bundle(home / f"v{version}", version=version)
+    return home
+
+
+@pytest.fixture
+def registry(versions: Path, tmp_path: Path) -> Path:
+    """A registry with the versions 1, 2 and 3, of which 1 is to be run."""
+    directory = tmp_path / "registry"
+    shutil.copytree(versions, directory)
+    (directory / "active").write_text("v1\n")
+    return directory
+
+
+@pytest.fixture
+def settings(tmp_path: Path, registry: Path) -> Callable[..., Path]:
+    """Writes a configuration; `settings("hang_seconds = 1")`."""
+
+    def write(more: str = "", directory: Path = registry) -> Path:
+        path = tmp_path / "router.toml"
+        path.write_text(SETTINGS.format(more=f'registry = "{directory}"\n{more}'))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def serve(settings: Callable[..., Path]) -> Iterator[StartSidecar]:
+    """Starts sidecars; `serve(workers, lane, more="hang_seconds = 1")`."""
+    running: list[Sidecar] = []
+
+    def start(workers: int = 1, lane: str = "fast", **given: Any) -> Sidecar:
+        sidecar = Sidecar(settings(**given), "--workers", str(workers), "--lane", lane)
+        running.append(sidecar)
+        return sidecar
+
+    yield start
+    for one in running:
+        one.close()
