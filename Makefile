@@ -63,12 +63,14 @@ lint: $(DEV)/.done  ## check style, types, imports and the contract
 	$(DEV)/bin/mypy
 	PYTHONPATH=. $(DEV)/bin/lint-imports
 	cd proto && ../$(DEV)/bin/buf lint && ../$(DEV)/bin/buf format --diff --exit-code
+	cd proto && ../$(DEV)/bin/buf breaking --against released.binpb
 
 format: $(DEV)/.done  ## lay out the code
 	$(DEV)/bin/ruff check --fix .
 	$(DEV)/bin/ruff format .
 	cd proto && ../$(DEV)/bin/buf format --write
 
+# What callers rely on; to be renewed with each release: cd proto && buf build -o released.binpb
 proto: $(DEV)/.done  ## regenerate sidecar/wire from proto/
 	$(DEV)/bin/python proto/generate.py
 
