@@ -92,7 +92,7 @@ def test_every_job_is_answered_once_and_gets_its_own_answer_or_is_turned_away(
         assert len(work.batcher) <= max(batch, waiting)
     work.flush_all()
     assert sorted(key for key, _ in work.received) == list(range(len(jobs)))  # type: ignore[type-var]
-    assert all(answer in (2 * jobs[key], SHED) for key, answer in work.received)  # type: ignore[index]
+    assert all(answer in (2 * jobs[key], SHED) for key, answer in work.received)  # type: ignore[call-overload]
     if len(jobs) <= batch:
         assert not work.waits
 
