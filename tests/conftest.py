@@ -1,6 +1,7 @@
 """What every test may ask for: the shared data sets, and tiny but real bundles built in code."""
 
 import io
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -101,6 +102,24 @@ def make_bundle() -> MakeBundle:
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sound bundle of the candidates small, medium and large. Shared by all tests: build your own to change it."""
     return _make_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def versions(make_bundle: MakeBundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sound bundles of the versions 1, 2 and 3, in the directories v1, v2 and v3. To be copied, not to be changed."""
+    home = tmp_path_factory.mktemp("versions")
+    for version in "123":
+        make_bundle(home / f"v{version}", version=version)
+    return home
+
+
+@pytest.fixture
+def registry(versions: Path, tmp_path: Path) -> Path:
+    """A registry with the versions 1, 2 and 3, of which 1 is to be run."""
+    directory = tmp_path / "registry"
+    shutil.copytree(versions, directory)
+    (directory / "active").write_text("v1\n")
+    return directory
 
 
 @pytest.fixture(scope="session")

@@ -135,7 +135,8 @@ class Link:
         self._closed.set()
         with self._sending:
             if self._connection is not None:
-                self._connection.close()
+                with suppress(OSError):
+                    self._connection.shutdown(socket.SHUT_RDWR)  # a mere close would wait for the thread that reads
                 self._connection = None
 
     def _receive(self) -> None:

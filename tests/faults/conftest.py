@@ -1,14 +1,12 @@
 """Sidecars to break on purpose."""
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import MakeBundle
 from tests.faults.sidecars import Sidecar
 
 # A connection over which nothing goes is looked at this often only, by default every 5 s; so long a server that ends waits
@@ -30,24 +28,6 @@ sample = 32
 """
 
 StartSidecar = Callable[..., Sidecar]
-
-
-@pytest.fixture(scope="session")
-def versions(make_bundle: MakeBundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sound bundles of the versions 1, 2 and 3, in the directories v1, v2 and v3. To be copied, not to be changed."""
-    home = tmp_path_factory.mktemp("versions")
-    for version in "123":
-        make_bundle(home / f"v{version}", version=version)
-    return home
-
-
-@pytest.fixture
-def registry(versions: Path, tmp_path: Path) -> Path:
-    """A registry with the versions 1, 2 and 3, of which 1 is to be run."""
-    directory = tmp_path / "registry"
-    shutil.copytree(versions, directory)
-    (directory / "active").write_text("v1\n")
-    return directory
 
 
 @pytest.fixture
