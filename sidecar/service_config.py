@@ -1,0 +1,21 @@
+"""What a client of the sidecar should do when a call fails: the standard gRPC service config, as a file to ship.
+
+It retries the methods of RouterService, which may be asked twice: while a worker dies or is replaced (UNAVAILABLE), and
+under overload, when the sidecar says (RESOURCE_EXHAUSTED with the time after which to try again). Operators' calls are not
+retried, since a rollback that is carried out twice brings back what was rolled back.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+# Any gRPC client in any language takes it as it is.
+SERVICE_CONFIG = Path(__file__).with_suffix(".json").read_text(encoding="utf-8")
+# For a channel of grpcio or of another binding of the C core. The sidecar stands next door, so a connection that was
+# refused is worth another try at once, not after a second; and a request can only be sent again if it was kept.
+CHANNEL_OPTIONS: Sequence[tuple[str, str | int]] = (
+    ("grpc.service_config", SERVICE_CONFIG),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.per_rpc_retry_buffer_size", 8 << 20),
+)
