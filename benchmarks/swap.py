@@ -192,7 +192,7 @@ def cost(calls: Calls, swaps: list[Swap], name: str, title: str) -> Section:
 @click.option("--seconds-between", default=0.3, type=click.FloatRange(min=0), help="Pause between two swaps.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write all figures here.")
 @click.option("--plot", "plot_file", type=click.Path(path_type=Path, dir_okay=False), help="Draw them here (PNG).")
-def main(  # noqa: PLR0913 - one parameter for each option
+def main(
     *,
     swaps: int,
     other_tokenizer_swaps: int,

@@ -29,8 +29,8 @@ def swapped(stub: Any, names: Sequence[str], swaps: int, seconds_between: float)
     """Activates one after the other, beginning with the second; yields what each swap took."""
     for name in islice(cycle(names), 1, swaps + 1):
         time.sleep(seconds_between)
-        began, reply, acknowledged = _timed(lambda: stub.ActivateBundle(  # noqa: B023 - called at once
-            pb.ActivateBundleRequest(directory=name), timeout=PATIENCE_S))  # fmt: skip
+        wish = pb.ActivateBundleRequest(directory=name)
+        began, reply, acknowledged = _timed(stub.ActivateBundle, wish)
         costs = {cost: getattr(reply.cost, cost) for cost in COSTS}
         told = {"kind": "swap", "to": reply.state.running.directory, "agreement": reply.comparison.agreement}
         yield {**told, "began": began, "acknowledged": acknowledged, **costs}
@@ -40,14 +40,14 @@ def rolled_back(stub: Any, rollbacks: int, seconds_between: float) -> Iterator[L
     """Rolls back, and forth; yields what each took."""
     for _ in range(rollbacks):
         time.sleep(seconds_between)
-        began, reply, acknowledged = _timed(lambda: stub.RollbackBundle(pb.RollbackBundleRequest(), timeout=PATIENCE_S))
+        began, reply, acknowledged = _timed(stub.RollbackBundle, pb.RollbackBundleRequest())
         told = {"kind": "rollback", "to": reply.state.running.directory, "switch_ms": reply.switch_ms}
         yield {**told, "began": began, "acknowledged": acknowledged}
 
 
-def _timed(call: Callable[[], Any]) -> tuple[float, Any, float]:
+def _timed(call: Callable[..., Any], wish: Any) -> tuple[float, Any, float]:
     began = time.perf_counter()
-    reply = call()
+    reply = call(wish, timeout=PATIENCE_S)
     return began, reply, time.perf_counter()
 
 
