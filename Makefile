@@ -8,7 +8,7 @@ FUZZ   := .venv-fuzz
 SECONDS ?= 60
 PIP     = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test test-fast test-newest fuzz lint format proto bench bench-overload bench-quality bench-peers default-bundle clean
+.PHONY: help demo serve test test-fast test-newest fuzz lint format proto bench bench-overload bench-swap bench-faults bench-quality bench-peers default-bundle clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -85,6 +85,12 @@ bench-quality: $(DEV)/.done  ## measure decision quality; needs the data sets (A
 
 bench-peers: $(DEV)/.done  ## measure mosec, PyTriton and MLServer with the same model beside us
 	$(DEV)/bin/python benchmarks/peers/run.py $(ARGS)
+
+bench-swap: $(DEV)/.done  ## measure 200 swaps of the bundle at full load (ARGS="--help")
+	$(DEV)/bin/python benchmarks/swap.py $(ARGS)
+
+bench-faults: $(DEV)/.done  ## measure killed workers, overload, two workers beside one (ARGS="--help")
+	$(DEV)/bin/python benchmarks/faults.py $(ARGS)
 
 clean:  ## remove the environments and caches
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

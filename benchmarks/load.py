@@ -43,7 +43,7 @@ def open_loop(
     waited: dict[int, float] = {}
     begin, missing = 0, len(due)
     count, variety = len(due), len(payloads)
-    with _steady():
+    with steady():
         start = clock()
         end = start + due[-1] + give_up_s
         while missing:
@@ -87,7 +87,7 @@ def closed_loop(
     sent: list[float] = []
     ended: list[tuple[float, float, int, bytes]] = []
     variety = len(payloads)
-    with _steady():
+    with steady():
         start = clock()
         first, last = warm_up_s, warm_up_s + seconds
         pending = set[int]()
@@ -117,7 +117,7 @@ def closed_loop(
 
 
 @contextmanager
-def _steady() -> Iterator[None]:
+def steady() -> Iterator[None]:
     """Keeps the garbage collector out of the run."""
     gc.collect()
     was_on = gc.isenabled()

@@ -1,5 +1,6 @@
 """Starts a server on its core, knows when it serves, what it weighs, and how to end it."""
 
+import os
 import re
 import signal
 import subprocess
@@ -107,7 +108,8 @@ class Server:
         elsewhere = sorted(set(range(psutil.cpu_count() or 1)) - {core}) or [core]
         for process in [self.watched, *self.watched.children(recursive=True)]:
             if process not in workers:
-                process.cpu_affinity(elsewhere)
+                for thread in process.threads():  # what a thread starts runs where that thread may
+                    os.sched_setaffinity(thread.id, elsewhere)
 
     def workers(self) -> list[psutil.Process]:
         """The processes that serve, if this server has such."""
