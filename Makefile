@@ -42,7 +42,7 @@ $(NEWEST)/.done: pyproject.toml constraints.txt Makefile
 	grep -vE '^(grpcio|protobuf)' constraints.txt > $(NEWEST)/constraints.txt
 	$(NEWEST)/bin/python $(PIP) -c $(NEWEST)/constraints.txt -e '.[cpu]' \
 	  grpcio==1.85.1 grpcio-health-checking==1.85.1 grpcio-reflection==1.85.1 protobuf==7.36.2 \
-	  onnx hypothesis pytest pytest-asyncio pytest-randomly pytest-timeout trustme
+	  onnx hypothesis psutil pytest pytest-asyncio pytest-randomly pytest-timeout trustme
 	@touch $@
 
 test-newest: $(NEWEST)/.done  ## run the lanes' conformance suite on the newest grpcio of the supported range
