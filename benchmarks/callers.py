@@ -55,7 +55,7 @@ class Callers:
             await channel.close()
 
     async def _call(self, number: int, until: float) -> None:
-        call = self._channels[number].unary_unary(ROUTE)
+        call: Any = self._channels[number].unary_unary(ROUTE)
         while (began := time.perf_counter()) < until:
             try:
                 await call(next(self._payloads), timeout=DEADLINE_S)

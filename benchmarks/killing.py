@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import count
 from statistics import median
 from typing import Any, NamedTuple
@@ -89,11 +90,7 @@ def workers(seconds: float) -> list[Section]:
     for retries in (False, True):
         subject = "with the shipped retry policy" if retries else "without retries"
         with Server([*sidecar_command(None), "--workers", str(WORKERS)], None) as server:
-            turn = count()
-            told, kills = _under_calls(
-                server, seconds, lambda: _kill(_next_worker(server, next(turn))), retries=retries
-            )
-
+            told, kills = _under_calls(server, seconds, partial(_kill_in_turn, server, count()), retries=retries)
         failures = told["failures"]
         found = judged(kills, failures, IN_FLIGHT)
         counts = Counter(failure["status"] for failure in failures)
@@ -132,7 +129,7 @@ def control(seconds: float) -> list[Section]:
             back.append(_answers_again(server.address) - kill.at)
             return kill
 
-        told, kills = _under_calls(server, seconds, False, strike)  # noqa: FBT003 - without retries
+        told, kills = _under_calls(server, seconds, strike, retries=False)
     counts = Counter(failure["status"] for failure in told["failures"])
     section.rows += [
         verdict(f"failed Route calls, of {told['calls']:,}, without retries", len(told["failures"]), at_most(0)),
@@ -144,10 +141,7 @@ def control(seconds: float) -> list[Section]:
 
 
 def _under_calls(
-    server: Server,
-    seconds: float,
-    retries: bool,
-    strike: Callable[[], Kill],
+    server: Server, seconds: float, strike: Callable[[], Kill], *, retries: bool
 ) -> tuple[Row, list[Kill]]:
     """Strikes every second while callers call; gives what the callers tell, and the kills."""
     command = [sys.executable, "-m", "benchmarks.callers", server.address, "--channels", str(CHANNELS)]
@@ -179,6 +173,10 @@ def _await_connections(server: Server) -> None:
 
 def _connections(process: psutil.Process) -> int:
     return sum(connection.status == psutil.CONN_ESTABLISHED for connection in process.net_connections("tcp"))
+
+
+def _kill_in_turn(server: Server, turns: Iterator[int]) -> Kill:
+    return _kill(_next_worker(server, next(turns)))
 
 
 def _next_worker(server: Server, turn: int) -> psutil.Process:

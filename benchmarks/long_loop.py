@@ -91,6 +91,6 @@ def long_loop(
         done.append(clock())
         status.append(UNANSWERED)
         mark.append(0)
-    return Calls(
-        *(np.array(kept, np.float64) for kept in (sent, done)), *(np.array(kept, np.int64) for kept in (status, mark))
-    )
+    times = [np.array(kept, np.float64) for kept in (sent, done)]
+    numbers = [np.array(kept, np.int64) for kept in (status, mark)]
+    return Calls(times[0], times[1], numbers[0], numbers[1])

@@ -60,7 +60,7 @@ def compared(rows: list[Row], *, enough_cores: bool) -> Section:
     if not enough_cores:
         section.notes.append(
             f"not judged against >= {TARGET:g}x: the load shares these two cores, and takes what the second worker would "
-            f"have. By the worker's processor time alone, two free cores would carry {2 / dearer:.2f}x; that is an "
+            f"have. By the worker's processor time alone, two free cores would carry {min(2.0, 2 / dearer):.2f}x; that is an "
             "inference, not a measurement"
         )
     return section

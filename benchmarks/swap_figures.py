@@ -39,8 +39,16 @@ class Swap(NamedTuple):
     @classmethod
     def of(cls, line: dict[str, Any], marks: dict[str, int]) -> Self:
         """From a line of benchmarks.swapper."""
-        stages = (line.get(f"{stage}_ms", 0.0) / 1e3 for stage in ("gate", "prepare", "switch"))
-        return cls(marks[line["to"]], line["began"], line["acknowledged"], *stages, line["resident_mb"])
+        gate_s, prepare_s, switch_s = (line.get(f"{stage}_ms", 0.0) / 1e3 for stage in ("gate", "prepare", "switch"))
+        return cls(
+            to=marks[line["to"]],
+            began=line["began"],
+            acknowledged=line["acknowledged"],
+            gate_s=gate_s,
+            prepare_s=prepare_s,
+            switch_s=switch_s,
+            resident_mb=line["resident_mb"],
+        )
 
     @property
     def whole(self) -> tuple[float, float]:
@@ -77,7 +85,7 @@ def stale(calls: Calls, swaps: Sequence[Swap]) -> tuple[int, int]:
     """
     wrong = looked_at = 0
     order = np.argsort(calls.sent, kind="stable")
-    sent, done, mark, good = (column[order] for column in (calls.sent, calls.done, calls.mark, calls.status == OK))
+    sent, done, mark, good = calls.sent[order], calls.done[order], calls.mark[order], calls.status[order] == OK
     for index, swap in enumerate(swaps):
         until = swaps[index + 1].earliest if index + 1 < len(swaps) else np.inf
         part = slice(int(np.searchsorted(sent, swap.acknowledged)), int(np.searchsorted(sent, until)))

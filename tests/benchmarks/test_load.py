@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from benchmarks.client import OK, UNANSWERED, Reply
 from benchmarks.load import closed_loop, open_loop
+from benchmarks.long_loop import long_loop
 from benchmarks.samples import fell_behind
 
 
@@ -158,3 +159,21 @@ def test_a_call_that_waited_in_the_client_has_its_real_send_told() -> None:
     assert run.written == pytest.approx([0.0, 0.5], abs=1e-5)
     assert run.latency_s == pytest.approx([0.6, 1.1], abs=1e-4)
     assert run.service_s == pytest.approx([0.6, 0.7], abs=1e-4)
+
+
+def test_the_long_loop_keeps_calls_in_flight_until_it_is_told_to_stop_and_loses_none() -> None:
+    world = World([0.01])
+    found = long_loop(world, [b"x"], 4, lambda: world.now < 1.0, len, clock=world.clock)
+    assert world.most_in_flight == 4
+    assert len(found.status) == len(world.sent) == pytest.approx(108, abs=6)
+    assert (found.status == OK).all()
+    assert found.took_s[10:] == pytest.approx(0.04)
+    assert found.mark.tolist() == [len(b"%d" % key) for key in range(len(world.sent))]
+
+
+def test_calls_that_the_long_loop_never_hears_of_are_told_as_unanswered() -> None:
+    world = World([0.01], deaf=frozenset({2}))
+    found = long_loop(world, [b"x"], 4, lambda: world.now < 0.5, len, clock=world.clock, give_up_s=3.0)
+    assert (found.status == UNANSWERED).sum() == 1
+    assert found.took_s.max() >= 3.0
+    assert found.mark[found.status == UNANSWERED].tolist() == [0]
