@@ -357,8 +357,12 @@ def reserve(listen: str) -> tuple[socket.socket, str]:
                 alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 alone.bind(address)
         reserved = socket.socket(family, kind, protocol)
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reserved.bind(address)
+        try:
+            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            reserved.bind(address)
+        except OSError:
+            reserved.close()
+            raise
     except OSError as error:
         raise ConfigError(
             f"listen: cannot bind {listen!r}: {error.strerror or error}; give HOST:PORT with a free port and an address "

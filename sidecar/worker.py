@@ -253,6 +253,19 @@ def _end_with_the_supervisor() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def _sigterm() -> int:
+    """A descriptor that can be read once SIGTERM has come; from then on, and before, the signal does nothing else.
+
+    A handler that sets an Event could meet its own thread in the midst of waiting for it; and a signal that is merely
+    blocked would end the process through one of the threads that libraries started when they were imported.
+    """
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    signal.set_wakeup_fd(tell)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    return told
+
+
 def main() -> None:
     """Serves until SIGTERM. Arguments: number, runtime directory, address.
 
@@ -263,8 +276,7 @@ def main() -> None:
         level=logging.INFO, format=f"%(asctime)s %(levelname)s worker-{number} %(name)s: %(message)s", stream=sys.stderr
     )
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    # Waited for below. A handler that sets an Event could meet its own thread in the midst of waiting for it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+    told = _sigterm()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the supervisor says when to end
     config = msgspec.json.decode((runtime / CONFIG).read_bytes(), type=Config)
     threading.Thread(target=_end_with_the_supervisor, name="lifeline", daemon=True).start()
@@ -284,7 +296,7 @@ def main() -> None:
     }
     print(json.dumps(status), flush=True)  # noqa: T201 - the supervisor listens
     os.dup2(2, 1)  # nobody reads what else may be printed there
-    signal.sigwait((signal.SIGTERM,))
+    os.read(told, 1)
     worker.drain()
 
 

@@ -1,6 +1,7 @@
 """What every test may ask for: the shared data sets, and tiny but real bundles built in code."""
 
 import io
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +30,10 @@ from sidecar.bundle.manifest import (
 )
 from sidecar.bundle.seal import seal
 from sidecar.scoring.recipe import TextRecipe
+
+# A client of grpcio looks at a connection over which nothing goes this often only, by default every 5 s, and so long a
+# server that ends waits for it. Read when the first channel is made.
+os.environ.setdefault("GRPC_CLIENT_CHANNEL_BACKUP_POLL_INTERVAL_MS", "100")
 
 # A test's time says nothing on a machine that others use too; pytest-timeout catches what hangs.
 hypothesis.settings.register_profile("untimed", deadline=None)

@@ -1,6 +1,5 @@
 """Sidecars to break on purpose."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,10 +7,6 @@ from typing import Any
 import pytest
 
 from tests.faults.sidecars import Sidecar
-
-# A connection over which nothing goes is looked at this often only, by default every 5 s; so long a server that ends waits
-# for it. Read when the first channel is made.
-os.environ.setdefault("GRPC_CLIENT_CHANNEL_BACKUP_POLL_INTERVAL_MS", "100")
 
 SETTINGS = """
 safe_candidate = "large"
