@@ -72,7 +72,7 @@ class Kept:
 
     async def stop(self) -> None:
         await self.child.stop(PATIENCE_S)
-        self.child.kill()
+        await self.child.kill()
         if self.task is not None:
             await asyncio.wait_for(self.task, PATIENCE_S)
 
@@ -173,7 +173,7 @@ async def test_a_process_that_will_not_end_is_left_after_a_while_and_then_killed
     await kept.start()
     await kept.child.stop(0.05)
     assert len(kept.alive()) == 1
-    kept.child.kill()
+    await kept.child.kill()
     await kept.until_alive([])
     await kept.stop()
 
@@ -217,7 +217,7 @@ async def test_an_old_one_that_will_not_end_is_killed(tmp_path: Path) -> None:
     await kept.start()
     await kept.child.replace(0.05)
     assert kept.alive() == kept.pids[1:]
-    kept.child.kill()
+    await kept.child.kill()
     assert kept.task is not None
     await asyncio.wait_for(kept.task, PATIENCE_S)
 
