@@ -8,7 +8,7 @@ FUZZ   := .venv-fuzz
 SECONDS ?= 60
 PIP     = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test test-fast test-newest fuzz lint format proto bench bench-quality bench-peers bench-swap bench-faults default-bundle clean
+.PHONY: help demo serve test test-fast test-newest fuzz lint format proto bench bench-overload bench-swap bench-faults bench-quality bench-peers default-bundle clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -42,7 +42,7 @@ $(NEWEST)/.done: pyproject.toml constraints.txt Makefile
 	grep -vE '^(grpcio|protobuf)' constraints.txt > $(NEWEST)/constraints.txt
 	$(NEWEST)/bin/python $(PIP) -c $(NEWEST)/constraints.txt -e '.[cpu]' \
 	  grpcio==1.85.1 grpcio-health-checking==1.85.1 grpcio-reflection==1.85.1 protobuf==7.36.2 \
-	  onnx hypothesis pytest pytest-asyncio pytest-randomly pytest-timeout trustme
+	  onnx hypothesis psutil pytest pytest-asyncio pytest-randomly pytest-timeout trustme
 	@touch $@
 
 test-newest: $(NEWEST)/.done  ## run the lanes' conformance suite on the newest grpcio of the supported range
@@ -63,17 +63,22 @@ lint: $(DEV)/.done  ## check style, types, imports and the contract
 	$(DEV)/bin/mypy
 	PYTHONPATH=. $(DEV)/bin/lint-imports
 	cd proto && ../$(DEV)/bin/buf lint && ../$(DEV)/bin/buf format --diff --exit-code
+	cd proto && ../$(DEV)/bin/buf breaking --against released.binpb
 
 format: $(DEV)/.done  ## lay out the code
 	$(DEV)/bin/ruff check --fix .
 	$(DEV)/bin/ruff format .
 	cd proto && ../$(DEV)/bin/buf format --write
 
+# What callers rely on; to be renewed with each release: cd proto && buf build -o released.binpb
 proto: $(DEV)/.done  ## regenerate sidecar/wire from proto/
 	$(DEV)/bin/python proto/generate.py
 
 bench: $(DEV)/.done  ## measure latency and throughput beside the empty-handler floors (ARGS="--help")
 	$(DEV)/bin/python benchmarks/latency.py $(ARGS)
+
+bench-overload: $(DEV)/.done  ## measure goodput, coverage and fairness beyond the peak (ARGS="--config FILE ...")
+	$(DEV)/bin/python benchmarks/overload.py $(ARGS)
 
 bench-quality: $(DEV)/.done  ## measure decision quality; needs the data sets (ARGS="--data DIR ...")
 	$(DEV)/bin/python benchmarks/quality.py $(ARGS)

@@ -41,7 +41,12 @@ def timeout_field(seconds: float) -> bytes:
     """The header grpc-timeout; it goes into no table, since it may be different in every call."""
     micros = max(1, round(seconds * 1e6))
     told = f"{micros}u" if micros < MOST_TIMEOUT else f"{min(micros // 1000, MOST_TIMEOUT - 1)}m"
-    return b"\0" + _text("grpc-timeout") + _text(told)
+    return literal("grpc-timeout", told)
+
+
+def literal(name: str, value: str) -> bytes:
+    """A header field that goes into no table."""
+    return b"\0" + _text(name) + _text(value)
 
 
 def grpc_status(block: bytes) -> int:

@@ -2,6 +2,7 @@
 
     python benchmarks/overload.py                          # a sidecar of its own, default settings
     python benchmarks/overload.py --config overload.toml   # with settings of yours
+    python benchmarks/overload.py --products 10            # with a model as heavy as an encoder's
     python benchmarks/overload.py --target 127.0.0.1:8470  # a running sidecar
 
 The peak is that of a closed loop. Then calls come as a Poisson process at multiples of it, each with a deadline, through
@@ -11,6 +12,7 @@ it was answered within the deadline and really scored; an answer by the safe can
 
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
@@ -35,6 +37,7 @@ from benchmarks.samples import Row, Samples, fell_behind, lag, percentile
 from benchmarks.schedule import poisson
 from benchmarks.server import Server, ServerFault, sidecar_command
 from benchmarks.stages import decode
+from benchmarks.weighty import weigh
 from sidecar.lanes.services import ROUTE
 from sidecar.wire import router_pb2 as pb
 
@@ -222,6 +225,7 @@ def _client(plan: Plan, address: str, deadline_s: float) -> Iterator[FramesClien
 @click.option(
     "--bundle", type=click.Path(path_type=Path, file_okay=False, exists=True), help="For the started sidecar."
 )
+@click.option("--products", default=0, type=click.IntRange(0), help="Make the default bundle's model so much heavier.")
 @click.option("--lane", type=click.Choice(["auto", "fast", "portable"]), default="auto", help="Of the started sidecar.")
 @click.option("--deadline-ms", default=DEADLINE_S * 1e3, type=click.FloatRange(min=1), help="Of every call.")
 @click.option("--chars", default=200, type=click.IntRange(20), help="Of a prompt.")
@@ -235,6 +239,7 @@ def main(  # noqa: PLR0913 - one parameter for each option
     target: str | None,
     config: Path | None,
     bundle: Path | None,
+    products: int,
     lane: str,
     deadline_ms: float,
     chars: int,
@@ -268,8 +273,10 @@ def main(  # noqa: PLR0913 - one parameter for each option
     )
     described = machine.describe(where)
     click.echo("\n".join(machine.lines(described)))
-    with the_cores.pinned(where.load):
+    with the_cores.pinned(where.load), tempfile.TemporaryDirectory() as scratch:
         try:
+            if products:
+                bundle = weigh(Path(scratch) / "weighty", products)
             if target:
                 sections = overload(plan, target, None, deadline_s=deadline_ms / 1e3)
             else:

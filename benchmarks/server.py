@@ -37,6 +37,7 @@ class Server:
     Args:
         command: prints a line `listening on HOST:PORT`.
         core: where it runs; None leaves it to the system.
+        kept_lines: how much of the end of its output is kept.
 
     Attributes:
         address: HOST:PORT.
@@ -47,8 +48,8 @@ class Server:
         ServerFault: it ended, or did not serve within a minute.
     """
 
-    def __init__(self, command: Sequence[str], core: int | None) -> None:
-        self._tail: deque[str] = deque(maxlen=15)
+    def __init__(self, command: Sequence[str], core: int | None, kept_lines: int = 15) -> None:
+        self._tail: deque[str] = deque(maxlen=kept_lines)
         self._address = ""
         self._heard = threading.Event()
         with pinned(core):
@@ -114,6 +115,10 @@ class Server:
         """The processes that serve, if this server has such."""
         family = self.watched.children(recursive=True)
         return [process for process in family if WORKER in process.cmdline()]
+
+    def output(self) -> list[str]:
+        """The last lines that it printed."""
+        return list(self._tail)
 
     def resident_mb(self) -> float:
         """Resident memory in MB (10**6 bytes): of the workers on average, or of a server that has none."""

@@ -11,6 +11,7 @@ import click
 from sidecar.door.exposure import is_loopback
 from sidecar.door.tokens import PREFIX
 from sidecar.errors import ConfigError
+from sidecar.service_config import CHANNEL_OPTIONS
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -46,7 +47,7 @@ class Access:
                 raise ConfigError(
                     "--tls-ca is missing: give the PEM file of the authority of the sidecar's certificate."
                 )
-            return grpc.insecure_channel(target)
+            return grpc.insecure_channel(target, CHANNEL_OPTIONS)
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ConfigError("--tls-cert and --tls-key go together: give both, or neither.")
         credentials = grpc.ssl_channel_credentials(
@@ -55,7 +56,7 @@ class Access:
             _read("--tls-cert", self.tls_cert) if self.tls_cert else None,
         )
         options = [("grpc.ssl_target_name_override", self.tls_name)] if self.tls_name else []
-        return grpc.secure_channel(target, credentials, options)
+        return grpc.secure_channel(target, credentials, [*CHANNEL_OPTIONS, *options])
 
     def metadata(self, target: str) -> tuple[tuple[str, str], ...]:
         """What a call to HOST:PORT carries to be let in.

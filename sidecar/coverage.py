@@ -41,23 +41,30 @@ class Coverage:
     """Counts requests. The lane's thread counts, any other thread may look."""
 
     def __init__(self) -> None:
-        self._scored: dict[str, int] = {}
-        self._unscored: dict[str, int] = {}
+        self._counts: dict[str, list[int]] = {}  # by segment: scored, not scored
 
     def scored(self, segment: str) -> None:
         """One request was scored."""
-        _count(self._scored, segment)
+        try:
+            self._counts[segment][0] += 1
+        except KeyError:
+            self._new(segment)[0] += 1
 
     def unscored(self, segment: str) -> None:
         """One request was not: degraded, turned away, or expired while it waited."""
-        _count(self._unscored, segment)
+        try:
+            self._counts[segment][1] += 1
+        except KeyError:
+            self._new(segment)[1] += 1
 
     def totals(self) -> dict[str, Covered]:
         """Since the start, by segment."""
-        scored, unscored = self._scored.copy(), self._unscored.copy()  # atomic, unlike a walk over them
-        return {
-            segment: Covered(scored.get(segment, 0), unscored.get(segment, 0)) for segment in {**scored, **unscored}
-        }
+        # The copy is atomic, unlike a walk over what grows meanwhile.
+        return {segment: Covered(*counts) for segment, counts in self._counts.copy().items()}
+
+    def _new(self, segment: str) -> list[int]:
+        """The counts of a segment that has no line of its own yet, and gets one as long as there are any."""
+        return self._counts.setdefault(segment if len(self._counts) < MOST_SEGMENTS else OTHERS, [0, 0])
 
 
 class CoverageWindow:
@@ -95,13 +102,3 @@ class CoverageWindow:
             if covered.total >= ENOUGH and covered.share < self._alarm_below
         ]
         return [segment for _, segment in sorted(low)]
-
-
-def _count(counts: dict[str, int], segment: str) -> None:
-    try:
-        counts[segment] += 1
-    except KeyError:
-        if len(counts) >= MOST_SEGMENTS:
-            counts[OTHERS] = counts.get(OTHERS, 0) + 1
-        else:
-            counts[segment] = 1

@@ -155,6 +155,6 @@ def load_bundle(config: Config, directory: Path | None = None, like: Bundle | No
         BundleError: the bundle is refused.
         ConfigError: a key cannot be read.
     """
-    directory = directory or configured_bundle(config)
-    trust = ANYONE if directory == DEFAULT_BUNDLE else Trust.read(map(Path, config.trust))
-    return load(directory, trust=trust, like=like)
+    path, trust = directory or configured_bundle(config), Trust.read(map(Path, config.trust))
+    # The embedded bundle is part of the program: nobody needs to vouch for it.
+    return load(path, trust=ANYONE if path == DEFAULT_BUNDLE else trust, like=like)

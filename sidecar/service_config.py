@@ -1,8 +1,9 @@
 """What a client of the sidecar should do when a call fails: the standard gRPC service config, as a file to ship.
 
-It retries the methods of RouterService, which may be asked twice: while a worker dies or is replaced (UNAVAILABLE), and
-under overload, when the sidecar says (RESOURCE_EXHAUSTED with the time after which to try again). Operators' calls are not
-retried, since a rollback that is carried out twice brings back what was rolled back.
+It retries the methods of RouterService, which may be asked twice: while a worker dies (UNAVAILABLE) or ends in good order
+(CANCELLED: so gRPC's core ends a call that arrives after the server has begun to stop, and before the client knows), and
+under overload, when the sidecar says (RESOURCE_EXHAUSTED with the time after which to try again). A caller that cancels is
+not retried. Operators' calls are not either, since a rollback that is carried out twice brings back what was rolled back.
 """
 
 from collections.abc import Sequence

@@ -43,20 +43,21 @@ class Child:
 
     Args:
         name: for the log.
-        arguments: of the Python interpreter.
-        speaks: whether it tells on its standard output, in one line of JSON, that it is ready.
+        arguments: of the Python interpreter. It tells on its standard output, in one line of JSON, that it is ready.
+        alone: whether two of it would be in each other's way.
 
     Attributes:
         status: what it told when it was ready.
     """
 
-    def __init__(self, name: str, arguments: Sequence[str], *, speaks: bool) -> None:
+    def __init__(self, name: str, arguments: Sequence[str], *, alone: bool = False) -> None:
         self.name = name
         self.status: dict[str, str] = {}
         self._arguments = arguments
-        self._speaks = speaks
+        self._alone = alone
         self._process: asyncio.subprocess.Process | None = None
-        self._next: asyncio.subprocess.Process | None = None
+        self._retiring: asyncio.subprocess.Process | None = None
+        self._changing = asyncio.Lock()
         self._stopping = False
 
     async def start(self) -> None:
@@ -66,7 +67,7 @@ class Child:
             ConfigError: it says that it cannot serve, or ended before it did.
         """
         self._process = await self._spawn()
-        await self._ready(self._process)
+        self.status = await self._ready(self._process)
 
     async def keep(self) -> None:
         """Starts it again whenever it ends, until it is stopped."""
@@ -75,38 +76,47 @@ class Child:
             process, began = self._process, time.monotonic()
             assert process is not None  # noqa: S101 - start comes first
             code = await process.wait()
+            async with self._changing:
+                if process is not self._process:
+                    continue  # it was replaced
             if self._stopping:
                 return
-            if self._next is not None:
-                self._process, self._next = self._next, None
-                continue
             steady = time.monotonic() - began >= STEADY_S
             delay_s = FIRST_DELAY_S if steady else min(2 * delay_s, MOST_DELAY_S)
             await asyncio.sleep(delay_s)
-            if self._stopping:  # whoever ends the sidecar may send the signal to all of its processes
-                return
-            log.warning("%s (%d) %s and is started again, after %.2f s", self.name, process.pid, _ended(code), delay_s)
-            self._process = await self._spawn()
-            try:
-                await self._ready(self._process)
-            except ConfigError as error:
-                log.error("%s: %s", self.name, error)  # noqa: TRY400 - all is said
+            async with self._changing:
+                if self._stopping:  # whoever ends the sidecar may send the signal to all of its processes
+                    return
+                if process is self._process:
+                    log.warning(
+                        "%s (%d) %s and is started again, after %.2f s", self.name, process.pid, _ended(code), delay_s
+                    )
+                    await self._start_again()
 
-    async def replace(self) -> None:
-        """Starts another in its place, and ends it when that one is ready.
+    async def replace(self, patience_s: float) -> None:
+        """Starts another in its place, and ends it when that one is ready, or before; returns when it has ended.
+
+        Args:
+            patience_s: it is killed if it takes longer than that to end.
 
         Raises:
-            ConfigError: the other one cannot serve; this one goes on.
+            ConfigError: the other one cannot serve, or could not score where this one can; this one goes on.
         """
-        successor = await self._spawn()
-        try:
-            await self._ready(successor)
-        except ConfigError:
-            _signal(successor, signal.SIGKILL)
-            raise
-        self._next = successor
-        if self._process is not None:
-            _signal(self._process, signal.SIGTERM)
+        async with self._changing:
+            if self._alone:
+                self._retiring = self._process
+                await self._retire(patience_s)
+                self._process = successor = await self._spawn()
+                self.status = await self._ready(successor)
+                return
+            successor = await self._spawn()
+            try:
+                self.status = self._no_worse(await self._ready(successor))
+            except BaseException:
+                _signal(successor, signal.SIGKILL)
+                raise
+            self._retiring, self._process = self._process, successor
+            await self._retire(patience_s)
 
     def resign(self) -> None:
         """From now on it is not started again."""
@@ -115,18 +125,46 @@ class Child:
     async def stop(self, patience_s: float) -> None:
         """Ends it in good order; returns when it has ended, or after patience_s seconds."""
         self.resign()
-        if self._process is not None:
-            _signal(self._process, signal.SIGTERM)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), patience_s)
+        alive = [process for process in (self._process, self._retiring) if process is not None]
+        for process in alive:
+            _signal(process, signal.SIGTERM)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*(process.wait() for process in alive)), patience_s)
 
     async def kill(self) -> None:
         """Ends it at once."""
         self.resign()
-        for process in (self._process, self._next):
+        for process in (self._process, self._retiring):
             if process is not None:
                 _signal(process, signal.SIGKILL)
                 await process.wait()
+
+    def _no_worse(self, told: dict[str, str]) -> dict[str, str]:
+        if told.get("fault") and not self.status.get("fault"):
+            raise ConfigError(f"{told['fault']} ({self.name} would answer DEGRADED)")
+        return told
+
+    async def _retire(self, patience_s: float) -> None:
+        old = self._retiring
+        if old is None:
+            return
+        _signal(old, signal.SIGTERM)
+        try:
+            await asyncio.wait_for(old.wait(), patience_s)
+        except TimeoutError:
+            _signal(old, signal.SIGKILL)
+            await old.wait()
+        self._retiring = None
+
+    async def _start_again(self) -> None:
+        self._process = process = await self._spawn()
+        if self._stopping:  # too late
+            _signal(process, signal.SIGKILL)
+            return
+        try:
+            self.status = await self._ready(process)
+        except ConfigError as error:
+            log.error("%s: %s", self.name, error)  # noqa: TRY400 - all is said
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         # Its standard input stays open as long as we live: that is how it learns that we do not.
@@ -134,12 +172,11 @@ class Child:
             sys.executable,
             *self._arguments,
             stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE if self._speaks else None,
+            env={"GRPC_VERBOSITY": "NONE", **os.environ},  # its core logs a line for whatever a stranger sends
+            stdout=asyncio.subprocess.PIPE,
         )
 
-    async def _ready(self, process: asyncio.subprocess.Process) -> None:
-        if not self._speaks:
-            return
+    async def _ready(self, process: asyncio.subprocess.Process) -> dict[str, str]:
         assert process.stdout is not None  # noqa: S101 - asked for
         try:
             line = await asyncio.wait_for(process.stdout.readline(), READY_S)
@@ -152,7 +189,7 @@ class Child:
             raise ConfigError(f"{self.name} ended before it could serve; its log says more.") from None
         if "error" in told:
             raise ConfigError(told["error"])
-        self.status = told
+        return told
 
 
 class Supervisor:
@@ -174,7 +211,7 @@ class Supervisor:
         self._again = again
         self._runtime = Path()
         self._workers: list[Child] = []
-        self._control = Child("control", (), speaks=False)
+        self._control = Child("control", (), alone=True)
 
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT.
@@ -193,9 +230,11 @@ class Supervisor:
             shutil.rmtree(self._runtime, ignore_errors=True)
 
     def _write(self, config: Config) -> None:
-        path = self._runtime / CONFIG
-        path.touch(mode=0o600)
-        path.write_bytes(msgspec.json.encode(config))
+        # At once and whole, since a process may be starting just now.
+        new = self._runtime / f"{CONFIG}.new"
+        new.touch(mode=0o600)
+        new.write_bytes(msgspec.json.encode(config))
+        new.replace(self._runtime / CONFIG)
 
     async def _serve(self, listen: str) -> None:
         loop = asyncio.get_running_loop()
@@ -204,11 +243,10 @@ class Supervisor:
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, roll.set)
         runtime = str(self._runtime)
-        self._control = Child("control", ("-m", "sidecar.control.process", runtime, str(self._first)), speaks=False)
+        self._control = Child("control", ("-m", "sidecar.control.process", runtime, str(self._first)), alone=True)
         count = self._config.workers or max(1, cores() - 1)
         self._workers = [
-            Child(f"worker {number}", ("-m", "sidecar.worker", str(number), runtime, listen), speaks=True)
-            for number in range(count)
+            Child(f"worker {number}", ("-m", "sidecar.worker", str(number), runtime, listen)) for number in range(count)
         ]
         children = [self._control, *self._workers]
         starting = asyncio.gather(*(child.start() for child in children))
@@ -237,25 +275,40 @@ class Supervisor:
 
     async def _until(self, stop: asyncio.Event, roll: asyncio.Event, stopping: "asyncio.Task[Any]") -> None:
         while not stop.is_set():
-            rolling = asyncio.ensure_future(roll.wait())
+            rolling = asyncio.ensure_future(self._roll_when(roll))
             await asyncio.wait((rolling, stopping), return_when=asyncio.FIRST_COMPLETED)
             rolling.cancel()
-            if roll.is_set() and not stop.is_set():
-                roll.clear()
-                await self._roll()
+            with suppress(asyncio.CancelledError):
+                await rolling
+
+    async def _roll_when(self, roll: asyncio.Event) -> None:
+        await roll.wait()
+        roll.clear()
+        await self._roll()
 
     async def _roll(self) -> None:
-        """Replaces all processes, one by one, with the configuration as it is now."""
+        """Replaces all processes, one by one, with the configuration as it is now; or none of them."""
+        before = config = self._config
+        patience_s = before.drain_seconds + GRACE_S
+        replaced: list[Child] = []
         try:
-            config = self._again() if self._again else self._config
-            self._write(msgspec.structs.replace(config, listen=self._config.listen, workers=self._config.workers))
-            if (config.listen, config.workers) != (self._config.listen, self._config.workers):
-                log.warning("listen and workers are not changed by SIGHUP; restart for these")
-            for child in (self._control, *self._workers):
-                await child.replace()
+            if self._again:
+                config = self._again()
+            if (config.listen, config.workers, config.bundle) != (before.listen, before.workers, before.bundle):
+                log.warning("listen, workers and bundle are not changed by SIGHUP; restart for these")
+            config = msgspec.structs.replace(
+                config, listen=before.listen, workers=before.workers, bundle=before.bundle
+            ).checked()
+            self._write(config)
+            # The workers first: they are the ones who find fault with a configuration.
+            for child in (*self._workers, self._control):
+                await child.replace(patience_s)
+                replaced.append(child)
         except ConfigError as error:
             log.error("SIGHUP: %s; what ran before runs on", error)  # noqa: TRY400 - all is said
-            self._write(self._config)
+            self._write(before)
+            for child in replaced:
+                await _put_back(child, config.drain_seconds + GRACE_S)
         else:
             self._config = config
             log.info("SIGHUP: all processes are replaced")
@@ -272,6 +325,13 @@ class Supervisor:
         for child in (*self._workers, self._control):
             await child.stop(max(0.0, end - time.monotonic()))
             await child.kill()
+
+
+async def _put_back(child: Child, patience_s: float) -> None:
+    try:
+        await child.replace(patience_s)
+    except ConfigError as error:
+        log.error("%s: %s; it runs on with the new configuration", child.name, error)  # noqa: TRY400 - all is said
 
 
 def reserve(listen: str) -> tuple[socket.socket, str]:
@@ -297,8 +357,12 @@ def reserve(listen: str) -> tuple[socket.socket, str]:
                 alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 alone.bind(address)
         reserved = socket.socket(family, kind, protocol)
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reserved.bind(address)
+        try:
+            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            reserved.bind(address)
+        except OSError:
+            reserved.close()
+            raise
     except OSError as error:
         raise ConfigError(
             f"listen: cannot bind {listen!r}: {error.strerror or error}; give HOST:PORT with a free port and an address "

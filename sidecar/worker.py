@@ -23,19 +23,32 @@ from sidecar.bundle import memory
 from sidecar.bundle.embedded import configured_bundle
 from sidecar.bundle.registry import Registry
 from sidecar.config import Config
-from sidecar.control import CONFIG, SOCKET
+from sidecar.control import CONFIG, CONFIG_FAULT, SOCKET
 from sidecar.control.link import Command, Link
-from sidecar.control.messages import Beat, Done, Happened, Hello, Others, Prepare, Sample, State, Switch, Target
+from sidecar.control.messages import (
+    BEAT_S,
+    Beat,
+    Done,
+    Happened,
+    Hello,
+    Others,
+    Prepare,
+    Sample,
+    State,
+    Switch,
+    Target,
+)
 from sidecar.errors import BundleError, RouterError
 from sidecar.lanes.bundles import Bundles
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
+from sidecar.lanes.precedence import precede
 from sidecar.routing.compare import Recorded
 from sidecar.server import Server
+from sidecar.stats import Stats
 
 log = logging.getLogger(__name__)
 
-BEAT_S = 1.0
 # How long a worker that starts waits to be told what to run, before it looks for itself.
 ASSIGNMENT_S = 3.0
 # Loading runs beside the lane's thread; with Python's 5 ms it would have to wait so long for every turn.
@@ -43,7 +56,6 @@ SWITCH_INTERVAL_S = 0.0005
 # Loading costs 15 to 20 ms of processor time. At the lane's priority it would take half of a busy core for as long; at this
 # one it takes a tenth, and 0.2 s. Lower still, and whoever else wants the core could keep it from giving the GIL back.
 NICER = 10
-CONFIG_FAULT = 78  # EX_CONFIG of sysexits.h: starting again will not help
 ENOUGH_FOR_P99 = 200
 
 
@@ -75,6 +87,7 @@ class Worker:
         )
         self._bundles = Bundles(self._link.operate)
         self._link.start()
+        threading.Thread(target=self._beat, name="beat", daemon=True).start()
         assigned = self._link.assignment(ASSIGNMENT_S) or State(Target(str(_own_choice(config))))
         running = assigned.running or Target(str(_own_choice(config)))
         self.server = Server(
@@ -100,14 +113,15 @@ class Worker:
     def start(self, listen: str) -> str:
         """Serves; gives the address."""
         address = self.server.start(listen)
+        precede(self.server.lane.thread)
         self._serving.set()
-        threading.Thread(target=self._beat, name="beat", daemon=True).start()
         return address
 
     def drain(self) -> None:
         """Ends in good order."""
         self._bundles.close()
         self.server.drain()
+        self._link.tell(Beat(0.0, self.server.info.own()))  # else what was served since the last one is not counted
         self._link.close()
 
     def _warm_up(self, target: Target | None) -> None:
@@ -124,6 +138,9 @@ class Worker:
     def _beat(self) -> None:
         while True:
             time.sleep(BEAT_S)
+            if not self._serving.is_set():
+                self._link.tell(Beat(0.0, Stats()))  # loading may take longer than anybody may be silent
+                continue
             self.server.tick()
             since = self.server.services.busy_since
             stuck_s = 0.0 if since is None else time.perf_counter() - since
@@ -239,6 +256,19 @@ def _end_with_the_supervisor() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def _sigterm() -> int:
+    """A descriptor that can be read once SIGTERM has come; from then on, and before, the signal does nothing else.
+
+    A handler that sets an Event could meet its own thread in the midst of waiting for it; and a signal that is merely
+    blocked would end the process through one of the threads that libraries started when they were imported.
+    """
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    signal.set_wakeup_fd(tell)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    return told
+
+
 def main() -> None:
     """Serves until SIGTERM. Arguments: number, runtime directory, address.
 
@@ -249,8 +279,7 @@ def main() -> None:
         level=logging.INFO, format=f"%(asctime)s %(levelname)s worker-{number} %(name)s: %(message)s", stream=sys.stderr
     )
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    told = _sigterm()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the supervisor says when to end
     config = msgspec.json.decode((runtime / CONFIG).read_bytes(), type=Config)
     threading.Thread(target=_end_with_the_supervisor, name="lifeline", daemon=True).start()
@@ -261,10 +290,16 @@ def main() -> None:
         print(json.dumps({"error": str(error)}), flush=True)  # noqa: T201 - the supervisor listens
         sys.exit(CONFIG_FAULT)
     server = worker.server
-    status = {"address": address, "lane": server.choice.make.name, "running": server.services.engine.version}
+    engine = server.services.engine
+    status = {
+        "address": address,
+        "lane": server.choice.make.name,
+        "running": engine.version,
+        "fault": engine.fault,
+    }
     print(json.dumps(status), flush=True)  # noqa: T201 - the supervisor listens
     os.dup2(2, 1)  # nobody reads what else may be printed there
-    stop.wait()
+    os.read(told, 1)
     worker.drain()
 
 

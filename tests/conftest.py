@@ -1,6 +1,8 @@
 """What every test may ask for: the shared data sets, and tiny but real bundles built in code."""
 
 import io
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +30,10 @@ from sidecar.bundle.manifest import (
 )
 from sidecar.bundle.seal import seal
 from sidecar.scoring.recipe import TextRecipe
+
+# A client of grpcio looks at a connection over which nothing goes this often only, by default every 5 s, and so long a
+# server that ends waits for it. Read when the first channel is made.
+os.environ.setdefault("GRPC_CLIENT_CHANNEL_BACKUP_POLL_INTERVAL_MS", "100")
 
 # A test's time says nothing on a machine that others use too; pytest-timeout catches what hangs.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -101,6 +107,24 @@ def make_bundle() -> MakeBundle:
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sound bundle of the candidates small, medium and large. Shared by all tests: build your own to change it."""
     return _make_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def versions(make_bundle: MakeBundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sound bundles of the versions 1, 2 and 3, in the directories v1, v2 and v3. To be copied, not to be changed."""
+    home = tmp_path_factory.mktemp("versions")
+    for version in "123":
+        make_bundle(home / f"v{version}", version=version)
+    return home
+
+
+@pytest.fixture
+def registry(versions: Path, tmp_path: Path) -> Path:
+    """A registry with the versions 1, 2 and 3, of which 1 is to be run."""
+    directory = tmp_path / "registry"
+    shutil.copytree(versions, directory)
+    (directory / "active").write_text("v1\n")
+    return directory
 
 
 @pytest.fixture(scope="session")

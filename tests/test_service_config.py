@@ -75,7 +75,9 @@ def test_it_is_a_service_config_of_the_standard_form() -> None:
     assert dict(CHANNEL_OPTIONS)["grpc.service_config"] == SERVICE_CONFIG
 
 
-@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
+@pytest.mark.parametrize(
+    "code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED]
+)
 def test_route_is_tried_again_until_the_fourth_time(
     channel: grpc.Channel, fickle: Fickle, code: grpc.StatusCode
 ) -> None:

@@ -2,8 +2,10 @@
 
 import logging
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -33,6 +35,8 @@ from sidecar.errors import Unavailable
 log = logging.getLogger(__name__)
 
 RETRY_S = 0.1
+# A control process that does not read for so long is given up.
+SEND_S = 5
 Command = Prepare | Switch | Sample
 _decoder: "msgspec.msgpack.Decoder[ToWorker]" = msgspec.msgpack.Decoder(ToWorker)
 
@@ -66,7 +70,8 @@ class Link:
         self._sending = threading.Lock()
         self._assigned = threading.Event()
         self._assignment: State | None = None
-        self._commands: SimpleQueue[Command] = SimpleQueue()
+        self._commands: SimpleQueue[tuple[socket.socket, Command]] = SimpleQueue()
+        self._working = threading.Lock()
         self._ids = count(1)
         self._results: dict[int, SimpleQueue[Result | None]] = {}
         self._closed = threading.Event()
@@ -83,13 +88,21 @@ class Link:
 
     def tell(self, message: Beat | Done | Hello | Operate) -> bool:
         """Sends a message; False if there is nobody to hear it."""
+        return self._send(message, None)
+
+    def _send(self, message: Beat | Done | Hello | Operate, only: socket.socket | None) -> bool:
+        """Sends a message over whatever connection there is, or over a certain one if that is the one."""
         data = frames.encode(message)
         with self._sending:
-            if self._connection is None:
+            connection = self._connection
+            if connection is None or only not in (None, connection):
                 return False
             try:
-                self._connection.sendall(data)
+                connection.sendall(data)
             except OSError:
+                # Part of it may be sent, so nothing more can be. The other thread notices, and connects anew.
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
                 return False
         return True
 
@@ -122,7 +135,8 @@ class Link:
         self._closed.set()
         with self._sending:
             if self._connection is not None:
-                self._connection.close()
+                with suppress(OSError):
+                    self._connection.shutdown(socket.SHUT_RDWR)  # a mere close would wait for the thread that reads
                 self._connection = None
 
     def _receive(self) -> None:
@@ -133,7 +147,7 @@ class Link:
                 continue
             try:
                 for message in _messages(connection):
-                    self._take(message)
+                    self._take(message, connection)
             except LinkBroken:
                 pass
             except Exception:
@@ -146,9 +160,12 @@ class Link:
 
     def _connect(self) -> socket.socket | None:
         connection = socket.socket(socket.AF_UNIX)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_S, 0))
         try:
             connection.connect(str(self._path))
-            connection.sendall(frames.encode(self._hello()))
+            # Not in the midst of a command of the control process before: what it changes must be told to this one.
+            with self._working:
+                connection.sendall(frames.encode(self._hello()))
         except OSError:
             connection.close()
             return None
@@ -156,9 +173,9 @@ class Link:
             self._connection = connection
         return connection
 
-    def _take(self, message: ToWorker) -> None:
+    def _take(self, message: ToWorker, connection: socket.socket) -> None:
         if isinstance(message, Prepare | Switch | Sample):
-            self._commands.put(message)
+            self._commands.put((connection, message))
         elif isinstance(message, Result):
             if (box := self._results.get(message.id)) is not None:
                 box.put(message)
@@ -173,7 +190,12 @@ class Link:
 
     def _work(self) -> None:
         while True:
-            self.tell(self._carry_out(self._commands.get()))
+            connection, command = self._commands.get()
+            with self._working:
+                # Who gave it is gone otherwise: whoever came after knows nothing of it, and gives the same numbers anew.
+                done = self._carry_out(command) if connection is self._connection else None
+            if done is not None:
+                self._send(done, connection)
 
 
 def _messages(connection: socket.socket) -> Iterator[ToWorker]:

@@ -7,6 +7,7 @@ import msgspec
 from sidecar.routing.compare import Comparison, Recorded
 from sidecar.stats import Stats
 
+BEAT_S = 1.0
 Event = Literal["ACTIVATED", "REFUSED", "ROLLED_BACK", "CANARY_STARTED", "CANARY_ENDED"]
 
 

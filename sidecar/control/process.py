@@ -1,21 +1,26 @@
 """The control process: knows the workers, changes their bundle, tells Prometheus. When it dies, Route goes on.
 
-Started by the supervisor, and again by it whenever it ends; `python -m sidecar.control.process` is not for hands.
+Started by the supervisor, and again by it whenever it ends; `python -m sidecar.control.process` is not for hands. Tells on
+standard output, in one line of JSON, that it serves, or why it cannot.
 """
 
 import asyncio
+import json
 import logging
 import os
 import signal
 import sys
+import threading
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from sidecar.bundle.registry import Registry
 from sidecar.config import Config
-from sidecar.control import CONFIG, SOCKET
+from sidecar.control import CONFIG, CONFIG_FAULT, SOCKET
 from sidecar.control.messages import Target
 from sidecar.control.metrics import Metrics, publish
 from sidecar.control.swap import Swap
@@ -40,6 +45,7 @@ class Control:
         self.swap = Swap(config, self._registry, Target(str(self._first(first))))
         self.metrics = Metrics(config.coverage.alarm_below)
         self._seen: tuple[int, ...] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def _first(self, otherwise: Path) -> Path:
         if self._registry is not None:
@@ -50,11 +56,12 @@ class Control:
                 log.error("registry: %s; %s is run", error, otherwise)  # noqa: TRY400 - all is said
         return otherwise
 
-    async def run(self, socket: Path) -> None:
-        """Serves the workers until it is cancelled."""
+    async def run(self, socket: Path, ready: Callable[[], None] = lambda: None) -> None:
+        """Serves the workers until it is cancelled; says when it is ready to."""
         socket.unlink(missing_ok=True)  # noqa: ASYNC240 - before anything is served
         server = await asyncio.start_unix_server(self.swap.workers.serve, socket)
         async with server:
+            ready()
             while True:
                 await asyncio.sleep(TICK_S)
                 await self.tick(asyncio.get_running_loop().time())
@@ -75,26 +82,41 @@ class Control:
             await worker.kill()
         if self._registry is not None and workers and (stamp := self._registry.stamp()) != self._seen:
             self._seen = stamp
-            self._following = asyncio.ensure_future(self.swap.follow_pointer())
+            self._background(self.swap.follow_pointer())
+        if self.swap.astray:
+            self._background(self.swap.bring_in_line())
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 async def _main(config: Config, runtime: Path, first: Path) -> None:
     control = Control(config, first)
     end = publish(control.metrics, config.metrics) if config.metrics else None
     loop = asyncio.get_running_loop()
-    serving = loop.create_task(control.run(runtime / SOCKET))
+    serving = loop.create_task(control.run(runtime / SOCKET, lambda: _say({})))
     loop.add_signal_handler(signal.SIGTERM, serving.cancel)
-    loop.run_in_executor(None, _end_with_the_supervisor)
+    # No thread of the loop's pool: asyncio.run waits for these, and this one waits for as long as the supervisor lives.
+    threading.Thread(target=_end_with_the_supervisor, name="lifeline", daemon=True).start()
     with suppress(asyncio.CancelledError):
         await serving
     if end:
         end()
+    # Nothing is to be saved here, and a trial that is under way need not be waited for.
+    os._exit(0)
 
 
 def _end_with_the_supervisor() -> None:
     while os.read(0, 1024):
         pass
     os._exit(0)  # nothing is to be saved here
+
+
+def _say(status: dict[str, str]) -> None:
+    print(json.dumps(status), flush=True)  # noqa: T201 - the supervisor listens
+    os.dup2(2, 1)  # nobody reads what else may be printed there
 
 
 def main() -> None:
@@ -108,9 +130,8 @@ def main() -> None:
     try:
         asyncio.run(_main(config, runtime, first))
     except ConfigError as error:
-        log.error("%s", error)  # noqa: TRY400 - all is said
-        sys.exit(78)
-    os._exit(0)  # a thread that waits for the supervisor's end need not be waited for
+        _say({"error": str(error)})
+        sys.exit(CONFIG_FAULT)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ The order of things is what makes it safe:
 1. The gate: a child process verifies the bundle, tries it out and compares it with the running one.
 2. Every connected worker loads it beside the running one. If one cannot, all forget it.
 3. The pointer file names it, so that what starts from now on runs it.
-4. Every worker switches between two batches. One that does not is killed, and comes back with the new bundle.
+4. Every worker switches between two batches, one that came meanwhile after it has loaded the bundle. One that does not
+   is killed, and comes back with the new bundle.
 5. Only then the switch is acknowledged: no request is decided by the bundle before any more.
 """
 
@@ -13,6 +14,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
@@ -62,6 +64,12 @@ class Swap:
         registry: where bundles lie; None: what the configuration names runs until the end.
         first: what to run where no worker says that it runs something already.
         gate: tries a bundle within limits.
+
+    Attributes:
+        state: what all workers run.
+        counts: what happened, how often.
+        astray: pids of workers that run something else.
+        workers: those that are connected.
     """
 
     def __init__(
@@ -78,6 +86,7 @@ class Swap:
         self.counts: dict[Event, int] = {}
         self.state = State()
         self._first = first
+        self.astray: set[int] = set()
         self.workers = Workers(self._greet, self.operate)
 
     def _greet(self, hello: Hello) -> State:
@@ -87,7 +96,19 @@ class Swap:
         elif not self.state.running.digest and hello.state.running and hello.state.running.digest:
             # Nothing was checked before the first start; now it is known which bundle it was.
             self.state = hello.state
+        if _differ(hello.state, self.state):
+            self.astray.add(hello.pid)
         return self.state
+
+    async def bring_in_line(self) -> None:
+        """Has workers run what all run that do not: the control process before ended in the midst of a switch."""
+        async with self._changing:
+            astray = [worker for worker in self.workers if worker.pid in self.astray]
+            self.astray.clear()
+            if astray:
+                for worker in astray:
+                    log.warning("worker %d runs something else than the others; it is switched", worker.number)
+                await self._switch(self.state, astray, set())
 
     async def operate(self, message: Operate) -> Result:
         """Carries out what an operator asks; never raises."""
@@ -129,7 +150,7 @@ class Swap:
                 return await self._activate(registry, path, wish, asked_by)
             except RouterError as error:
                 if not wish.dry_run:
-                    self._happened("REFUSED", f"{wish.directory} ({asked_by}): {error}")
+                    self._refused(f"{wish.directory} ({asked_by}): {error}")
                 raise
 
     async def _activate(self, registry: Registry, path: Path, wish: Activate, asked_by: str) -> Result:
@@ -146,14 +167,14 @@ class Swap:
         after = _after(before, target, wish.share)
         began = time.monotonic()
         try:
-            await self._prepare(target)
+            prepared = await self._prepare(target)
             if wish.share is None:
                 await asyncio.to_thread(_point, registry, path.name)
         except RouterError:
             self._forget()
             raise
         prepare_s = time.monotonic() - began
-        switch_s, p99_s = await self._switch(after)
+        switch_s, p99_s = await self._switch(after, list(self.workers), prepared)
         if wish.share is None:
             self._happened("ACTIVATED", f"{path.name}, {version} ({asked_by})")
         else:
@@ -170,6 +191,7 @@ class Swap:
         async with self._changing:
             await self._learn_what_runs()
             before = self.state
+            prepared: set[int] = set()
             if before.canary is not None:
                 event: Event = "CANARY_ENDED"
                 after = State(before.running, before.previous)
@@ -178,29 +200,30 @@ class Swap:
                 event = "ROLLED_BACK"
                 after = State(before.previous, before.running)
                 told = f"{Path(before.previous.directory).name}, {before.previous.version} runs again"
-                await self._prepare(before.previous)  # in memory already, but for workers that could not keep it
+                prepared = await self._prepare(
+                    before.previous
+                )  # in memory already, but for workers that could not keep it
                 self._point_to(before.previous)
             else:
                 raise ConfigError("there is no canary, and no bundle ran before this one; activate one by its name.")
-            switch_s, _ = await self._switch(after)
+            switch_s, _ = await self._switch(after, list(self.workers), prepared)
             self._happened(event, told)
             return Result(0, state=after, workers=len(self.workers), cost=Cost(switch_s=switch_s))
 
     async def follow_pointer(self) -> None:
-        """Activates what the pointer file names, if that does not run. Whatever is wrong with it is logged, not raised."""
-        if self._registry is None or self.state.running is None:
+        """Activates what the pointer file names, if that does not run. What is wrong with it is told, not raised."""
+        registry = self._registry
+        if registry is None or self.state.running is None:
             return
-        try:
-            name = self._registry.active()
-            if not name or await self._runs(self._registry.path(name)):
-                return
-            await self.activate(Activate(name), "the pointer file")
-            log.info("the pointer file named %s: it runs now", name)
-        except RouterError as error:
-            running = Path(self.state.running.directory).name
-            log.error("the pointer file is not followed: %s; %s runs on", error, running)  # noqa: TRY400 - all is said
-            if not isinstance(error, BundleError | Aborted):
-                self._happened("REFUSED", f"the pointer file: {error}")
+        # Read when it is our turn: what it named before may have been rolled back meanwhile.
+        async with self._changing:
+            try:
+                name = registry.active()
+                if name and not await self._runs(path := registry.path(name)):
+                    await self._activate(registry, path, Activate(name), "the pointer file")
+            except RouterError as error:
+                running = Path(self.state.running.directory).name
+                self._refused(f"the pointer file is not followed: {error}; {running} runs on")
 
     async def _runs(self, path: Path) -> bool:
         await self._learn_what_runs()
@@ -223,7 +246,9 @@ class Swap:
             return
         done = await self._ask_all(list(self.workers), lambda number: Sample(number, 0), SAMPLE_S)
         known = [each.state for each in done if isinstance(each, Done) and each.state.running]
-        if known:
+        # One that could not load it does not know; and meanwhile something else may have taken over.
+        known.sort(key=lambda state: not (state.running and state.running.digest))
+        if known and not self.state.running.digest:
             self.state = known[0]
 
     def _verified(self, path: Path) -> tuple[str, str]:
@@ -259,8 +284,8 @@ class Swap:
         mixed = [recorded for turn in zip_longest(*samples) for recorded in turn if recorded is not None]
         return tuple(mixed[:amount])
 
-    async def _prepare(self, target: Target) -> None:
-        """Has all workers load a bundle; also those that come while others load."""
+    async def _prepare(self, target: Target) -> set[int]:
+        """Has all workers load a bundle; also those that come while others load. Gives their pids."""
         prepared: set[int] = set()
         while unprepared := [worker for worker in self.workers if worker.pid not in prepared]:
             found = await self._ask_all(unprepared, lambda number: Prepare(number, target), PREPARE_S)
@@ -271,18 +296,22 @@ class Swap:
                         f"worker {worker.number} cannot load {target.directory}: {fault}; nothing is changed."
                     )
                 prepared.add(worker.pid)
+        return prepared
 
     def _forget(self) -> None:
         """Has all workers drop what is not in the present state."""
         for worker in self.workers:
             worker.tell(Switch(0, self.state, SWITCH_S))
 
-    async def _switch(self, after: State) -> tuple[float, tuple[float, float]]:
-        """Has all workers switch; gives the seconds that it took, and the p99 before and meanwhile."""
+    async def _switch(
+        self, after: State, workers: Sequence[Worker], prepared: set[int]
+    ) -> tuple[float, tuple[float, float]]:
+        """Has workers switch; gives the seconds that it took, and the p99 before and meanwhile."""
         began = time.monotonic()
         self.state = after  # whoever connects from now on runs it from the start
-        workers = list(self.workers)
-        found = await self._ask_all(workers, lambda number: Switch(number, after, SWITCH_S), 2 * SWITCH_S + 1)
+        found = await asyncio.gather(
+            *(self._hand_over(worker, after, prepared=worker.pid in prepared) for worker in workers)
+        )
         p99_s: list[tuple[float, float]] = []
         for worker, done in zip(workers, found, strict=True):
             if isinstance(done, Done) and not done.error:
@@ -292,6 +321,15 @@ class Swap:
                 await worker.kill()
         worst = max(p99_s, key=lambda pair: pair[1], default=(0.0, 0.0))
         return time.monotonic() - began, worst
+
+    async def _hand_over(self, worker: Worker, after: State, *, prepared: bool) -> Done | WorkerGone:
+        try:
+            for target in () if prepared else (after.running, after.canary):
+                if target is not None:
+                    await worker.ask(partial(Prepare, target=target), PREPARE_S)
+            return await worker.ask(lambda number: Switch(number, after, SWITCH_S), 2 * SWITCH_S + 1)
+        except WorkerGone as gone:
+            return gone
 
     async def _ask_all(
         self, workers: Sequence[Worker], make: MakeCommand, patience_s: float
@@ -308,6 +346,10 @@ class Swap:
         path = Path(target.directory)
         if self._registry is not None and path.parent == self._registry.directory:
             _point(self._registry, path.name)
+
+    def _refused(self, message: str) -> None:
+        log.error("%s", message)
+        self._happened("REFUSED", message)
 
     def _happened(self, event: Event, message: str) -> None:
         self.counts[event] = self.counts.get(event, 0) + 1
@@ -340,6 +382,13 @@ def _point(registry: Registry, name: str) -> None:
         present = ""
     if present != name:  # whoever asked by the pointer file has written it already
         registry.point(name)
+
+
+def _differ(one: State, other: State) -> bool:
+    """Whether a worker that runs one answers otherwise than one that runs the other. What could not be loaded is equal."""
+    if not (one.running and one.running.digest and other.running and other.running.digest):
+        return False
+    return one.running.digest != other.running.digest or one.canary != other.canary or one.share != other.share
 
 
 def _after(before: State, target: Target, share: float | None) -> State:

@@ -13,6 +13,7 @@ import msgspec
 from sidecar.control import frames
 from sidecar.control.frames import LinkBroken
 from sidecar.control.messages import (
+    BEAT_S,
     Beat,
     Done,
     Happened,
@@ -75,6 +76,8 @@ class Worker:
         Raises:
             WorkerGone: it ended meanwhile, or did not answer in time.
         """
+        if self._gone.is_set():
+            raise WorkerGone(f"worker {self.number} ended")
         number = next(_ids)
         self._pending[number] = answer = asyncio.get_running_loop().create_future()
         self.tell(make(number))
@@ -102,6 +105,8 @@ class Worker:
 
     async def kill(self) -> None:
         """Ends its process at once; the supervisor starts another. Returns when it is gone."""
+        if self._gone.is_set():
+            return  # its number may be another's by now
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         with suppress(TimeoutError):
@@ -175,7 +180,8 @@ class Workers:
         return sum((worker.beat.stats for worker in everyone), self._past)
 
     def stuck(self, most_s: float, now: float) -> list[Worker]:
-        """Workers that are at one batch, or silent, for longer than most_s seconds."""
+        """Workers that are at one batch, or silent beyond a beat that is late, for longer than most_s seconds."""
+        silent_since = now - most_s - 2 * BEAT_S
         return [
-            worker for worker in self._connected.values() if worker.beat.stuck_s > most_s or now - worker.heard > most_s
+            worker for worker in self._connected.values() if worker.beat.stuck_s > most_s or worker.heard < silent_since
         ]

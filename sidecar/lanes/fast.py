@@ -49,6 +49,8 @@ MOST_EVENTS = 256
 IDLE_S = 0.02
 # The time that a call needs is learned from so much of each new one, times a margin; see FastLane._leave.
 NEED_LEARNING, NEED_MARGIN, NEED_DECAY = 0.05, 1.5, 0.995
+# Only while the queue has had no silent moment for so long is anything left: else what was learned may be out of date.
+BUSY_S = 0.01
 COLD_THREADS = 6
 # A reflection or a watch holds a thread for as long as it is open; the others are for health, Info and operations.
 MOST_REFLECTIONS = 2
@@ -124,8 +126,9 @@ class FastLane:
         self._due = 0  # events that the queue owes us
         # What a call with a deadline needs from its acceptance to its reply, as measured, and a margin.
         self._need_s = 0.0
+        self._silent = 0.0  # when the queue last was
         self._left: deque[tuple[float, Any]] = deque()
-        self._thread = threading.Thread(target=self._serve, name="fast-lane", daemon=True)
+        self.thread = threading.Thread(target=self._serve, name="fast-lane", daemon=True)
 
     def _add(self, path: str, handler: Any) -> None:
         _, service, method = path.split("/")
@@ -141,7 +144,7 @@ class FastLane:
                 self._ask_for(path, _Unary, take)
         for path, take in self._services.streams.items():
             self._ask_for(path, _Stream, take)
-        self._thread.start()
+        self.thread.start()
         return bound(listen, port)
 
     def report(self, name: str, serving: bool) -> None:  # noqa: FBT001 - see Lane
@@ -152,10 +155,10 @@ class FastLane:
         """See Lane."""
         self._health.enter_graceful_shutdown()
         self._server.stop(grace).wait()
-        self._thread.join(JOIN_SECONDS)
+        self.thread.join(JOIN_SECONDS)
 
     def _ask_for(self, path: str, kind: "type[_Unary | _Stream]", take: Take) -> None:
-        admission, now = self._entrance.admission, time.time
+        admission, now, clock = self._entrance.admission, time.time, time.perf_counter
         admit = admission.keeper(role_of(path)) if admission else None
 
         def accept_all(event: Any) -> None:
@@ -166,7 +169,7 @@ class FastLane:
 
         def admit_in_time(event: Any) -> None:
             expires = event.call_details.deadline
-            if expires < FOREVER and expires - now() < self._need_s:
+            if expires < FOREVER and expires - now() < self._need_s and clock() - self._silent > BUSY_S:
                 self._leave(event.call, expires)
             else:
                 kind(self, event.call, take, expires)
@@ -217,11 +220,12 @@ class FastLane:
         )
         timeout = cygrpc.CompletionType.queue_timeout
         patience, enough = MOST_EVENTS, 0.0
-        while self._due:
+        while self._due or batcher:  # what waits to be answered owes no event
             event = poll(0.0 if batcher else now() + IDLE_S)
             if event.completion_type == timeout:
                 self._flush()
-                patience, enough = MOST_EVENTS, clock() + services.busy_s
+                self._silent = clock()
+                patience, enough = MOST_EVENTS, self._silent + services.busy_s
                 continue
             self._due -= 1
             try:

@@ -55,11 +55,11 @@ class PortableLane:
         self._watches = 0
         self._pool = ThreadPoolExecutor(COLD_THREADS, thread_name_prefix="cold")
         self._loop = new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="portable-lane", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="portable-lane", daemon=True)
 
     def start(self, listen: str) -> str:
         """See Lane."""
-        self._thread.start()
+        self.thread.start()
         return asyncio.run_coroutine_threadsafe(self._listen(listen), self._loop).result()
 
     def report(self, name: str, serving: bool) -> None:  # noqa: FBT001 - see Lane
@@ -70,7 +70,7 @@ class PortableLane:
         """See Lane."""
         asyncio.run_coroutine_threadsafe(self._stop(grace), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self.thread.join()
         self._loop.close()
         self._pool.shutdown()
 

@@ -66,12 +66,22 @@ class Decisions(NamedTuple):
     batches: int
 
 
-class _Switch(NamedTuple):
-    """What the lane's thread is asked to change between two batches."""
+NONE_YET = Decisions(0, 0, 0)
 
-    engine: Engine
-    canary: Canary | None
-    done: threading.Event
+
+class _Switch:
+    """What the lane's thread is asked to change between two batches.
+
+    Attributes:
+        taken: new requests go to the new engine already.
+        done: and none is left with an earlier one.
+    """
+
+    def __init__(self, engine: Engine, canary: Canary | None) -> None:
+        self.engine = engine
+        self.canary = canary
+        self.taken = False
+        self.done = threading.Event()
 
 
 class RouterServices:
@@ -126,14 +136,17 @@ class RouterServices:
         self.cold: dict[str, Callable[[bytes], bytes]] = {}
         self.watches: dict[str, Callable[[bytes, Callable[[], bool]], Any]] = {}
         self._switch: _Switch | None = None
+        # Held while something changes, and by other threads that must not look in the midst of it. Not on the hot path.
+        self._changing = threading.Lock()
         self._outgoing: set[Engine] = set()
         self._retired: dict[str, Decisions] = {}
 
     def decisions(self) -> dict[str, Decisions]:
         """What each version decided since the start, the running ones last."""
-        found = dict(self._retired)
-        for engine in {*self._outgoing, *self._running()}:
-            _add(found, engine)
+        with self._changing:
+            found = dict(self._retired)
+            for engine in dict.fromkeys((*self._outgoing, *self._running())):
+                found[engine.version] = _more(found.pop(engine.version, NONE_YET), engine)
         return found
 
     def _running(self) -> list[Engine]:
@@ -152,26 +165,31 @@ class RouterServices:
         self.busy_since = None
         self.busy_s = self._clock() - began
         if self._switch is not None:
-            self._change(self._switch)
+            with self._changing:
+                if self._switch is not None:  # else whoever asked for it took it back just now
+                    self._change(self._switch)
 
     def switch(self, engine: Engine, canary: Canary | None, patience_s: float) -> bool:
         """Hands over to another engine between two batches. From another thread, one at a time.
 
         Returns:
             Whether it is done, and no reply of an engine that is not among these will be made any more. False: the
-            lane's thread did not get to it within patience_s seconds, and nothing is changed.
+            lane's thread did not get to it within patience_s seconds, and nothing is changed; or it did, but is stuck
+            since then with a request that an earlier engine took in.
         """
-        switch = _Switch(engine, canary, threading.Event())
+        switch = _Switch(engine, canary)
         self._switch = switch
         if switch.done.wait(patience_s):
             return True
-        if self.engine is engine and self.canary is canary:
-            return switch.done.wait(patience_s)  # taken over just now; old requests are about to be answered
-        self._switch = None
-        return switch.done.is_set()
+        with self._changing:
+            if not switch.taken:
+                self._switch = None
+                return False
+        return switch.done.wait(patience_s)  # taken over just now; old requests are about to be answered
 
     def _change(self, switch: _Switch) -> None:
         before = self._running()
+        switch.taken = True
         self.engine, self.canary = switch.engine, switch.canary
         after = self._running()
         self._outgoing = self._outgoing.union(before).difference(after)
@@ -180,11 +198,20 @@ class RouterServices:
         if any(engine in self._outgoing for engine, _ in self.batcher.jobs()):
             return  # requests that an earlier engine took in are answered by it; what comes now, by the new one
         for engine in self._outgoing:
-            _add(self._retired, engine)
-            engine.tally.reset()
+            self._retire(engine)
         self._outgoing = set()
         self._switch = None
         switch.done.set()
+
+    def _retire(self, engine: Engine) -> None:
+        """Keeps what an engine decided: under its version, or of the versions that ended longest ago, all together."""
+        retired = self._retired
+        retired[engine.version] = _more(retired.pop(engine.version, NONE_YET), engine)
+        engine.tally.reset()
+        while len(retired) > MOST_VERSIONS:
+            oldest = next(version for version in retired if version != OLDER)
+            older = zip(retired.pop(OLDER, NONE_YET), retired.pop(oldest), strict=True)
+            retired[OLDER] = Decisions(*map(sum, older))
 
     def fault(self, engine: Engine, reason: str) -> None:
         """What an engine reports; of the running one it is passed on."""
@@ -296,13 +323,10 @@ def _answer_each(jobs: Sequence[Job]) -> list[Encoded]:
     return answers
 
 
-def _add(found: dict[str, Decisions], engine: Engine) -> None:
-    """Adds what an engine decided to that of its version."""
-    tally, version = engine.tally, engine.version
-    if version not in found and len(found) >= MOST_VERSIONS:
-        version = OLDER
-    before = found.get(version, Decisions(0, 0, 0))
-    found[version] = Decisions(
+def _more(before: Decisions, engine: Engine) -> Decisions:
+    """With what an engine decided."""
+    tally = engine.tally
+    return Decisions(
         before.decisions + tally.decisions, before.degraded + tally.degraded, before.batches + tally.batches
     )
 

@@ -6,6 +6,8 @@ from sidecar.scoring.envelopes import RULES, Form
 from sidecar.wire import router_pb2 as pb
 from tests.fuzz.target import MARK, encoded
 
+# JSON deeper than any parser goes, in the shape of a tool's result.
+DEEP = '[{"type": "tool_result", "content": ' + "[" * 5000
 PLAIN = f"What is the capital of Portugal? {MARK}"
 HARD = f"Prove that every compact manifold embeds. {MARK}"
 
@@ -24,6 +26,8 @@ def requests() -> Iterator[pb.RouteRequest]:
     yield from (
         pb.RouteRequest(text=text) for text in (PLAIN, " \n\t ", "x", "\u200b\u00e9\u4e16\U0001f600", "y " * 3000)
     )
+    yield pb.RouteRequest(text=DEEP)
+    yield pb.RouteRequest(messages=[_turn("user", PLAIN), _turn("user", DEEP)])
     yield pb.RouteRequest(text=PLAIN, messages=[_turn("user", PLAIN)])
     yield pb.RouteRequest(messages=[_turn("user", HARD)])
     yield pb.RouteRequest(messages=[_turn("system", "be kind"), _turn("assistant", "Shall I?"), _turn("user", "yes")])
@@ -105,6 +109,7 @@ def words() -> list[str]:
         "vision",
         "house",
     }
+    marks |= {DEEP, "<task>" * 500, "[/INST]" * 500}
     return sorted(marks - {""})
 
 
@@ -125,4 +130,4 @@ def seeds() -> list[bytes]:
     made += [whole[:-3] for whole in made[:8]]
     made += [whole.replace(MARK.encode(), b"\xff\xfe" + MARK.encode()[2:]) for whole in made[:12]]
     made += [bytes([method]) + tail for method in range(3) for tail in (b"", b"\xff" * 11, b"\x0a\x7f", b"\x0b\x0c")]
-    return sorted(set(made))
+    return sorted(set(made) - {b""})

@@ -1,6 +1,7 @@
 """What is fuzzed: bytes through the whole of RouterServices on the default bundle, and what must hold whatever they are.
 
-An input is one byte, which chooses the method and whether prompts are marked, and the bytes of the message.
+An input is one byte, which chooses the method, whether prompts are marked and what sort of caller asks, and the bytes of
+the message.
 """
 
 import logging
@@ -11,22 +12,21 @@ from typing import Any
 
 from google.protobuf.message import DecodeError, Message
 
+from sidecar.bundle.embedded import DEFAULT_BUNDLE
 from sidecar.bundle.load import load
-from sidecar.config import CandidateConfig, Config, SegmentConfig
+from sidecar.config import CandidateConfig, Config, OverloadConfig, SegmentConfig
+from sidecar.coverage import Coverage
 from sidecar.errors import RouterError
-from sidecar.lanes.intake import Intake
+from sidecar.lanes.engine import Engine
 from sidecar.lanes.lane import Encoded, Take
-from sidecar.lanes.reply import Replies
 from sidecar.lanes.services import STATUS_NUMBERS, RouterServices
-from sidecar.routing.candidates import join
 from sidecar.routing.decision_id import DecisionIds
 from sidecar.routing.policy import Policy
-from sidecar.routing.router import Router
-from sidecar.server import DEFAULT_BUNDLE
 from sidecar.wire import router_pb2 as pb
 
 METHODS: tuple[type[Message], ...] = (pb.RouteRequest, pb.RouteBatchRequest, pb.RouteStreamRequest)
-MARKED = 4  # in the first byte: prompts get a mark, which no error and no log may hold
+# In the first byte: prompts get a mark, which no error and no log may hold; the deadline has passed; the caller hung up.
+MARKED, EXPIRED, GONE = 4, 8, 16
 MARK = "qZxMarkxZq"
 MOST_MESSAGE_CHARS = 1000
 # Processor time of one input: a hundred times what sound ones take here, and twenty times that of a megabyte.
@@ -47,6 +47,8 @@ CONFIG = Config(
     policies={"house": Policy(answer_value_usd=0.2, second_value_usd=0.001, max_latency_ms=9000)},
     segments={"acme": SegmentConfig(policy="house")},
     segment_keys=("metadata.tenant", "envelope", "segment"),
+    # Whatever the machine does meanwhile, nothing is shed: what is answered is scored.
+    overload=OverloadConfig(action="reject", max_waiting=1 << 20, max_queue_ms=600_000.0),
 )
 
 
@@ -70,18 +72,10 @@ class Target:
     def __init__(self) -> None:
         bundle = load(DEFAULT_BUNDLE)
         config = CONFIG.checked()
-        table = join(config, bundle.manifest.candidates)
-        clock = time.perf_counter
-        manifest = bundle.manifest
-        services = RouterServices(
-            Router(table, bundle.scorer, clock),
-            Intake(config, table, manifest.text_recipe, clock),
-            Replies(table, (manifest.name, manifest.version), DecisionIds(time.time), clock),
-            clock,
-            info=pb.InfoResponse,
-            max_score_batch=config.max_score_batch,
-            max_batch_items=config.max_batch_items,
-        )
+        clock, coverage = time.perf_counter, Coverage()
+        engine = Engine(config, bundle, "", ids=DecisionIds(time.time), coverage=coverage, clock=clock)
+        services = RouterServices(config, engine, coverage, clock=clock, unix=time.time)
+        self._flush = services.flush
         self._batcher = services.batcher
         self._takes: dict[type[Message], Take] = {
             pb.RouteRequest: services.route,
@@ -103,28 +97,43 @@ class Target:
         raw = _marked(kind, data[1:]) if data[0] & MARKED else data[1:]
         self._log.lines.clear()
         began = time.thread_time()
-        reply = self._delivered(self._takes[kind], raw)
+        caller = _Caller(expired=bool(data[0] & EXPIRED), gone=bool(data[0] & GONE))
+        reply = self._delivered(self._takes[kind], raw, caller)
         spent = time.thread_time() - began
         if spent > MOST_SECONDS + MOST_SECONDS_PER_BYTE * len(raw):
             raise Broken(f"{len(raw)} bytes took {spent:.2f} s of the processor")
         # Only faults are logged at all here, and nothing that comes from outside may be one.
         if self._log.lines:
             raise Broken(f"logged: {self._log.lines}")
-        _CHECKS[kind](reply, raw)
+        if reply is not None:
+            _CHECKS[kind](reply, raw)
 
     def close(self) -> None:
         """Listens to the log no longer."""
         logging.getLogger("sidecar").removeHandler(self._log)
 
-    def _delivered(self, take: Take, raw: bytes) -> Encoded:
+    def _delivered(self, take: Take, raw: bytes, caller: "_Caller") -> Encoded | None:
         delivered: list[tuple[Any, Encoded]] = []
         key = object()
-        take(raw, lambda to, reply: delivered.append((to, reply)), key)
+        take(raw, lambda to, reply: delivered.append((to, reply)), key, caller)
         while self._batcher:
-            self._batcher.flush()
+            self._flush()
+        if not delivered and caller.gone:
+            return None
         if len(delivered) != 1 or delivered[0][0] is not key:
             raise Broken(f"{len(delivered)} deliveries for one call")
         return delivered[0][1]
+
+
+class _Caller:
+    """Who waits for the answer, or does not."""
+
+    def __init__(self, *, expired: bool = False, gone: bool = False) -> None:
+        self.expires = 0.0 if expired else math.inf
+        self.gone = gone
+
+    def must_wait(self) -> None:
+        """Nothing changes meanwhile."""
 
 
 class _Log(logging.Handler):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.batching import Caller
 from sidecar.errors import InvalidRequest
 from sidecar.lanes import services
 from sidecar.lanes.intake import Intake
@@ -16,7 +17,7 @@ from sidecar.wire import router_pb2 as pb
 from tests.fuzz.mutate import mutated
 from tests.fuzz.replay import recorded
 from tests.fuzz.seeds import PLAIN, seeds
-from tests.fuzz.target import MARK, Broken, Target, encoded
+from tests.fuzz.target import EXPIRED, GONE, MARK, Broken, Target, encoded
 
 MUTATIONS = 5000
 FOUND = recorded()
@@ -58,6 +59,12 @@ def test_mutations_keep_the_promises(target: Target) -> None:
         inputs.append(data)
 
 
+@pytest.mark.parametrize("caller", [EXPIRED, GONE, EXPIRED | GONE])
+def test_every_seed_keeps_the_promises_to_callers_who_no_longer_wait(target: Target, caller: int) -> None:
+    for data in seeds():
+        target(bytes([data[0] | caller]) + data[1:])
+
+
 def test_mutations_stay_messages_and_differ() -> None:
     chance = random.Random(1)
     whole = encoded(pb.RouteRequest(text=PLAIN))
@@ -88,16 +95,16 @@ SOUND = pb.RouteRequest(text=PLAIN)
 def test_a_second_delivery_is_noticed(fresh: Target) -> None:
     take = fresh._takes[pb.RouteRequest]
 
-    def twice(raw: bytes, deliver: Deliver, key: Any) -> None:
+    def twice(raw: bytes, deliver: Deliver, key: Any, caller: Caller) -> None:
         deliver(key, b"")
-        take(raw, deliver, key)
+        take(raw, deliver, key, caller)
 
     fresh._takes[pb.RouteRequest] = twice
     assert "2 deliveries" in broken(fresh, SOUND)
 
 
 def test_a_call_without_delivery_is_noticed(fresh: Target) -> None:
-    fresh._takes[pb.RouteRequest] = lambda _raw, _deliver, _key: None
+    fresh._takes[pb.RouteRequest] = lambda _raw, _deliver, _key, _caller: None
     assert "0 deliveries" in broken(fresh, SOUND)
 
 

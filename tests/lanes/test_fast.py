@@ -49,6 +49,7 @@ def test_a_request_is_answered_after_a_bounded_number_of_events_though_the_queue
         cold={},
         watches={},
         batcher=batcher,
+        busy_s=0.0,
         flush=lambda: batcher.flushed_after.append(batcher.events),
     )
     lane = FastLane(services, Entrance())

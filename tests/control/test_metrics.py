@@ -1,0 +1,103 @@
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from sidecar.control.messages import State, Target
+from sidecar.control.metrics import Metrics, publish
+from sidecar.errors import ConfigError
+from sidecar.stats import Stats
+
+ONE, TWO = Target("/v1", "tiny 1", "11"), Target("/v2", "tiny 2", "22")
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    metrics = Metrics(alarm_below=0.9)
+    metrics.stats = Stats(
+        versions={"tiny 1": (100, 3, 40), "tiny 2": (7, 0, 7)},
+        invalid=1,
+        shed=2,
+        expired=3,
+        cancelled=4,
+        window={"good": (99, 1), "bad": (10, 90), "few": (0, 5)},
+    )
+    metrics.state = State(ONE, TWO, TWO, 0.25)
+    metrics.workers, metrics.stuck, metrics.swaps = 3, 2, {"ACTIVATED": 5, "REFUSED": 1}
+    return metrics
+
+
+def fetched(address: str) -> dict[tuple[str, tuple[str, ...]], float]:
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as reply:
+        text = reply.read().decode()
+    return {
+        (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_prometheus_gets_every_figure(metrics: Metrics, unused_tcp_port_factory: Callable[[], int]) -> None:
+    address = f"127.0.0.1:{unused_tcp_port_factory()}"
+    end = publish(metrics, address)
+    try:
+        found = fetched(address)
+        expected = {
+            ("router_decisions_total", ("tiny 1",)): 100,
+            ("router_decisions_total", ("tiny 2",)): 7,
+            ("router_degraded_total", ("tiny 1",)): 3,
+            ("router_runs_total", ("tiny 1",)): 40,
+            ("router_drops_total", ("invalid",)): 1,
+            ("router_drops_total", ("shed",)): 2,
+            ("router_drops_total", ("expired",)): 3,
+            ("router_drops_total", ("cancelled",)): 4,
+            ("router_coverage", ("good",)): 0.99,
+            ("router_coverage", ("bad",)): 0.1,
+            ("router_coverage_alarm", ("good",)): 0,
+            ("router_coverage_alarm", ("bad",)): 1,
+            ("router_coverage_alarm", ("few",)): 0,
+            ("router_coverage_overall", ()): 109 / 205,
+            ("router_workers", ()): 3,
+            ("router_stuck_workers_total", ()): 2,
+            ("router_swaps_total", ("ACTIVATED",)): 5,
+            ("router_swaps_total", ("REFUSED",)): 1,
+            ("router_bundle_info", ("11", "running", "tiny 1")): 1,
+            ("router_bundle_info", ("22", "previous", "tiny 2")): 1,
+            ("router_bundle_info", ("22", "canary", "tiny 2")): 1,
+            ("router_canary_share", ()): 0.25,
+        }
+        assert {key: found.get(key) for key in expected} == expected
+        # Always what is so now.
+        metrics.stats = metrics.stats + Stats(versions={"tiny 1": (1, 0, 1)})
+        metrics.state = State(TWO, ONE)
+        found = fetched(address)
+        assert found["router_decisions_total", ("tiny 1",)] == 101
+        assert ("router_bundle_info", ("22", "running", "tiny 2")) in found
+        assert not any(name == "router_bundle_info" and "canary" in labels for name, labels in found)
+    finally:
+        end()
+    with pytest.raises(urllib.error.URLError):
+        fetched(address)
+
+
+def test_before_anything_is_known_it_answers_too(unused_tcp_port_factory: Callable[[], int]) -> None:
+    address = f"127.0.0.1:{unused_tcp_port_factory()}"
+    end = publish(Metrics(0.9), address)
+    try:
+        found = fetched(address)
+        assert found["router_coverage_overall", ()] == 1
+        assert found["router_workers", ()] == 0
+    finally:
+        end()
+
+
+def test_an_address_that_is_taken_is_named(metrics: Metrics, unused_tcp_port_factory: Callable[[], int]) -> None:
+    address = f"127.0.0.1:{unused_tcp_port_factory()}"
+    end = publish(metrics, address)
+    try:
+        with pytest.raises(ConfigError, match=f"metrics: cannot bind '{address}'"):
+            publish(metrics, address)
+    finally:
+        end()

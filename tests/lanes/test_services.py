@@ -1,0 +1,258 @@
+import gc
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.bundle.load import Bundle, load
+from sidecar.lanes.canary import Canary
+from sidecar.lanes.services import MOST_VERSIONS, OLDER
+from sidecar.wire import router_pb2 as pb
+from tests.conftest import POISON
+from tests.lanes.engines import FOREVER_S, PATIENT, Bench, of_version
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_bundle: Path) -> Bundle:
+    return load(tiny_bundle)
+
+
+@pytest.fixture
+def no_gc() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.fixture
+def bench(bundle: Bundle) -> Bench:
+    return Bench(bundle)
+
+
+def test_a_switch_waits_for_the_end_of_a_batch(bench: Bench, bundle: Bundle) -> None:
+    bench.take("before")
+    answered = bench.ask_to_switch(bench.engine(of_version(bundle, "2")))
+    assert answered(0.05) is None
+    bench.services.flush()
+    assert answered(FOREVER_S) is True
+    assert bench.version("before") == "1"
+    assert bench.route() == "2"
+
+
+def test_what_an_engine_took_in_it_answers_and_only_then_the_switch_is_done(bundle: Bundle) -> None:
+    bench = Bench(bundle, max_score_batch=1)
+    for key in range(3):
+        bench.take(key)
+    answered = bench.ask_to_switch(bench.engine(of_version(bundle, "2")))
+    while bench.services.engine.version == "tiny 1":
+        bench.services.flush()  # the new one has taken over; jobs of the old one still wait
+    assert len(bench.services.batcher) > 0
+    assert answered(0.05) is None
+    bench.take("after")
+    while bench.services.batcher:
+        bench.services.flush()
+    assert answered(FOREVER_S) is True
+    assert [bench.version(key) for key in range(3)] == ["1"] * 3
+    assert bench.version("after") == "2"
+
+
+def test_a_batch_of_two_engines_is_answered_by_both_each_its_own(bench: Bench, bundle: Bundle) -> None:
+    canary = Canary(bench.engine(of_version(bundle, "2")), 0.5)
+    bench.switch(bench.services.engine, canary)
+    for number in range(30):
+        bench.take(number, session_id=str(number))
+    bench.services.flush()
+    for number in range(30):
+        request = pb.RouteRequest(text="what is the capital", session_id=str(number))
+        picked = canary.pick(request, bench.services.engine)
+        assert bench.version(number) == picked.version.removeprefix("tiny ")
+    assert {bench.version(number) for number in range(30)} == {"1", "2"}
+
+
+def test_the_items_of_one_routebatch_and_of_one_stream_follow_the_switch_too(bench: Bench, bundle: Bundle) -> None:
+    item = pb.RouteRequest(text="what is the capital")
+    raw = pb.RouteBatchRequest(requests=[item] * 3).SerializeToString()
+    bench.services.route_batch(raw, bench.replies.__setitem__, "batch", PATIENT)
+    message = pb.RouteStreamRequest(sequence=7, request=item).SerializeToString()
+    bench.services.route_stream(message, bench.replies.__setitem__, "stream", PATIENT)
+    bench.switch(bench.engine(of_version(bundle, "2")))
+    batch, stream = bench.replies["batch"], bench.replies["stream"]
+    assert isinstance(batch, bytes)
+    assert isinstance(stream, bytes)
+    assert [row.response.bundle_version for row in pb.RouteBatchResponse.FromString(batch).results] == ["1"] * 3
+    assert pb.RouteStreamResponse.FromString(stream).result.response.bundle_version == "1"
+    assert bench.route() == "2"
+
+
+def test_a_switch_that_the_lane_does_not_get_to_changes_nothing(bench: Bench, bundle: Bundle) -> None:
+    before = bench.services.engine
+    assert bench.ask_to_switch(bench.engine(of_version(bundle, "2")), None, patience_s=0.01)(FOREVER_S) is False
+    for _ in range(3):
+        assert bench.route() == "1"
+    assert bench.services.engine is before
+    bench.switch(bench.engine(of_version(bundle, "3")))
+    assert bench.route() == "3"
+
+
+def test_a_switch_to_what_runs_is_taken_back_as_well(bench: Bench) -> None:
+    same = bench.services.engine
+    assert bench.ask_to_switch(same, None, patience_s=0.01)(FOREVER_S) is False
+    assert bench.services._switch is None
+
+
+def test_a_switch_that_is_stuck_behind_an_old_request_is_not_called_done(bundle: Bundle) -> None:
+    bench = Bench(bundle, max_score_batch=1)
+    for key in range(3):
+        bench.take(key)
+    answered = bench.ask_to_switch(bench.engine(of_version(bundle, "2")), None, patience_s=0.2)
+    while bench.services.engine.version == "tiny 1":
+        bench.services.flush()
+    assert answered(FOREVER_S) is False
+
+
+@pytest.mark.slow
+def test_a_switch_is_either_done_or_changes_nothing_however_the_threads_meet(bench: Bench, bundle: Bundle) -> None:
+    engines = [bench.engine(of_version(bundle, version)) for version in "12"]
+    stop = threading.Event()
+    broken: list[BaseException] = []
+
+    def lane() -> None:
+        try:
+            while not stop.is_set():
+                bench.services.flush()
+        except BaseException as error:  # noqa: BLE001 - whatever it is
+            broken.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=lane)
+    thread.start()
+    try:
+        done = 0
+        for number in range(3000):
+            wanted, before = engines[number % 2], bench.services.engine
+            if bench.services.switch(wanted, None, 1e-5 * (number % 7)):
+                done += 1
+                assert bench.services.engine is wanted
+            else:
+                assert bench.services.engine is before
+    finally:
+        stop.set()
+        thread.join(FOREVER_S)
+        sys.setswitchinterval(interval)
+    assert broken == []
+    assert done > 0
+
+
+def test_an_engine_whose_turn_is_over_is_gone_at_once_with_its_bundle(
+    bench: Bench, bundle: Bundle, no_gc: None
+) -> None:
+    mine = of_version(bundle, "mine")
+    engine = bench.engine(mine)
+    bench.switch(engine)
+    assert bench.route() == "mine"
+    bench.route(POISON)  # with a fault and its end, too
+    bench.route()
+    seen: list[weakref.ref[object]] = [weakref.ref(engine), weakref.ref(engine._router), weakref.ref(engine._replies)]
+    bench.switch(bench.engine(of_version(bundle, "2")))
+    del engine
+    assert [reference() for reference in seen] == [None] * 3
+    assert sys.getrefcount(mine) == 2
+
+
+def test_the_counts_of_each_version_survive_its_end(bench: Bench, bundle: Bundle) -> None:
+    first = bench.services.engine
+    for _ in range(3):
+        bench.route()
+    second = bench.engine(of_version(bundle, "2"))
+    bench.switch(second)
+    bench.route()
+    bench.route(POISON)
+    counts = bench.services.decisions()
+    assert counts["tiny 1"] == (3, 0, 3)
+    assert counts["tiny 2"] == (2, 1, 1)
+    assert list(counts)[-1] == "tiny 2"
+    bench.switch(first)
+    bench.route()
+    assert bench.services.decisions() == {"tiny 2": (2, 1, 1), "tiny 1": (4, 0, 4)}
+
+
+def test_the_counts_are_bounded_and_the_running_version_keeps_its_own(bench: Bench, bundle: Bundle) -> None:
+    amount = 3 * MOST_VERSIONS
+    for number in range(amount):
+        bench.switch(bench.engine(of_version(bundle, f"v{number}")))
+        bench.route()
+    counts = bench.services.decisions()
+    assert len(counts) <= MOST_VERSIONS + 1
+    assert counts[f"tiny v{amount - 1}"].decisions == 1
+    assert counts[f"tiny v{amount - 2}"].decisions == 1
+    assert counts[OLDER].decisions == amount - MOST_VERSIONS
+    assert sum(one.decisions for one in counts.values()) == amount
+
+
+@settings(max_examples=30)
+@given(st.lists(st.one_of(st.none(), st.integers(0, 5)), max_size=40))
+def test_no_decision_is_lost_or_counted_twice_however_often_bundles_change(
+    tiny: Bundle, steps: list[int | None]
+) -> None:
+    bench = Bench(tiny)
+    engines = [bench.engine(of_version(tiny, str(number))) for number in range(6)]
+    routed = 0
+    for step in steps:
+        if step is None:
+            bench.route()
+            routed += 1
+        else:
+            bench.switch(engines[step])
+        assert sum(one.decisions for one in bench.services.decisions().values()) == routed
+
+
+@pytest.fixture(scope="module")
+def tiny(bundle: Bundle) -> Bundle:
+    return bundle
+
+
+def test_health_hears_of_the_running_engine_only(bench: Bench, bundle: Bundle) -> None:
+    broken = bench.engine(of_version(bundle, "2"))
+    bench.switch(bench.services.engine, Canary(broken, 0.999999))
+    bench.take("poisoned", POISON, session_id="s")
+    bench.services.flush()
+    assert broken.fault
+    assert bench.faults == []
+    bench.switch(broken)
+    assert bench.faults == [broken.fault]
+    bench.route()
+    assert bench.faults[-1] == ""
+
+
+def test_counting_never_dips_while_an_engine_retires(bench: Bench, bundle: Bundle) -> None:
+    engines = [bench.engine(of_version(bundle, version)) for version in "12"]
+    stop, dips, most = threading.Event(), [], 0
+
+    def look() -> None:
+        nonlocal most
+        while not stop.is_set():
+            total = sum(one.decisions for one in bench.services.decisions().values())
+            if total < most:
+                dips.append((most, total))
+            most = max(most, total)
+
+    watcher = threading.Thread(target=look)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    watcher.start()
+    try:
+        for number in range(200):
+            bench.route()
+            bench.switch(engines[number % 2])
+    finally:
+        stop.set()
+        watcher.join(FOREVER_S)
+        sys.setswitchinterval(interval)
+    assert dips == []
+    assert most > 0

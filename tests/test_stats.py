@@ -1,0 +1,47 @@
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.coverage import Covered
+from sidecar.stats import Stats
+
+counts = st.integers(0, 10**6)
+stats = st.builds(
+    Stats,
+    versions=st.dictionaries(st.sampled_from("123"), st.tuples(counts, counts, counts)),
+    invalid=counts,
+    shed=counts,
+    expired=counts,
+    cancelled=counts,
+    window=st.dictionaries(st.sampled_from("ab"), st.tuples(counts, counts)),
+)
+
+
+@given(stats, stats, stats)
+def test_it_does_not_matter_in_which_order_workers_are_added(one: Stats, two: Stats, three: Stats) -> None:
+    assert one + two == two + one
+    assert (one + two) + three == one + (two + three)
+    assert one + Stats() == one == Stats() + one
+
+
+@given(stats, stats)
+def test_adding_adds_every_count_and_changes_neither(one: Stats, two: Stats) -> None:
+    before = msgspec.msgpack.encode((one, two))
+    total = one + two
+    for name in ("invalid", "shed", "expired", "cancelled"):
+        assert getattr(total, name) == getattr(one, name) + getattr(two, name)
+    assert set(total.versions) == set(one.versions) | set(two.versions)
+    for version, numbers in total.versions.items():
+        none = (0, 0, 0)
+        parts = zip(one.versions.get(version, none), two.versions.get(version, none), strict=True)
+        assert numbers == tuple(map(sum, parts))
+    assert msgspec.msgpack.encode((one, two)) == before
+
+
+@given(stats)
+def test_it_goes_over_a_link_and_comes_back_the_same(one: Stats) -> None:
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(one), type=Stats) == one
+
+
+def test_its_window_is_coverage() -> None:
+    assert Stats(window={"s": (3, 1)}).covered() == {"s": Covered(3, 1)}
