@@ -44,9 +44,11 @@ from sidecar.bundle.registry import Registry
 from sidecar.bundle.seal import seal
 from sidecar.bundle.verify import decode
 from sidecar.lanes.services import ROUTE
+from sidecar.wire import router_pb2 as pb
 
 NAMES = ("swap-a", "swap-b", "swap-c")
 MARKS = {name: 1 << number for number, name in enumerate(NAMES)}
+UNSCORED = 1 << len(NAMES)  # answered under overload by the safe candidate: no version had a say
 ONE = tuple(MARKS.values())
 BYTES = tuple((name.encode(), mark) for name, mark in MARKS.items())
 FEW, MANY = 10, 200
@@ -56,8 +58,9 @@ TIME_COLUMNS = ("subject", "median_ms", "p99_ms", "max_ms")
 
 
 def mark_of(body: bytes) -> int:
-    """The sum of the marks of the versions that a reply names."""
-    return sum(mark for name, mark in BYTES if name in body)
+    """The sum of the marks of the versions that a reply names; UNSCORED if it is of the safe candidate."""
+    mark = sum(mark for name, mark in BYTES if name in body)
+    return mark or (UNSCORED if pb.REASON_DEGRADED in pb.RouteResponse.FromString(body).reasons else 0)
 
 
 def make_registry(directory: Path, *, other_tokenizer: bool) -> None:
@@ -121,12 +124,15 @@ def verdicts(calls: Calls, swaps: list[Swap], rollbacks: list[Swap], rows: list[
     whole, loading = rows[1], rows[2]
     section.rows += [
         verdict(f"failed calls, of {len(calls.status):,}", int((~good).sum()), at_most(0)),
+        verdict("answered by the safe candidate, since they would have waited too long", int((~scored).sum()), ""),
         verdict(
-            "replies that do not name exactly one version", int((~np.isin(calls.mark[good], ONE)).sum()), at_most(0)
+            "replies that do not name exactly one version",
+            int((~np.isin(calls.mark[good & scored], ONE)).sum()),
+            at_most(0),
         ),
         verdict(
             "replies by neither the version before nor the one after",
-            astray(calls, MARKS[NAMES[0]], changes),
+            astray(decided, MARKS[NAMES[0]], changes),
             at_most(0),
         ),
         verdict(f"replies by an older version, of {looked_at:,} sent after an acknowledgement", wrong, at_most(0)),

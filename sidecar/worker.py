@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -217,7 +218,9 @@ class Worker:
 def _step_back() -> None:
     """Leaves the core to those who answer requests. On Linux this counts for the calling thread alone."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICER)
+        thread = threading.get_native_id()
+        with suppress(OSError):  # a container may forbid it, and loading must go on
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICER)
 
 
 def _weighted_p99(batches: list[tuple[float, int]]) -> float:

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.client import OK, UNAVAILABLE
 from benchmarks.long_loop import Calls
-from benchmarks.swap import MARKS, NAMES, make_registry, mark_of, verdicts
+from benchmarks.swap import MARKS, NAMES, UNSCORED, make_registry, mark_of, verdicts
 from benchmarks.swap_figures import Swap, around, astray, levels, overlapping, stale
 from sidecar.bundle.manifest import TOKENIZER
 from sidecar.bundle.registry import Registry
@@ -98,6 +98,15 @@ def test_a_reply_tells_which_version_scored_it() -> None:
     assert mark_of(body) == B
     assert mark_of(b"") == 0
     assert mark_of(b"swap-a swap-c") == A | C
+    assert mark_of(pb.RouteResponse(reasons=[pb.REASON_DEGRADED]).SerializeToString()) == UNSCORED
+
+
+def test_an_answer_of_the_safe_candidate_is_told_apart_from_a_reply_without_a_version() -> None:
+    made = calls((0.1, 0.2, A), (2.1, 2.2, UNSCORED), (2.3, 2.4, 0))
+    section = verdicts(made, [swap(B, 1.0, 2.0)], [], levels(made, [swap(B, 1.0, 2.0)]))
+    found = {row["subject"].split(",")[0]: row["value"] for row in section.rows}
+    assert found["replies that do not name exactly one version"] == 1
+    assert found["answered by the safe candidate"] == 1
 
 
 @pytest.mark.parametrize("other_tokenizer", [False, True])
