@@ -114,6 +114,7 @@ class Child:
                 self.status = self._no_worse(await self._ready(successor))
             except BaseException:
                 _signal(successor, signal.SIGKILL)
+                await successor.wait()
                 raise
             self._retiring, self._process = self._process, successor
             await self._retire(patience_s)
@@ -150,7 +151,8 @@ class Child:
             return
         _signal(old, signal.SIGTERM)
         try:
-            await asyncio.wait_for(old.wait(), patience_s)
+            async with asyncio.timeout(patience_s):
+                await old.wait()
         except TimeoutError:
             _signal(old, signal.SIGKILL)
             await old.wait()
@@ -179,7 +181,8 @@ class Child:
     async def _ready(self, process: asyncio.subprocess.Process) -> dict[str, str]:
         assert process.stdout is not None  # noqa: S101 - asked for
         try:
-            line = await asyncio.wait_for(process.stdout.readline(), READY_S)
+            async with asyncio.timeout(READY_S):  # wait_for of Python 3.11 may swallow that we are cancelled
+                line = await process.stdout.readline()
         except TimeoutError:
             _signal(process, signal.SIGKILL)
             raise ConfigError(f"{self.name} was not ready within {READY_S:g} s.") from None

@@ -73,6 +73,7 @@ class Kept:
     async def stop(self) -> None:
         await self.child.stop(PATIENCE_S)
         await self.child.kill()
+        await self.until_alive([])
         if self.task is not None:
             await asyncio.wait_for(self.task, PATIENCE_S)
 
@@ -263,15 +264,16 @@ async def test_one_that_dies_while_its_successor_comes_is_not_started_beside_it(
 
 
 async def test_a_replacement_that_is_broken_off_leaves_nobody(tmp_path: Path) -> None:
-    kept = Kept(tmp_path, end_s=0.2)
+    kept = Kept(tmp_path, end_s=600)
     await kept.start()
     replacing = asyncio.ensure_future(kept.child.replace(PATIENCE_S))
     await kept.until(2)
     replacing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await replacing
+    kept.child.kill()
+    await kept.until_alive([])
     await kept.stop()
-    assert kept.alive() == []
 
 
 # --- the whole -------------------------------------------------------------------------------------------------------
