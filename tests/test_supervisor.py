@@ -46,6 +46,13 @@ class Kept:
         self.notes = directory / "pids"
         self.child = Child("child", ("-c", PROGRAM, str(self.notes), says, str(end_s)), alone=alone)
         self.task: asyncio.Task[None] | None = None
+        self._processes: list[Any] = []
+        self._spawn = self.child._spawn
+        self.child._spawn = self._noting_spawn  # type: ignore[method-assign]
+
+    async def _noting_spawn(self) -> Any:
+        self._processes.append(await self._spawn())
+        return self._processes[-1]
 
     async def start(self) -> None:
         await self.child.start()
@@ -76,6 +83,10 @@ class Kept:
         await self.until_alive([])
         if self.task is not None:
             await asyncio.wait_for(self.task, PATIENCE_S)
+        for process in self._processes:
+            await asyncio.wait_for(process.wait(), PATIENCE_S)
+            process._transport.close()
+        await asyncio.sleep(0.01)  # what is closed is really closed one turn later
 
 
 @pytest.fixture
@@ -149,6 +160,8 @@ async def test_one_that_is_silent_is_killed(tmp_path: Path, monkeypatch: pytest.
         await child.start()
     assert child._process is not None
     assert await child._process.wait() == -signal.SIGKILL
+    child._process._transport.close()  # type: ignore[attr-defined]
+    await asyncio.sleep(0.01)
 
 
 async def test_one_that_is_stopped_is_not_started_again(tmp_path: Path, no_delay: None) -> None:
@@ -219,8 +232,7 @@ async def test_an_old_one_that_will_not_end_is_killed(tmp_path: Path) -> None:
     await kept.child.replace(0.05)
     assert kept.alive() == kept.pids[1:]
     await kept.child.kill()
-    assert kept.task is not None
-    await asyncio.wait_for(kept.task, PATIENCE_S)
+    await kept.stop()
 
 
 @pytest.mark.parametrize("then", [{"error": "wrong"}, {"fault": "bundle v1: spoilt"}])
@@ -271,7 +283,7 @@ async def test_a_replacement_that_is_broken_off_leaves_nobody(tmp_path: Path) ->
     replacing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await replacing
-    kept.child.kill()
+    await kept.child.kill()
     await kept.until_alive([])
     await kept.stop()
 
