@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import count
 from statistics import median
@@ -112,8 +113,7 @@ def workers(seconds: float) -> list[Section]:
             ]
     table.notes.append(
         f"{CHANNELS} channels of grpc.aio with {IN_FLIGHT} calls in flight on each; in flight at most: the killed workers' "
-        f"connections, times {IN_FLIGHT}; a killed worker is back after about half a second, so each is killed every "
-        f"{WORKERS} seconds"
+        f"connections, times {IN_FLIGHT}; the next worker is killed when all {WORKERS} listen again, and a second has passed"
     )
     return [table, targets]
 
@@ -180,12 +180,15 @@ def _kill_in_turn(server: Server, turns: Iterator[int]) -> Kill:
 
 
 def _next_worker(server: Server, turn: int) -> psutil.Process:
-    """The workers in turn; those that are being started are left alone."""
-    serving = {int(worker.cmdline()[3]): worker for worker in server.workers() if _listens(worker)}
-    for number in range(turn, turn + WORKERS):
-        if (worker := serving.get(number % WORKERS)) is not None:
-            return worker
-    raise ServerFault("no worker serves.")
+    """The workers in turn, once all of them listen: one of three is killed, never the only one that is left."""
+    until = time.perf_counter() + BACK_S
+    while time.perf_counter() < until:
+        with suppress(psutil.NoSuchProcess):
+            serving = {int(worker.cmdline()[3]): worker for worker in server.workers() if _listens(worker)}
+            if len(serving) == WORKERS:
+                return serving[turn % WORKERS]
+        time.sleep(0.02)
+    raise ServerFault("a killed worker did not come back.")
 
 
 def _listens(process: psutil.Process) -> bool:

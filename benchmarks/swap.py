@@ -120,7 +120,9 @@ def verdicts(calls: Calls, swaps: list[Swap], rollbacks: list[Swap], rows: list[
     section = Section("swap", f"{len(swaps)} swaps under load", VERDICT_COLUMNS)
     good = calls.status == OK
     changes = [*swaps, *rollbacks]
-    wrong, looked_at = stale(calls, changes)
+    scored = calls.mark != UNSCORED
+    decided = Calls(calls.sent[scored], calls.done[scored], calls.status[scored], calls.mark[scored])
+    wrong, looked_at = stale(decided, changes)
     whole, loading = rows[1], rows[2]
     section.rows += [
         verdict(f"failed calls, of {len(calls.status):,}", int((~good).sum()), at_most(0)),
