@@ -31,16 +31,18 @@ class Callers:
         channels: each with a connection of its own.
         in_flight: calls at a time on each.
         retries: whether the channels follow the retry policy that the sidecar ships.
+        wait: whether calls wait for a connection, instead of failing while a channel pauses after a failed attempt.
 
     Attributes:
         calls: that have ended.
-        failures: of each failed call its channel, when it began and ended, and its status.
+        failures: of each failed call its channel, when it began and ended, its status and what it said.
     """
 
-    def __init__(self, address: str, channels: int, in_flight: int, *, retries: bool) -> None:
+    def __init__(self, address: str, channels: int, in_flight: int, *, retries: bool, wait: bool) -> None:
         options = [*OPTIONS, *(CHANNEL_OPTIONS if retries else ())]
         self._channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(channels)]
         self._in_flight = in_flight
+        self._wait = wait
         self._payloads = cycle(requests(200, 2000, 1))
         self.calls = 0
         self.failures: list[dict[str, Any]] = []
@@ -58,9 +60,11 @@ class Callers:
         call: Any = self._channels[number].unary_unary(ROUTE)
         while (began := time.perf_counter()) < until:
             try:
-                await call(next(self._payloads), timeout=DEADLINE_S)
+                await call(next(self._payloads), timeout=DEADLINE_S, wait_for_ready=self._wait)
             except grpc.aio.AioRpcError as error:
-                told = {"channel": number, "began": began, "ended": time.perf_counter(), "status": error.code().name}
+                ended = time.perf_counter()
+                status, details = error.code().name, error.details()
+                told = {"channel": number, "began": began, "ended": ended, "status": status, "details": details}
                 self.failures.append(told)
             self.calls += 1
 
@@ -71,11 +75,12 @@ class Callers:
 @click.option("--in-flight", default=4, type=click.IntRange(1))
 @click.option("--seconds", default=60.0, type=click.FloatRange(min=0.1))
 @click.option("--retries", is_flag=True)
-def main(*, address: str, channels: int, in_flight: int, seconds: float, retries: bool) -> None:
+@click.option("--wait-for-ready", "wait", is_flag=True)
+def main(*, address: str, channels: int, in_flight: int, seconds: float, retries: bool, wait: bool) -> None:
     """Call Route, and print in one line of JSON how many calls there were and which failed."""
 
     async def run() -> Callers:
-        callers = Callers(address, channels, in_flight, retries=retries)
+        callers = Callers(address, channels, in_flight, retries=retries, wait=wait)
         await callers.run(seconds)
         return callers
 
