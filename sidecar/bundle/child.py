@@ -13,7 +13,18 @@ MAX_BYTES = 256 << 10
 # -I: no variable and no folder puts other code in its way; it finds its packages where we found ours. -B: it may write
 # no file. It steps back before it imports anything: those who answer requests need the core more.
 NICER = 10
-_START = f"import os, sys; os.nice({NICER}); mouth = int(sys.argv[1]); sys.path[:] = sys.argv[2:]; "
+# Where the kernel groups processes by session, it is the group's priority that counts beyond the session.
+_START = f"""
+import os, sys
+os.nice({NICER})
+try:
+    with open("/proc/self/autogroup", "w") as group:
+        group.write("{NICER}")
+except OSError:
+    pass
+mouth = int(sys.argv[1])
+sys.path[:] = sys.argv[2:]
+"""
 # One thread each: what these libraries start would only be counted against the limits.
 _ENVIRONMENT = {
     "LANG": "C.UTF-8",
