@@ -13,11 +13,13 @@ import psutil
 import pytest
 
 from sidecar.bundle.registry import POINTER
-from sidecar.config import Config
+from sidecar.config import Config, GateConfig
 from sidecar.control import CONFIG, CONFIG_FAULT, SOCKET
-from sidecar.control.messages import BEAT_S, Beat, ListBundles, Operate, Result, State, Target
+from sidecar.control.messages import BEAT_S, Activate, Beat, ListBundles, Operate, Result, State, Target
 from sidecar.control.process import Control
 from sidecar.stats import Stats
+from tests.bundle.test_trial import endless
+from tests.conftest import MakeBundle
 from tests.control.test_swap import target
 from tests.control.workers import FakeWorker, served
 
@@ -150,6 +152,22 @@ def test_it_ends_at_once_when_it_is_told_to(start: Any) -> None:
     assert said == {}
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
+
+
+async def test_it_ends_at_once_though_a_trial_is_under_way(
+    start: Any, make_bundle: MakeBundle, registry: Path, tmp_path: Path
+) -> None:
+    make_bundle(registry / "endless", model=endless())
+    process, _ = start(registry=str(registry), gate=GateConfig(seconds=300.0, cpu_seconds=300))
+    worker = await FakeWorker(0, State(target(registry, "v1"))).connect(tmp_path / SOCKET)
+    worker.send(Operate(1, Activate("endless")))
+    while not (trials := psutil.Process(process.pid).children()):  # noqa: ASYNC110 - a process
+        await asyncio.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(process.wait, 30) == 0
+    _, alive = psutil.wait_procs(trials, 30)
+    assert alive == []  # the trial dies with it
+    await worker.end()
 
 
 def test_it_ends_with_its_supervisor(start: Any) -> None:

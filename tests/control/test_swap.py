@@ -210,6 +210,19 @@ async def test_one_that_connects_while_others_prepare_prepares_too(scene: Scene)
     assert scene.killed == []
 
 
+async def test_one_that_connects_while_others_prepare_and_cannot_aborts_the_switch(scene: Scene) -> None:
+    first = await scene.join()
+
+    async def and_another_comes(command: Any) -> Done:
+        (await scene.join()).on[Prepare] = refuse("no memory is left")
+        return first._obey(command)
+
+    first.on[Prepare] = and_another_comes
+    result = await scene.do(Activate("v2"))
+    assert result.status == "ABORTED"
+    assert (scene.pointer, scene.killed) == ("v1", [])
+
+
 async def test_one_that_connects_while_the_pointer_is_written_prepares_before_it_switches(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,9 +34,9 @@ def test_a_session_stays_with_one_bundle_whatever_it_says(session: str, share: f
 
 @given(st.text(min_size=1, max_size=40), st.floats(0.01, 0.99))
 def test_without_a_session_a_request_that_is_sent_again_goes_the_same_way(text: str, share: float) -> None:
-    fields = {"text": text, "metadata": {"a": "1", "b": "2"}}
-    turned = {"text": text, "metadata": {"b": "2", "a": "1"}}
-    assert picked(canary(share), **fields) == picked(canary(share), **turned)
+    metadata = {f"key {number}": "value" for number in range(40)}
+    turned = dict(reversed(metadata.items()))
+    assert picked(canary(share), text=text, metadata=metadata) == picked(canary(share), text=text, metadata=turned)
 
 
 @given(sessions, st.floats(0.0, 1.0), st.floats(0.0, 1.0))

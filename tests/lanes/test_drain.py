@@ -1,14 +1,47 @@
+import contextlib
 import threading
 from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sidecar.wire import router_pb2 as pb
 from sidecar.wire import router_pb2_grpc as rpc
 from tests.lanes.conftest import Start
 
 CLIENTS, ROUNDS = 4, 3
+
+
+def test_what_arrived_while_a_batch_ran_is_answered_though_the_server_stops_meanwhile(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = start("fast", drain_seconds=30.0)
+    at_work, go_on = threading.Event(), threading.Event()
+    batcher: Any = running.server.services.batcher
+    answer = batcher._answer
+
+    def slowly(jobs: Any) -> Any:
+        at_work.set()
+        assert go_on.wait(30)
+        return answer(jobs)
+
+    monkeypatch.setattr(batcher, "_answer", slowly)
+    request = pb.RouteRequest(text="what is the capital")
+    calls = [running.stub.Route.future(request, timeout=20)]
+    assert at_work.wait(30)
+    calls += [running.stub.Route.future(request, timeout=20) for _ in range(3)]
+    running.stub.Info(pb.InfoRequest(), timeout=20)  # over the same connection, so they have arrived
+    draining = threading.Thread(target=running.drain)
+    draining.start()
+    health = health_pb2_grpc.HealthStub(running.channel)
+    with contextlib.suppress(grpc.RpcError):  # until the server takes nothing more
+        while True:
+            health.Check(health_pb2.HealthCheckRequest(), timeout=20)
+    go_on.set()
+    assert [call.result().bundle_version for call in calls] == ["1"] * 4
+    draining.join(30)
+    assert len(batcher) == 0
 
 
 @pytest.mark.parametrize("round_", range(ROUNDS))
