@@ -44,7 +44,7 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     max_metadata_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1 << 20)] = 16 << 10
     max_concurrent_streams: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 1024
-    receive_buffer_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 26)] = 16384
+    receive_buffer_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 26)] = 4096
     max_connections: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)] = 512
     handshake_timeout_seconds: Seconds = 10.0
     keepalive_seconds: SecondsOrOff = 60.0

@@ -1,6 +1,7 @@
 """The fast lane's loop and streams, event by event: what a real connection cannot be made to do on demand."""
 
 import math
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -109,3 +110,72 @@ def test_a_stream_whose_caller_is_gone_is_read_no_further() -> None:
     before = len(call.started)
     stream._sent(SimpleNamespace(success=False))
     assert len(call.started) == before
+
+
+class Time:
+    """Calls that come to a lane which is busy, or was idle just now."""
+
+    def __init__(self, monkeypatch: Any) -> None:
+        self.unread = 0
+        services: Any = SimpleNamespace(
+            unary={}, streams={}, cold={}, watches={}, batcher=Waiting(), busy_s=0.0, unread=self.count
+        )
+        self.lane = FastLane(services, Entrance())
+        self.accept: list[Callable[[Any], None]] = []
+        self.taken: list[float] = []
+        core = SimpleNamespace(request_registered_call=lambda *arguments: self.accept.append(arguments[-1]))
+        monkeypatch.setattr(self.lane, "_core", core)
+        kind: Any = lambda _lane, _call, _take, expires: self.taken.append(expires)  # noqa: E731 - typed as what it is
+        self.lane._ask_for("/router.v1.RouterService/Route", kind, None)  # type: ignore[arg-type]
+
+    def count(self) -> None:
+        self.unread += 1
+
+    def call(self, seconds: float, *, idle: bool = False) -> None:
+        self.lane._silent = time.perf_counter() - (0.0 if idle else 1.0)
+        details = SimpleNamespace(deadline=time.time() + seconds)
+        self.accept[-1](SimpleNamespace(success=True, call=object(), call_details=details))
+
+
+def test_under_load_a_call_that_has_less_time_than_calls_need_is_left_to_expire(monkeypatch: Any) -> None:
+    calls = Time(monkeypatch)
+    for _ in range(200):
+        calls.lane.served(0.02)
+    calls.call(0.01)
+    assert (len(calls.taken), calls.unread, len(calls.lane._left)) == (0, 1, 1)
+    calls.call(5.0)
+    assert (len(calls.taken), calls.unread) == (1, 1)
+
+
+def test_a_lane_that_was_idle_just_now_tries_what_it_learned_under_load_to_be_too_late(monkeypatch: Any) -> None:
+    calls = Time(monkeypatch)
+    for _ in range(200):
+        calls.lane.served(0.02)
+    calls.call(0.01, idle=True)
+    assert (len(calls.taken), calls.unread) == (1, 0)
+
+
+def test_a_call_without_a_deadline_is_never_left(monkeypatch: Any) -> None:
+    calls = Time(monkeypatch)
+    for _ in range(200):
+        calls.lane.served(100.0)
+    calls.call(9e18)
+    assert len(calls.taken) == 1
+
+
+def test_if_all_calls_are_left_the_lane_soon_tries_again(monkeypatch: Any) -> None:
+    calls = Time(monkeypatch)
+    for _ in range(200):
+        calls.lane.served(0.02)
+    for _ in range(1000):
+        calls.call(0.01)
+    assert calls.taken
+
+
+def test_calls_that_were_left_are_let_go_once_they_have_expired(monkeypatch: Any) -> None:
+    calls = Time(monkeypatch)
+    calls.lane._services.flush = lambda: None  # type: ignore[method-assign]
+    calls.lane._leave(object(), time.time() - 1.0)
+    calls.lane._leave(object(), time.time() + 100.0)
+    calls.lane._flush()
+    assert len(calls.lane._left) == 1
