@@ -92,7 +92,7 @@ class CoverageConfig(Entry, frozen=True):
             never.
     """
 
-    window_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 60
+    window_seconds: Annotated[int, msgspec.Meta(ge=1, le=600)] = 60
     alarm_below: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.95
 
 
