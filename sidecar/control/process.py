@@ -45,6 +45,7 @@ class Control:
         self.swap = Swap(config, self._registry, Target(str(self._first(first))))
         self.metrics = Metrics(config.coverage.alarm_below)
         self._seen: tuple[int, ...] | None = None
+        self._learning = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     def _first(self, otherwise: Path) -> Path:
@@ -83,8 +84,18 @@ class Control:
         if self._registry is not None and workers and (stamp := self._registry.stamp()) != self._seen:
             self._seen = stamp
             self._background(self.swap.follow_pointer())
+        running = self.swap.state.running
+        if workers and running and not running.digest and not self._learning:
+            self._learning = True
+            self._background(self._learn())
         if self.swap.astray:
             self._background(self.swap.bring_in_line())
+
+    async def _learn(self) -> None:
+        try:
+            await self.swap.learn()
+        finally:
+            self._learning = False
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

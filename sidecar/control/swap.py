@@ -240,6 +240,11 @@ class Swap:
             )
         return self._registry
 
+    async def learn(self) -> None:
+        """Finds out which bundle it is that runs, if that is not known yet."""
+        async with self._changing:
+            await self._learn_what_runs()
+
     async def _learn_what_runs(self) -> None:
         """Before the first swap: which bundle it is that was loaded at the start, without a check of ours."""
         if self.state.running is None or self.state.running.digest:

@@ -52,6 +52,17 @@ async def test_the_first_worker_is_told_to_run_what_the_pointer_names(desk: Desk
     assert worker.greeting == State(Target(str(registry / "v1")))
 
 
+async def test_which_bundle_it_is_that_was_loaded_at_the_start_is_soon_known_to_metrics(tmp_path: Path) -> None:
+    desk = Desk(Control(Config(), Path("/embedded")))
+    running = Target("/embedded", "tiny 1", "d" * 64)
+    async with served(desk.control.swap.workers, tmp_path, desk.fakes) as desk.path:
+        worker = await desk.join()
+        worker.state = State(running)
+        await desk.tick()
+        await desk.tick()
+    assert desk.control.metrics.state.running == running
+
+
 @pytest.mark.parametrize("content", [None, "v9\n", "../v1\n"])
 def test_without_a_pointer_that_can_be_followed_the_first_bundle_runs(registry: Path, content: str | None) -> None:
     (registry / POINTER).unlink()
