@@ -28,6 +28,8 @@ Deliver = Callable[[Any, Answer], None]  # (the job's key, its answer)
 
 # How much the latest batch counts in the estimate of a job's time.
 LEARNING_RATE = 0.2
+# The first batches of a process are slow: caches are cold, and it may have to share the core with others that start.
+ENOUGH_BATCHES = 8
 # Asking to be told that a caller hung up costs the lane an event: worth it for those who wait longer than this.
 WORTH_WATCHING_S = 0.005
 
@@ -102,6 +104,7 @@ class Batcher(Generic[Job, Answer]):
         # By segment, in the order in which they take turns. Segments of which nothing waits are not in it.
         self._lines: dict[str, deque[tuple[Job, Deliver[Answer], Any, Caller]]] = {}
         self._waiting = 0
+        self._batches = 0
         self._job_s = 0.0  # of the answering alone
         self._cycle_s = 0.0  # from the end of a full batch to that of the next
         self._ended: float | None = None  # of the latest batch, if more waited then
@@ -120,7 +123,9 @@ class Batcher(Generic[Job, Answer]):
 
         0 where nothing waits: what was measured may be out of date, and only trying tells.
         """
-        return min(self._waiting + 1, self._limit) * self._job_s if self._waiting else 0.0
+        if not self._waiting or self._batches < ENOUGH_BATCHES:
+            return 0.0
+        return min(self._waiting + 1, self._limit) * self._job_s
 
     def jobs(self) -> Iterator[Job]:
         """All that wait."""
@@ -154,6 +159,7 @@ class Batcher(Generic[Job, Answer]):
         self._learn(len(batch), began, self._clock())
 
     def _learn(self, size: int, began: float, ended: float) -> None:
+        self._batches += 1
         each = (ended - began) / size
         if size < self._limit:
             if not self._job_s or each < self._job_s:
@@ -177,7 +183,9 @@ class Batcher(Generic[Job, Answer]):
         mine = len(line) if line else 0
         segments = len(self._lines) + (line is None)
         ahead = min(self._waiting, mine * segments)
-        wait_s = ahead // self._limit * max(self._cycle_s, self._limit * self._job_s)
+        wait_s = 0.0
+        if self._batches >= ENOUGH_BATCHES:
+            wait_s = ahead // self._limit * max(self._cycle_s, self._limit * self._job_s)
         if caller.expires != math.inf:
             left = caller.expires - self._unix()
             if left <= 0.0:

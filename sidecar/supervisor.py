@@ -385,8 +385,10 @@ def cores() -> int:
 
 
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        process.send_signal(number)
+    # Not process.send_signal: it may reap a child that has just ended, and whoever waits for it then learns nothing.
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 def _ended(code: int) -> str:

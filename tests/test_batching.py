@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.batching import WORTH_WATCHING_S, Batcher, Bounds
+from sidecar.batching import ENOUGH_BATCHES, WORTH_WATCHING_S, Batcher, Bounds
 
 SHED, EXPIRED = -1, -2
 
@@ -266,6 +266,18 @@ def test_one_slow_batch_at_the_start_does_not_have_later_jobs_turned_away() -> N
     work.batcher.flush()
     work.add(3, caller=Waiting(expires=work.now + 0.1))
     assert (3, SHED) not in work.received
+
+
+def test_nobody_is_turned_away_for_the_sake_of_the_first_slow_batches() -> None:
+    work = Work(1, wait_s=0.1, job_s=1.0)
+    for number in range(ENOUGH_BATCHES + 2):
+        work.add(number)
+    for _ in range(ENOUGH_BATCHES):
+        assert not work.waits
+        work.add(100)
+        work.batcher.flush()
+    work.add(101)
+    assert work.received[-1] == (101, SHED)
 
 
 def test_the_lanes_own_time_between_two_batches_counts_while_jobs_wait() -> None:
