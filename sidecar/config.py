@@ -48,6 +48,9 @@ class CandidateConfig(Entry, frozen=True):
         capabilities: what it can do beside text (vision, audio, file, tools, or words of your own).
         first_token_seconds: expected time to the first token.
         seconds_per_output_token: expected time for each token after it.
+        cached_input_usd_per_mtok: USD per million input tokens that the provider reads from its prompt cache; if left out,
+            nothing is known of a cache, and changing a session's model loses nothing.
+        concurrency: calls that its server works on at a time; 0 is unknown, and learned where telemetry tells.
     """
 
     name: str
@@ -59,12 +62,35 @@ class CandidateConfig(Entry, frozen=True):
     capabilities: tuple[str, ...] = ()
     first_token_seconds: Price | None = None
     seconds_per_output_token: Price | None = None
+    cached_input_usd_per_mtok: Price | None = None
+    concurrency: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)] = 0
 
 
 class SegmentConfig(Entry, frozen=True):
-    """What differs for one segment."""
+    """What differs for one segment.
 
-    policy: str
+    Attributes:
+        policy: in force where a request names none; empty is `default_policy`.
+        log_only: decide and record, but answer with the request's own `current_model`.
+    """
+
+    policy: str = ""
+    log_only: bool = False
+
+
+class SessionsConfig(Entry, frozen=True):
+    """How turns of one session hold together.
+
+    Attributes:
+        slots: sessions that each worker remembers, in 64 bytes of shared memory each; the longest silent one is forgotten.
+        forget_seconds: silence after which a provider's prompt cache is taken to be gone, and the session with it.
+        max_switch_share: what changing the model may cost a session in total (prompt caches lost), as a share of what its
+            calls were expected to cost.
+    """
+
+    slots: Annotated[int, msgspec.Meta(ge=0, le=1 << 22)] = 16384
+    forget_seconds: Annotated[float, msgspec.Meta(gt=0.0, le=604_800.0)] = 3600.0
+    max_switch_share: Annotated[float, msgspec.Meta(ge=0.0, le=1e6)] = 0.25
 
 
 class OverloadConfig(Entry, frozen=True):
@@ -146,6 +172,10 @@ class Config(Entry, frozen=True):
         tokens: path of the file that lists the tokens that are let in; empty asks for none.
         insecure: whether an address that others reach may be open to strangers.
         limits: what one caller may take.
+        log_only: decide and record everywhere, but answer with each request's own `current_model`.
+        last_resort: who answers when every admissible candidate is cooling down: `soonest`, the one that is expected back
+            first; `safe`, the safe candidate where it is admissible.
+        sessions: how turns of one session hold together.
     """
 
     listen: str = "127.0.0.1:8470"
@@ -174,6 +204,9 @@ class Config(Entry, frozen=True):
     tokens: str = ""
     insecure: bool = False
     limits: LimitsConfig = LimitsConfig()
+    log_only: bool = False
+    last_resort: Literal["soonest", "safe"] = "soonest"
+    sessions: SessionsConfig = SessionsConfig()
 
     def all_policies(self) -> dict[str, Policy]:
         """The built-in policies and the configured ones; a configured one wins."""
@@ -209,7 +242,8 @@ class Config(Entry, frozen=True):
         for name in self.quality_free_policies:
             _among("quality_free_policies", name, known)
         for segment, entry in self.segments.items():
-            _among(f"segments.{segment}.policy", entry.policy, known)
+            if entry.policy:
+                _among(f"segments.{segment}.policy", entry.policy, known)
         for key in self.segment_keys:
             if key not in (SEGMENT_KEY, ENVELOPE_KEY) and not (key.startswith(METADATA_KEY) and key != METADATA_KEY):
                 raise ConfigError(f"segment_keys: {key!r} is none of segment, envelope, metadata.KEY.")

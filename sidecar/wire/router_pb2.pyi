@@ -253,10 +253,12 @@ class ReportOutcomeRequest(_message.Message):
     def __init__(self, outcomes: _Optional[_Iterable[_Union[Outcome, _Mapping]]] = ...) -> None: ...
 
 class ReportOutcomeResponse(_message.Message):
-    __slots__ = ("accepted",)
+    __slots__ = ("accepted", "durable")
     ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    DURABLE_FIELD_NUMBER: _ClassVar[int]
     accepted: int
-    def __init__(self, accepted: _Optional[int] = ...) -> None: ...
+    durable: bool
+    def __init__(self, accepted: _Optional[int] = ..., durable: bool = ...) -> None: ...
 
 class Outcome(_message.Message):
     __slots__ = ("decision_id", "source", "key", "quality", "latency_ms", "first_token_ms", "input_tokens", "output_tokens", "cached_tokens", "cost_usd", "error", "retry_after_ms", "model", "headers", "labels", "observed_unix_seconds", "session_id", "in_progress")

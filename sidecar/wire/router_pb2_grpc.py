@@ -91,8 +91,8 @@ class RouterServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ReportOutcome(self, request, context):
-        """ReportOutcome tells what became of decisions. When it answers OK, what it was told is on disk. Outcomes may come
-        late, in parts, repeated and from several sources.
+        """ReportOutcome tells what became of decisions. When it answers, what it was told is on disk, if a ledger is configured.
+        Outcomes may come late, in parts, repeated and from several sources.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
