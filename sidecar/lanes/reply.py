@@ -7,6 +7,7 @@ tags. Protobuf allows a message to be written in pieces, so the pieces are simpl
 """
 
 from collections.abc import Callable, Iterator
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +93,9 @@ class Replies:
                 yield outcome
                 continue
             head.decision_id = decision_id
-            head.model = self._models[outcome.ranking[0]]
+            head.model = ask.current_model if ask.log_only else self._models[outcome.ranking[0]]
+            head.applied = not ask.log_only
+            head.propensity = outcome.propensity
             head.novelty = outcome.novelty
             head.segment = ask.segment
             head.envelope = ask.envelope
@@ -103,13 +106,14 @@ class Replies:
             timings.total_us = int((self._clock() - ask.arrived) * 1e6)
             constant = self._constants.get(outcome.reasons) or self._constant(outcome.reasons)
             ranking = b"".join([body[slices[index]] for index in outcome.ranking])
+            if outcome.recovery_s:
+                constant += pb.RouteResponse(retry_after_ms=ceil(1000.0 * outcome.recovery_s)).SerializeToString()
             yield head.SerializeToString() + constant + ranking
 
     def _constant(self, reasons: tuple[Reason, ...]) -> bytes:
         name, version = ("", "") if Reason.DEGRADED in reasons else self._bundle
         constant = pb.RouteResponse(
             reasons=reasons,  # type: ignore[arg-type]  # the core's enum, equal by number
-            propensity=1.0,
             bundle_name=name,
             bundle_version=version,
         ).SerializeToString()
