@@ -14,6 +14,7 @@ from sidecar.routing.ask import Ask
 from sidecar.routing.candidates import CandidateTable, join, without_bundle
 from sidecar.routing.decision_id import DecisionIds
 from sidecar.routing.router import Router, Tally
+from sidecar.routing.rule import Unsensed
 from sidecar.scoring.recipe import TextRecipe
 
 
@@ -65,7 +66,7 @@ class Engine:
             if (engine := me()) is not None:
                 on_fault(engine, reason)
 
-        self._router = Router(self.table, bundle.scorer if bundle else None, clock, fault, faulty)
+        self._router = Router(Unsensed(self.table), bundle.scorer if bundle else None, clock, fault, faulty)
         self._replies = Replies(self.table, (name, version), ids, clock)
         self._coverage = coverage
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from sidecar.errors import RouterError
 from sidecar.routing.ask import Ask
-from sidecar.routing.candidates import CandidateTable
-from sidecar.routing.decision import Expectations, Outcome, choose, degrade
+from sidecar.routing.decision import Expectations, Outcome
+from sidecar.routing.rule import Rule
 from sidecar.types import Score
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Router:
     """Decides batches of requests with one bundle's scores.
 
     Args:
-        table: the candidates in the bundle's output order.
+        rule: how they are decided.
         score: the bundle's scorer; None if there is no usable bundle.
         fault: why there is none.
         clock: monotonic seconds.
@@ -63,13 +63,13 @@ class Router:
 
     def __init__(
         self,
-        table: CandidateTable,
+        rule: Rule,
         score: Score | None,
         clock: Callable[[], float],
         fault: str = "",
         on_fault: Callable[[str], None] = lambda _reason: None,
     ) -> None:
-        self.table = table
+        self._rule = rule
         self.tally = Tally()
         self.fault = fault
         self.on_fault = on_fault
@@ -106,13 +106,13 @@ class Router:
 
     def _scored(self, score: Score, asks: Sequence[Ask], began: float) -> Decided:
         scores = score([ask.text for ask in asks])
-        expected, outcomes = choose(self.table, asks, scores)
+        expected, outcomes = self._rule.choose(asks, scores)
         self.tally.batches += 1
         return Decided(asks, expected, outcomes, began, scores.tokenize_s, scores.score_s, self._clock(), scored=True)
 
     def _degraded(self, asks: Sequence[Ask], began: float) -> Decided:
         self.tally.degraded += len(asks)
-        expected, outcomes = degrade(self.table, asks)
+        expected, outcomes = self._rule.degrade(asks)
         return Decided(asks, expected, outcomes, began, 0.0, 0.0, self._clock(), scored=False)
 
     def _faulty(self, reason: str) -> None:
