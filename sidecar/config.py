@@ -18,10 +18,12 @@ Price = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
 
 # What one acceptable answer is worth decides everything. Round numbers, picked with a look at the default bundle's curve on
 # routing_test: about the cheapest model's quality and a little more, the best one's at a quarter of its cost, quality first.
+# A second costs a hundredth of an answer (where quality comes first, a five-hundredth): who waits 10 s for an answer has lost
+# a tenth of it. It counts only where something is known of the candidates' latencies.
 BUILT_IN_POLICIES = {
-    "thrifty": Policy(answer_value_usd=0.005),
-    "balanced": Policy(answer_value_usd=0.01),
-    "quality": Policy(answer_value_usd=1.0),
+    "thrifty": Policy(answer_value_usd=0.005, second_value_usd=0.00005),
+    "balanced": Policy(answer_value_usd=0.01, second_value_usd=0.0001),
+    "quality": Policy(answer_value_usd=1.0, second_value_usd=0.002),
 }
 ENVELOPE_KEY = "envelope"
 SEGMENT_KEY = "segment"
