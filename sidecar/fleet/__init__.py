@@ -1,1 +1,1 @@
-"""The candidates with their live state, shared by all processes of one sidecar."""
+"""The candidates' live state: shared memory between the processes of a sidecar, and the arithmetic over it."""
