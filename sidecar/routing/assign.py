@@ -1,7 +1,6 @@
 """The decision rule over a batch, with live load, sessions and everything that may exclude a candidate for a while.
 
-Requests of a batch are assigned one after another: each one adds to its candidate's wait (`Live.step`), which the next one
-sees. So a batch never rushes to the candidate that a moment ago had the shortest queue. What others are doing at the same
+Requests of a batch are assigned one after another: each one adds to its candidate's wait, which the next one sees. So a batch never rushes to the candidate that a moment ago had the shortest queue. What others are doing at the same
 time is not known as exactly; candidates whose utilities differ by less than that uncertainty (`Live.blur`) are drawn from,
 and the probability is recorded as the choice's propensity.
 """
@@ -11,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from sidecar.fleet.view import Fleet
 from sidecar.routing.ask import Ask
 from sidecar.routing.candidates import CandidateTable, Column, Mask
 from sidecar.routing.decision import (
@@ -26,7 +26,7 @@ from sidecar.routing.decision import (
     no_candidate,
 )
 from sidecar.routing.draw import Draw, Pick, pick, quick
-from sidecar.routing.live import Live, at_rest
+from sidecar.routing.live import Live
 from sidecar.routing.session import Held, may_leave, worth_of_cache
 from sidecar.types import Scores
 
@@ -43,33 +43,43 @@ class Rules(NamedTuple):
     last_resort: Literal["soonest", "safe"] = "soonest"
 
 
-class _Seen(NamedTuple):
-    """What is the same for all batches that see the same fleet.
+class _Room:
+    """What is left of a fleet while a batch is assigned: each request takes its part.
 
     Attributes:
-        live: the fleet.
-        step: as numbers.
-        offered: of the table.
-        open: [C] who is offered and not blocked.
-        many: how many these are.
-        all_open: whether these are all.
-        even: whether there is anybody, and everybody takes part in every draw, for every segment.
+        wait: [C] seconds, as plain numbers.
+        open: [C] who is offered and may be chosen.
+        even: whether there is somebody, and nobody is on its way back or limited to some calls.
     """
 
-    live: Live
-    step: list[float]
-    offered: Mask
-    open: Mask
-    many: int
-    all_open: bool
-    even: bool
+    __slots__ = ("_backlog", "_quota", "_step", "even", "open", "wait")
 
-    @classmethod
-    def of(cls, live: Live, table: CandidateTable) -> "_Seen":
-        open_ = table.offered & ~live.blocked
-        count = int(open_.sum())
-        even = bool(count) and not live.barred and bool(live.share[open_].min() >= 1.0)
-        return cls(live, live.step.tolist(), table.offered, open_, count, count == len(table), even)
+    def __init__(self, fleet: Fleet, offered: Mask, *, all_offered: bool) -> None:
+        self.wait: list[float] = fleet.wait_seconds.tolist()
+        self._backlog: list[float] = fleet.backlog.tolist()
+        self._step: list[float] = fleet.step_seconds.tolist()
+        self._quota: Column | None = None
+        self.open, self.even = offered, True
+        if fleet.plain and all_offered:
+            return
+        self.open = offered & ~fleet.open
+        if self.open.any():
+            self.even = bool(fleet.share[self.open].min() >= 1.0 and fleet.quota[self.open].min() == np.inf)
+        else:
+            self.even = False
+        if not self.even:
+            self._quota = fleet.quota.copy()
+
+    def take(self, candidate: int) -> None:
+        """A request goes to a candidate."""
+        left = self._backlog[candidate] = self._backlog[candidate] + 1.0
+        if left > 0.0:
+            self.wait[candidate] = left * self._step[candidate]
+        if self._quota is not None:
+            self._quota[candidate] -= 1.0
+            if self._quota[candidate] < 1.0:
+                self.open = self.open.copy()
+                self.open[candidate] = False
 
 
 class Assignment:
@@ -85,7 +95,7 @@ class Assignment:
         self._table = table
         self._rules = rules
         self._draw = draw
-        self._seen = _Seen.of(at_rest(table), table)
+        self._all_offered = bool(table.offered.all())
 
     def choose(
         self, asks: Sequence[Ask], scores: Scores, live: Live, held: Sequence[Held | None]
@@ -98,39 +108,32 @@ class Assignment:
             live: the fleet now.
             held: where the session of each request stands; None if it has none, or this is its first turn.
         """
-        needs = needs_of(asks)
-        expected = self._expect(asks, needs, *_wide(scores), live, held)
-        seen = self._seen
-        if seen.live is not live:
-            seen = self._seen = _Seen.of(live, self._table)
+        needs, fleet = needs_of(asks), live.fleet
+        expected = self._expect(asks, needs, *_wide(scores), fleet, held)
+        room = _Room(fleet, self._table.offered, all_offered=self._all_offered)
+        open_, all_open = room.open, room.open is self._table.offered and self._all_offered
         # Most requests limit nothing: for these, plain lists of a few numbers are several times quicker than arrays.
-        lists = (expected.utility if seen.all_open else np.where(seen.open, expected.utility, -np.inf)).tolist()
-        wait, step = live.wait.tolist(), seen.step
+        lists = (expected.utility if all_open else np.where(open_, expected.utility, -np.inf)).tolist()
         waits: list[list[float]] = []
         outcomes: list[Outcome | Pick] = []
         for row, ask in enumerate(asks):
-            waits.append(wait.copy())
-            if (
-                seen.even
-                and not ask.limited
-                and held[row] is None
-                and (ask.admitted is None or ask.admitted is seen.offered)
-            ):
-                picked = quick(lists[row], wait, ask.terms.second_value_usd, live.blur, self._draw)
-                wait[picked.candidate] += step[picked.candidate]
+            waits.append(room.wait.copy())
+            if room.even and held[row] is None and self._plain(ask, live):
+                picked = quick(lists[row], room.wait, ask.terms.second_value_usd, live.blur, self._draw)
+                room.take(picked.candidate)
                 outcomes.append(picked)
                 continue
-            found = self._particular(row, ask, expected, live, np.array(wait), held[row], float(scores.novelty[row]))
+            found = self._particular(row, ask, expected, live, room, held[row], float(scores.novelty[row]))
             if isinstance(found, Choice):
-                wait[found.ranking[0]] += step[found.ranking[0]]
+                room.take(found.ranking[0])
             outcomes.append(found)
         loaded = np.array(waits)
         utility = expected.utility - needs.second_value_usd * loaded
-        if seen.all_open:
+        if all_open:
             order, best = np.argsort(-utility, axis=1, kind="stable"), [max(row) for row in lists]
         else:
-            order = np.argsort(np.where(seen.open, -utility, np.inf), axis=1, kind="stable")[:, : seen.many]
-            best = np.where(seen.offered, expected.utility, -np.inf).max(axis=1).tolist()
+            order = np.argsort(np.where(open_, -utility, np.inf), axis=1, kind="stable")[:, : int(open_.sum())]
+            best = np.where(self._table.offered, expected.utility, -np.inf).max(axis=1).tolist()
         rankings, novelty = order.tolist(), scores.novelty.tolist()
         return Expectations(expected.quality, expected.cost, expected.seconds + loaded, utility), [
             _plainly(found, rankings[row], lists[row], best[row], novelty[row]) if isinstance(found, Pick) else found
@@ -145,7 +148,7 @@ class Assignment:
         table = self._table
         shape = (len(asks), len(table))
         prior, tokens = np.broadcast_to(table.prior_quality, shape), np.broadcast_to(table.mean_output_tokens, shape)
-        expected = self._expect(asks, needs_of(asks), prior, tokens, live, [None] * len(asks))
+        expected = self._expect(asks, needs_of(asks), prior, tokens, live.fleet, [None] * len(asks))
         preferred = [
             table.safe,
             *(c for c in np.argsort(-table.prior_quality, kind="stable").tolist() if c != table.safe),
@@ -153,15 +156,17 @@ class Assignment:
         outcomes: list[Outcome] = []
         for row, ask in enumerate(asks):
             left = self._named(ask)
-            open_ = left & ~_blocked(live, ask)
+            open_ = left & ~live.fleet.open & np.logical_not(_barred(live, ask))
             if open_.any():
                 outcomes.append(Choice([c for c in preferred if open_[c]], (Reason.DEGRADED,), 1.0))
             elif left.any():
                 ranking = self._by_recovery(left, live, expected.utility[row])
                 reasons = (Reason.DEGRADED, Reason.LAST_RESORT)
-                outcomes.append(Choice(ranking, reasons, 1.0, recovery_s=float(live.recovery[ranking[0]])))
+                outcomes.append(
+                    Choice(ranking, reasons, 1.0, recovery_s=float(live.fleet.recovery_seconds[ranking[0]]))
+                )
             else:
-                outcomes.append(no_candidate(table, ask, expected, row, live.known))
+                outcomes.append(no_candidate(table, ask, expected, row, live.fleet.known))
         return expected, outcomes
 
     def _expect(
@@ -170,7 +175,7 @@ class Assignment:
         needs: Needs,
         quality: Matrix,
         tokens: Matrix,
-        live: Live,
+        fleet: Fleet,
         held: Sequence[Held | None],
     ) -> Expectations:
         """What is expected if nobody has to wait; a session's cache makes its own candidate cheaper."""
@@ -180,28 +185,28 @@ class Assignment:
         for row, session in enumerate(held):
             if session is not None and (saved := worth_of_cache(table, session, asks[row].prompt_tokens)):
                 cost[row, session.candidate] -= saved
-        seconds = live.first_token_seconds + tokens * live.seconds_per_token
+        seconds = fleet.first_token_seconds + tokens * fleet.seconds_per_token
         utility = needs.answer_value_usd * quality - cost - needs.second_value_usd * seconds
         return Expectations(quality, cost, seconds, utility)
 
     def _particular(
-        self, row: int, ask: Ask, batch: Expectations, live: Live, wait: Column, held: Held | None, novelty: float
+        self, row: int, ask: Ask, batch: Expectations, live: Live, room: _Room, held: Held | None, novelty: float
     ) -> Outcome:
         """Decides a request that limits something, belongs to a session, or finds candidates that are on their way back."""
         table, price = self._table, ask.terms.second_value_usd
-        unloaded = batch.utility[row]
+        unloaded, wait = batch.utility[row], np.array(room.wait)
         expected = batch._replace(seconds=batch.seconds + wait, utility=batch.utility - price * wait)
         utility = expected.utility[row]
         admitted = self._admitted(ask, expected, row, live)
         if not admitted.any():
-            return no_candidate(table, ask, expected, row, live.known)
+            return no_candidate(table, ask, expected, row, live.fleet.known)
         reasons = _learned(novelty)
-        open_ = admitted & ~_blocked(live, ask)
+        open_ = admitted & room.open & np.logical_not(_barred(live, ask))
         if not open_.any():
             ranking = self._by_recovery(admitted, live, utility)
-            recovery_s = float(live.recovery[ranking[0]])
+            recovery_s = float(live.fleet.recovery_seconds[ranking[0]])
             return Choice(ranking, (*reasons, Reason.LAST_RESORT), novelty, recovery_s=recovery_s)
-        chosen, propensity = pick(utility, open_, live.share, live.blur * price, self._draw)
+        chosen, propensity = pick(utility, open_, live.fleet.share, live.blur * price, self._draw)
         keep = -1 if held is None else self._keeps(chosen, held, ask, expected, row, open_)
         if keep >= 0:
             chosen, propensity, reasons = keep, 1.0, (*reasons, Reason.STICKY)
@@ -238,9 +243,15 @@ class Assignment:
 
     def _by_recovery(self, admitted: Mask, live: Live, utility: Matrix) -> list[int]:
         """Everybody is blocked: who is expected back first, of equals the best; or first the safe candidate."""
-        order = [int(c) for c in np.lexsort((-utility, live.recovery)) if admitted[c]]
+        order = [int(c) for c in np.lexsort((-utility, live.fleet.recovery_seconds)) if admitted[c]]
         safe = self._table.safe
         return _first(safe, order) if self._rules.last_resort == "safe" and admitted[safe] else order
+
+    def _plain(self, ask: Ask, live: Live) -> bool:
+        """Whether a request limits nothing."""
+        if ask.limited or not (ask.admitted is None or ask.admitted is self._table.offered):
+            return False
+        return live.barred is None or live.barred(ask.segment) is None
 
     def _named(self, ask: Ask) -> Mask:
         left: Mask = self._table.offered if ask.admitted is None else ask.admitted
@@ -255,7 +266,7 @@ class Assignment:
             named & (expected.quality[row] >= terms.min_quality) & (expected.cost[row] <= terms.max_cost_usd)
         )
         if terms.max_seconds != np.inf:
-            admitted &= live.known & (expected.seconds[row] <= terms.max_seconds)
+            admitted &= live.fleet.known & (expected.seconds[row] <= terms.max_seconds)
         return admitted
 
 
@@ -279,9 +290,9 @@ def _first(chosen: int, ranking: list[int]) -> list[int]:
     return ranking
 
 
-def _blocked(live: Live, ask: Ask) -> Mask:
-    barred = live.barred.get(ask.segment) if live.barred else None
-    return live.blocked if barred is None else live.blocked | barred
+def _barred(live: Live, ask: Ask) -> Mask | bool:
+    barred = live.barred(ask.segment) if live.barred else None
+    return False if barred is None else barred
 
 
 def _wide(scores: Scores) -> tuple[Matrix, Matrix]:

@@ -34,9 +34,11 @@ def assignment(table: CandidateTable, rules: Rules | None = None, seed: int = 1)
     return Assignment(table, rules or Rules(), random.Random(seed).random)
 
 
-def live_of(table: CandidateTable, **parts: object) -> Live:
-    arrays = {name: np.array(value) if isinstance(value, list) else value for name, value in parts.items()}
-    return at_rest(table)._replace(**arrays)  # type: ignore[arg-type]
+def live_of(table: CandidateTable, blur: float = 0.0, **parts: list[float] | list[bool]) -> Live:
+    rest = at_rest(table)
+    arrays = {name: np.array(value) for name, value in parts.items()}
+    plain = not {"open", "share", "quota"} & set(parts)
+    return rest._replace(fleet=rest.fleet._replace(**arrays, plain=plain), blur=blur)
 
 
 def cached(name: str, price: float) -> CandidateConfig:
@@ -74,7 +76,7 @@ def test_a_queue_moves_requests_away_and_says_so() -> None:
     asks = [ask_for(terms=Terms(0.01, 0.001))]
     scores = scores_of([[0.5, 0.75, 0.5]])
     _, (calm,) = assignment(table).choose(asks, scores, at_rest(table), [None])
-    busy = live_of(table, wait=[0.0, 10.0, 0.0])
+    busy = live_of(table, wait_seconds=[0.0, 10.0, 0.0])
     expected, (moved,) = assignment(table).choose(asks, scores, busy, [None])
     assert choice_of(calm).ranking[0] == 1
     assert choice_of(calm).reasons == (Reason.LEARNED,)
@@ -85,7 +87,7 @@ def test_a_queue_moves_requests_away_and_says_so() -> None:
 
 def test_whoever_does_not_pay_for_seconds_is_not_moved_by_a_queue() -> None:
     table = table_of(*TIMED)
-    busy = live_of(table, wait=[0.0, 1000.0, 0.0])
+    busy = live_of(table, wait_seconds=[0.0, 1000.0, 0.0])
     _, (outcome,) = assignment(table).choose([ask_for()], scores_of([[0.5, 0.75, 0.5]]), busy, [None])
     assert choice_of(outcome).ranking[0] == 1
 
@@ -93,16 +95,35 @@ def test_whoever_does_not_pay_for_seconds_is_not_moved_by_a_queue() -> None:
 def test_a_batch_spreads_over_equal_candidates_by_what_each_of_its_requests_adds() -> None:
     table = table_of(*TIMED)
     asks = [ask_for(terms=Terms(1.0, 0.01), prompt_tokens=0, max_output_tokens=0.0) for _ in range(30)]
-    live = live_of(table, step=[0.1, 0.1, 0.2])
+    live = live_of(table, step_seconds=[0.1, 0.1, 0.2], backlog=[0.0] * 3)
     _, outcomes = assignment(table).choose(asks, scores_of(EQUAL * 30), live, [None] * 30)
     shares = Counter(choice_of(outcome).ranking[0] for outcome in outcomes)
     assert shares == {0: 12, 1: 12, 2: 6}
 
 
+def test_a_candidate_with_free_slots_makes_nobody_wait_until_they_are_taken() -> None:
+    table = table_of(*TIMED)
+    asks = [ask_for(terms=Terms(1.0, 0.01), prompt_tokens=0, max_output_tokens=0.0) for _ in range(12)]
+    live = live_of(table, step_seconds=[1.0] * 3, backlog=[-4.0, 0.0, 0.0])
+    expected, outcomes = assignment(table).choose(asks, scores_of([[0.8, 0.79, 0.1]] * 12), live, [None] * 12)
+    first = [choice_of(outcome).ranking[0] for outcome in outcomes]
+    assert first == [0, 0, 0, 0, 0, 1, 0, 1, 0, 1, 0, 1]
+    assert expected.seconds[4, 0] == pytest.approx(0.5)
+    assert expected.seconds[6, 0] == pytest.approx(1.5)
+
+
+def test_a_candidate_on_its_way_back_gets_no_more_calls_than_its_quota() -> None:
+    table = table_of(*TIMED)
+    live = live_of(table, quota=[np.inf, 2.0, np.inf])
+    asks = [ask_for(terms=Terms(1.0))] * 5
+    _, outcomes = assignment(table).choose(asks, scores_of([[0.5, 0.9, 0.4]] * 5), live, [None] * 5)
+    assert [choice_of(outcome).ranking[0] for outcome in outcomes] == [1, 1, 0, 0, 0]
+
+
 def test_within_what_is_known_of_the_load_candidates_are_drawn_and_the_propensity_says_so() -> None:
     table = table_of(*TIMED)
     ask = ask_for(terms=Terms(1.0, 0.01), prompt_tokens=0, max_output_tokens=0.0)
-    live = live_of(table, wait=[0.0, 0.1, 9.0], blur=0.2)
+    live = live_of(table, wait_seconds=[0.0, 0.1, 9.0], blur=0.2)
     assigned = assignment(table)
     picks: Counter[int] = Counter()
     for _ in range(400):
@@ -118,7 +139,7 @@ def test_within_what_is_known_of_the_load_candidates_are_drawn_and_the_propensit
 @pytest.mark.parametrize("limited", [False, True])
 def test_a_blocked_candidate_is_neither_chosen_nor_ranked(limited: bool) -> None:  # noqa: FBT001
     table = table_of(*TIMED)
-    live = live_of(table, blocked=[False, True, False])
+    live = live_of(table, open=[False, True, False])
     ask = ask_for(terms=Terms(1.0), limited=limited)
     _, (outcome,) = assignment(table).choose([ask], scores_of([[0.5, 0.9, 0.4]]), live, [None])
     assert choice_of(outcome).ranking == [0, 2]
@@ -128,7 +149,7 @@ def test_a_blocked_candidate_is_neither_chosen_nor_ranked(limited: bool) -> None
 
 def test_a_budget_of_one_segment_bars_only_that_segment() -> None:
     table = table_of(*TIMED)
-    live = live_of(table, barred={"free": np.array([False, False, True])})
+    live = at_rest(table)._replace(barred=lambda segment: np.array([False, False, segment == "free"]))
     asks = [ask_for(terms=Terms(1.0), segment=segment) for segment in ("free", "paid")]
     _, outcomes = assignment(table).choose(asks, scores_of([[0.1, 0.2, 0.9]] * 2), live, [None, None])
     assert [choice_of(outcome).ranking[0] for outcome in outcomes] == [1, 2]
@@ -137,18 +158,18 @@ def test_a_budget_of_one_segment_bars_only_that_segment() -> None:
 @pytest.mark.parametrize(("rule", "first"), [("soonest", 1), ("safe", 2)])
 def test_where_all_cool_down_the_rule_says_who_answers(rule: str, first: int) -> None:
     table = table_of(*TIMED, safe="large")
-    live = live_of(table, blocked=[True] * 3, recovery=[9.0, 2.0, 5.0])
+    live = live_of(table, open=[True] * 3, recovery_seconds=[9.0, 2.0, 5.0])
     rules = Rules(last_resort=rule)  # type: ignore[arg-type]
     _, (outcome,) = assignment(table, rules).choose([ask_for()], scores_of([[0.9, 0.1, 0.2]]), live, [None])
     choice = choice_of(outcome)
     assert choice.ranking[0] == first
     assert Reason.LAST_RESORT in choice.reasons
-    assert choice.recovery_s == live.recovery[first]
+    assert choice.recovery_s == live.fleet.recovery_seconds[first]
 
 
 def test_the_last_resort_respects_the_requests_own_limits() -> None:
     table = table_of(*TIMED)
-    live = live_of(table, blocked=[True] * 3, recovery=[9.0, 2.0, 5.0])
+    live = live_of(table, open=[True] * 3, recovery_seconds=[9.0, 2.0, 5.0])
     ask = ask_for(admitted=np.array([True, False, True]))
     _, (outcome,) = assignment(table).choose([ask], scores_of([[0.9, 0.1, 0.2]]), live, [None])
     assert choice_of(outcome).ranking == [2, 0]
@@ -156,19 +177,19 @@ def test_the_last_resort_respects_the_requests_own_limits() -> None:
 
 def test_the_time_limit_counts_the_queue() -> None:
     table = table_of(*TIMED)
-    live = live_of(table, wait=[5.0, 0.0, 5.0])
+    live = live_of(table, wait_seconds=[5.0, 0.0, 5.0])
     ask = ask_for(terms=Terms(1.0, max_seconds=2.0), limited=True)
     _, (outcome,) = assignment(table).choose([ask], scores_of([[0.9, 0.1, 0.9]]), live, [None])
     assert choice_of(outcome).ranking == [1]
-    _, (none,) = assignment(table).choose([ask], scores_of([[0.9] * 3]), live_of(table, wait=[5.0] * 3), [None])
+    _, (none,) = assignment(table).choose([ask], scores_of([[0.9] * 3]), live_of(table, wait_seconds=[5.0] * 3), [None])
     assert isinstance(none, NoCandidate)
     assert "max_latency_ms" in str(none)
 
 
 def test_unknown_is_neither_fast_nor_slow() -> None:
-    live = at_rest(table_of(TIMED[0], CandidateConfig(name="medium"), CandidateConfig(name="large")))
-    assert live.first_token_seconds.tolist() == [0.5, 0.5, 0.5]
-    assert live.known.tolist() == [True, False, False]
+    fleet = at_rest(table_of(TIMED[0], CandidateConfig(name="medium"), CandidateConfig(name="large"))).fleet
+    assert fleet.first_token_seconds.tolist() == [0.5, 0.5, 0.5]
+    assert fleet.known.tolist() == [True, False, False]
 
 
 def test_without_scores_the_safe_candidate_answers_unless_it_is_blocked() -> None:
@@ -177,9 +198,9 @@ def test_without_scores_the_safe_candidate_answers_unless_it_is_blocked() -> Non
     calm = assignment(table).degrade([ask], at_rest(table))
     plain = degrade(table, [ask])
     assert choice_of(calm[1][0]).ranking == choice_of(plain[1][0]).ranking == [0, 2, 1]
-    _, (moved,) = assignment(table).degrade([ask], live_of(table, blocked=[True, False, False]))
+    _, (moved,) = assignment(table).degrade([ask], live_of(table, open=[True, False, False]))
     assert choice_of(moved).ranking == [2, 1]
-    everybody = live_of(table, blocked=[True] * 3, recovery=[3.0, 2.0, 9.0])
+    everybody = live_of(table, open=[True] * 3, recovery_seconds=[3.0, 2.0, 9.0])
     _, (last,) = assignment(table).degrade([ask], everybody)
     assert choice_of(last).ranking[0] == 1
     assert choice_of(last).reasons == (Reason.DEGRADED, Reason.LAST_RESORT)
@@ -225,7 +246,7 @@ def test_a_session_is_free_when_its_model_failed_or_may_not_be_chosen(escape: st
     if escape == "failed":
         held = held._replace(failed=True)
     elif escape == "blocked":
-        live = live_of(table, blocked=[False, False, True])
+        live = live_of(table, open=[False, False, True])
     elif escape == "denied":
         ask = ask._replace(admitted=np.array([True, True, False]))
     else:
