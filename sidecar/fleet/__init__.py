@@ -1,0 +1,1 @@
+"""The fleet: all candidates with their live state."""
