@@ -11,6 +11,9 @@ import msgspec
 
 from sidecar.door.settings import LimitsConfig, TlsConfig
 from sidecar.errors import ConfigError, InvalidRequest
+from sidecar.fleet.settings import FleetConfig
+from sidecar.fleet.sources.engines import engines
+from sidecar.fleet.sources.settings import TelemetryConfig, check_telemetry
 from sidecar.routing.policy import Policy, Terms
 
 # The upper bound is far beyond any price or time; it keeps infinity out.
@@ -48,6 +51,7 @@ class CandidateConfig(Entry, frozen=True):
         capabilities: what it can do beside text (vision, audio, file, tools, or words of your own).
         first_token_seconds: expected time to the first token.
         seconds_per_output_token: expected time for each token after it.
+        telemetry: where its live state can be had; if left out, from outcomes and load reports only.
     """
 
     name: str
@@ -59,6 +63,7 @@ class CandidateConfig(Entry, frozen=True):
     capabilities: tuple[str, ...] = ()
     first_token_seconds: Price | None = None
     seconds_per_output_token: Price | None = None
+    telemetry: TelemetryConfig | None = None
 
 
 class SegmentConfig(Entry, frozen=True):
@@ -146,6 +151,7 @@ class Config(Entry, frozen=True):
         tokens: path of the file that lists the tokens that are let in; empty asks for none.
         insecure: whether an address that others reach may be open to strangers.
         limits: what one caller may take.
+        fleet: how the live state of the candidates is kept.
     """
 
     listen: str = "127.0.0.1:8470"
@@ -174,6 +180,7 @@ class Config(Entry, frozen=True):
     tokens: str = ""
     insecure: bool = False
     limits: LimitsConfig = LimitsConfig()
+    fleet: FleetConfig = FleetConfig()
 
     def all_policies(self) -> dict[str, Policy]:
         """The built-in policies and the configured ones; a configured one wins."""
@@ -219,7 +226,15 @@ class Config(Entry, frozen=True):
                 f"least {MIN_SAMPLE}, or drop it."
             )
         self._check_names()
+        known_engines = engines(self.fleet.engines)
+        for candidate in self.candidates:
+            if candidate.telemetry is not None:
+                check_telemetry(f"candidates.{candidate.name}.telemetry", candidate.telemetry, known_engines)
         return self
+
+    def observes(self) -> bool:
+        """Whether there is anything for the observer process to do."""
+        return any(candidate.telemetry is not None for candidate in self.candidates)
 
     def _check_names(self) -> None:
         owner: dict[str, str] = {}

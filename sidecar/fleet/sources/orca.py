@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -113,7 +114,7 @@ class OrcaListener:
         try:
             while True:
                 async with asyncio.timeout(self._silent_s):
-                    report = await stream.read()
+                    report: Any = await stream.read()
                 if report is grpc.aio.EOF:
                     return
                 yield report
