@@ -250,4 +250,4 @@ def _standing(row: fleet_pb.CandidateLoad) -> str:
 
 
 def _is_number(cell: str) -> bool:
-    return cell.replace(".", "", 1).replace("-", "", 1).isdigit()
+    return cell == "-" or cell.rstrip("%").replace(".", "", 1).replace("-", "", 1).isdigit()
