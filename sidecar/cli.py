@@ -119,6 +119,30 @@ def info(target: str, as_json: bool, access: Access) -> None:
 
 @main.command()
 @click.option("--target", default=TARGET, metavar="HOST:PORT", help="The sidecar to ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print the reply as JSON.")
+@click.option("--watch", is_flag=True, help="Again every second, until interrupted.")
+@access_options
+def fleet(target: str, as_json: bool, watch: bool, access: Access) -> None:
+    """Ask a running sidecar how loaded the candidates are, and which of them may be chosen."""
+    import time
+
+    from sidecar.terminal import connect, render_fleet, show
+    from sidecar.wire import fleet_pb2 as pb
+    from sidecar.wire import fleet_pb2_grpc as rpc
+
+    with connect(target, access, rpc.FleetServiceStub) as call:
+        while True:
+            reply = call("Fleet", pb.FleetRequest())
+            if watch and not as_json:
+                click.clear()
+            show(reply, as_json, render_fleet)
+            if not watch:
+                return
+            time.sleep(1.0)
+
+
+@main.command()
+@click.option("--target", default=TARGET, metavar="HOST:PORT", help="The sidecar to ask.")
 @click.option("--service", default="readiness", help="readiness: it answers; scoring: it answers with real scores.")
 @access_options
 def health(target: str, service: str, access: Access) -> None:

@@ -11,6 +11,9 @@ import msgspec
 
 from sidecar.door.settings import LimitsConfig, TlsConfig
 from sidecar.errors import ConfigError, InvalidRequest
+from sidecar.fleet.settings import FleetConfig
+from sidecar.fleet.sources.engines import engines
+from sidecar.fleet.sources.settings import TelemetryConfig, check_telemetry
 from sidecar.routing.policy import Policy, Terms
 
 # The upper bound is far beyond any price or time; it keeps infinity out.
@@ -53,6 +56,7 @@ class CandidateConfig(Entry, frozen=True):
         cached_input_usd_per_mtok: USD per million input tokens that the provider reads from its prompt cache; if left out,
             nothing is known of a cache, and changing a session's model loses nothing.
         concurrency: calls that its server works on at a time; 0 is unknown, and learned where telemetry tells.
+        telemetry: where its live state can be had; if left out, from outcomes and load reports only.
     """
 
     name: str
@@ -66,6 +70,7 @@ class CandidateConfig(Entry, frozen=True):
     seconds_per_output_token: Price | None = None
     cached_input_usd_per_mtok: Price | None = None
     concurrency: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)] = 0
+    telemetry: TelemetryConfig | None = None
 
 
 class SegmentConfig(Entry, frozen=True):
@@ -178,6 +183,7 @@ class Config(Entry, frozen=True):
         last_resort: who answers when every admissible candidate is cooling down: `soonest`, the one that is expected back
             first; `safe`, the safe candidate where it is admissible.
         sessions: how turns of one session hold together.
+        fleet: how the live state of the candidates is kept.
     """
 
     listen: str = "127.0.0.1:8470"
@@ -209,6 +215,7 @@ class Config(Entry, frozen=True):
     log_only: bool = False
     last_resort: Literal["soonest", "safe"] = "soonest"
     sessions: SessionsConfig = SessionsConfig()
+    fleet: FleetConfig = FleetConfig()
 
     def all_policies(self) -> dict[str, Policy]:
         """The built-in policies and the configured ones; a configured one wins."""
@@ -255,7 +262,15 @@ class Config(Entry, frozen=True):
                 f"least {MIN_SAMPLE}, or drop it."
             )
         self._check_names()
+        known_engines = engines(self.fleet.engines)
+        for candidate in self.candidates:
+            if candidate.telemetry is not None:
+                check_telemetry(f"candidates.{candidate.name}.telemetry", candidate.telemetry, known_engines)
         return self
+
+    def observes(self) -> bool:
+        """Whether there is anything for the observer process to do."""
+        return any(candidate.telemetry is not None for candidate in self.candidates)
 
     def _check_names(self) -> None:
         owner: dict[str, str] = {}

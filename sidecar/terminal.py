@@ -1,5 +1,6 @@
 """What the command line prints, and its one connection."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sidecar.access import PLAIN, Access
 from sidecar.errors import RouterError
+from sidecar.wire import fleet_pb2 as fleet_pb
 from sidecar.wire import router_pb2 as pb
 from sidecar.wire import router_pb2_grpc as rpc
 
@@ -204,5 +206,48 @@ def _coverage(coverage: pb.Coverage) -> list[str]:
     ]
 
 
+def render_fleet(reply: fleet_pb.FleetResponse) -> list[str]:
+    """A FleetResponse as lines. A dash is unknown."""
+    rows = [
+        (
+            row.candidate,
+            fleet_pb.CandidateState.Name(row.state).removeprefix("CANDIDATE_STATE_").lower(),
+            _figure(row, "in_flight", "{:.0f}"),
+            _figure(row, "running", "{:.0f}") + (f"/{row.max_running:.0f}" if row.HasField("max_running") else ""),
+            _figure(row, "waiting", "{:.0f}"),
+            _figure(row, "kv_used", "{:.0%}"),
+            _figure(row, "wait_seconds", "{:.2f}"),
+            _figure(row, "first_token_seconds", "{:.2f}"),
+            _figure(row, "seconds_per_token", "{:.1f}", 1000.0),
+            _figure(row, "tokens_per_second", "{:.0f}"),
+            _figure(row, "errors_per_second", "{:.2f}"),
+            _figure(row, "rate_limit_remaining_requests", "{:.0f}"),
+            _figure(row, "rate_limit_remaining_tokens", "{:.0f}"),
+            _figure(row, "telemetry_age_seconds", "{:.1f}"),
+            _standing(row),
+        )
+        for row in reply.candidates
+    ]
+    heading = (
+        *("candidate", "state", "in flight", "running", "waiting", "KV", "wait s", "TTFT s", "ms/token", "tokens/s"),
+        *("errors/s", "left: req", "tokens", "age s", "note"),
+    )
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(reply.time.seconds))
+    return [f"fleet at {when}", "", *table([heading, *rows])]
+
+
+def _figure(row: fleet_pb.CandidateLoad, name: str, form: str, times: float = 1.0) -> str:
+    return form.format(times * getattr(row, name)) if row.HasField(name) else "-"
+
+
+def _standing(row: fleet_pb.CandidateLoad) -> str:
+    said = [row.note] if row.note else []
+    if row.HasField("recovery_seconds") and row.recovery_seconds:
+        said.append(f"back in {row.recovery_seconds:.0f} s")
+    if row.HasField("share") and row.share < 1.0:
+        said.append(f"{row.share:.0%} of its share")
+    return ", ".join(said)
+
+
 def _is_number(cell: str) -> bool:
-    return cell.replace(".", "", 1).replace("-", "", 1).isdigit()
+    return cell == "-" or cell.rstrip("%").replace(".", "", 1).replace("-", "", 1).isdigit()

@@ -14,7 +14,8 @@ import pytest
 from sidecar.config import Config
 from sidecar.control import CONFIG
 from sidecar.errors import ConfigError
-from sidecar.supervisor import Child, Supervisor, cores, reserve
+from sidecar.host import cores, reserve
+from sidecar.supervisor import Child, Supervisor
 
 PATIENCE_S = 30.0
 # Notes its pid, says what it is told to, and ends in good order after so many seconds.

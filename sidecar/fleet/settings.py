@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 
 from sidecar.errors import ConfigError
+from sidecar.fleet.sources.settings import EngineConfig
 
 Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=86400.0)]
 SecondsOrOff = Annotated[float, msgspec.Meta(ge=0.0, le=86400.0)]
@@ -67,6 +68,7 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         max_open: most calls in flight of one worker that are followed, a power of two; the oldest are given up first.
         max_names: most candidates and budgets that one worker may meet in its life.
         breaker: when a candidate that fails is left alone.
+        engines: metric names by kind of model server, beside the built-in ones; what is given here wins.
     """
 
     telemetry_half_life_seconds: Seconds = 5.0
@@ -82,6 +84,7 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     max_open: Annotated[int, msgspec.Meta(ge=64, le=1 << 22)] = 1 << 16
     max_names: Annotated[int, msgspec.Meta(ge=16, le=1 << 14)] = 512
     breaker: BreakerConfig = BreakerConfig()
+    engines: dict[str, EngineConfig] = {}
 
     def checked(self) -> "FleetConfig":
         """These settings, if they fit together.

@@ -64,7 +64,9 @@ class OutcomeIntake:
                 f"{field}.decision_id is no id of a decision: send the {ID_DIGITS} hexadecimal digits of the reply."
             )
         if outcome.source and outcome.source not in SOURCES:
-            raise InvalidRequest(f"{field}.source: {outcome.source[:32]!r} is unknown; give one of {', '.join(SOURCES)}.")
+            raise InvalidRequest(
+                f"{field}.source: {outcome.source[:32]!r} is unknown; give one of {', '.join(SOURCES)}."
+            )
         if outcome.HasField("quality") and not 0.0 <= outcome.quality <= 1.0:
             raise InvalidRequest(f"{field}.quality is {outcome.quality}: give a number between 0 and 1.")
         if outcome.HasField("cost_usd") and not 0.0 <= outcome.cost_usd < math.inf:
@@ -73,7 +75,9 @@ class OutcomeIntake:
             raise InvalidRequest(f"{field}.error is {outcome.error}: that is no OutcomeError.")
         observed = outcome.observed_unix_seconds
         if outcome.HasField("observed_unix_seconds") and not 0.0 <= observed <= self._unix() + AHEAD_S:
-            raise InvalidRequest(f"{field}.observed_unix_seconds is {observed}: give Unix seconds that are not in the future.")
+            raise InvalidRequest(
+                f"{field}.observed_unix_seconds is {observed}: give Unix seconds that are not in the future."
+            )
         for name in ("key", "model", "session_id"):
             if len(getattr(outcome, name)) > MOST_CHARS:
                 raise InvalidRequest(f"{field}.{name}: give at most {MOST_CHARS} characters.")

@@ -1,0 +1,82 @@
+"""FleetService at the edge: load reports come in, the live state of the candidates goes out."""
+
+import time
+from collections.abc import Callable, Sequence
+from math import isfinite
+
+from google.protobuf.message import DecodeError
+
+from sidecar.errors import InvalidRequest
+from sidecar.fleet.row import FIGURES, Row
+from sidecar.fleet.sources.engines import Engine
+from sidecar.fleet.sources.load_report import check_report, telemetry_of, understood
+from sidecar.fleet.telemetry import Telemetry
+from sidecar.lanes.lane import Cold
+from sidecar.wire import fleet_pb2 as pb
+
+SERVICE = "router.v1.FleetService"
+
+
+class FleetMethods:
+    """The methods of FleetService.
+
+    Args:
+        engine: what the keys of load reports mean (`fleet.engines.orca`).
+        known: gives the name of the candidate that a name or alias means; raises InvalidRequest if there is none.
+        publish: takes a candidate's name and what was observed of it. From any thread.
+        rows: the live state of all candidates. From any thread.
+        unix: Unix seconds.
+
+    Attributes:
+        cold: methods of one reply.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        known: Callable[[str], str],
+        publish: Callable[[str, Telemetry], None],
+        rows: Callable[[], Sequence[Row]],
+        *,
+        unix: Callable[[], float] = time.time,
+    ) -> None:
+        self._engine = engine
+        self._known = known
+        self._publish = publish
+        self._rows = rows
+        self._unix = unix
+        self.cold: dict[str, Cold] = {
+            f"/{SERVICE}/ReportLoad": self._report_load,
+            f"/{SERVICE}/Fleet": self._fleet,
+        }
+
+    def _report_load(self, raw: bytes) -> bytes:
+        try:
+            request = pb.ReportLoadRequest.FromString(raw)
+        except DecodeError:
+            raise InvalidRequest(f"the request is not a {pb.ReportLoadRequest.DESCRIPTOR.full_name}.") from None
+        if not request.candidate:
+            raise InvalidRequest("candidate: is empty; name the candidate whose load this is.")
+        if not request.HasField("report"):
+            raise InvalidRequest("report: is missing; give the load report.")
+        candidate = self._known(request.candidate)
+        check_report(request.report, "report")
+        observed = telemetry_of(request.report, self._engine, self._unix())
+        names = understood(observed)
+        if names:
+            self._publish(candidate, observed)
+        return pb.ReportLoadResponse(understood=names).SerializeToString()
+
+    def _fleet(self, raw: bytes) -> bytes:
+        try:
+            pb.FleetRequest.FromString(raw)
+        except DecodeError:
+            raise InvalidRequest(f"the request is not a {pb.FleetRequest.DESCRIPTOR.full_name}.") from None
+        response = pb.FleetResponse(candidates=[_load(row) for row in self._rows()])
+        response.time.FromNanoseconds(round(self._unix() * 1e9))
+        return response.SerializeToString()
+
+
+def _load(row: Row) -> pb.CandidateLoad:
+    figures = {name: value for name in FIGURES if isfinite(value := getattr(row, name))}
+    return pb.CandidateLoad(candidate=row.candidate, state=f"CANDIDATE_STATE_{row.state}", note=row.note, **figures)
