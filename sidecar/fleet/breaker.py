@@ -229,7 +229,7 @@ class Breaker:
 
     def _too_many(self, row: int, change: Change, now: float) -> bool:
         settings, base = self._settings, row * COLUMNS
-        own: list[float] = self._cells[base : base + COLUMNS].tolist()
+        own = list(self._cells[base : base + COLUMNS])
         streak, calls, errors = own[STREAK], own[CALLS], own[ERRORS]
         if streak >= settings.consecutive_errors:
             return True
