@@ -11,7 +11,7 @@ import msgspec
 
 from sidecar.door.settings import LimitsConfig, TlsConfig
 from sidecar.errors import ConfigError, InvalidRequest
-from sidecar.fleet.settings import FleetConfig
+from sidecar.fleet.settings import BudgetConfig, FleetConfig, check_budgets
 from sidecar.fleet.sources.engines import engines
 from sidecar.fleet.sources.settings import TelemetryConfig, check_telemetry
 from sidecar.routing.policy import Policy, Terms
@@ -184,6 +184,7 @@ class Config(Entry, frozen=True):
             first; `safe`, the safe candidate where it is admissible.
         sessions: how turns of one session hold together.
         fleet: how the live state of the candidates is kept.
+        budgets: what may be asked of candidates, in requests, tokens and money.
     """
 
     listen: str = "127.0.0.1:8470"
@@ -216,6 +217,7 @@ class Config(Entry, frozen=True):
     last_resort: Literal["soonest", "safe"] = "soonest"
     sessions: SessionsConfig = SessionsConfig()
     fleet: FleetConfig = FleetConfig()
+    budgets: tuple[BudgetConfig, ...] = ()
 
     def all_policies(self) -> dict[str, Policy]:
         """The built-in policies and the configured ones; a configured one wins."""
@@ -246,13 +248,7 @@ class Config(Entry, frozen=True):
             _check_address("metrics", self.metrics)
         if self.bundle and self.registry:
             raise ConfigError("bundle and registry are both set: the registry's pointer file says which bundle runs.")
-        known = self.terms()
-        _among("default_policy", self.default_policy, known)
-        for name in self.quality_free_policies:
-            _among("quality_free_policies", name, known)
-        for segment, entry in self.segments.items():
-            if entry.policy:
-                _among(f"segments.{segment}.policy", entry.policy, known)
+        self._check_policies()
         for key in self.segment_keys:
             if key not in (SEGMENT_KEY, ENVELOPE_KEY) and not (key.startswith(METADATA_KEY) and key != METADATA_KEY):
                 raise ConfigError(f"segment_keys: {key!r} is none of segment, envelope, metadata.KEY.")
@@ -262,15 +258,29 @@ class Config(Entry, frozen=True):
                 f"least {MIN_SAMPLE}, or drop it."
             )
         self._check_names()
-        known_engines = engines(self.fleet.engines)
-        for candidate in self.candidates:
-            if candidate.telemetry is not None:
-                check_telemetry(f"candidates.{candidate.name}.telemetry", candidate.telemetry, known_engines)
+        self._check_fleet()
         return self
 
     def observes(self) -> bool:
         """Whether there is anything for the observer process to do."""
         return any(candidate.telemetry is not None for candidate in self.candidates)
+
+    def _check_policies(self) -> None:
+        known = self.terms()
+        _among("default_policy", self.default_policy, known)
+        for name in self.quality_free_policies:
+            _among("quality_free_policies", name, known)
+        for segment, entry in self.segments.items():
+            if entry.policy:
+                _among(f"segments.{segment}.policy", entry.policy, known)
+
+    def _check_fleet(self) -> None:
+        self.fleet.checked()
+        check_budgets(self.budgets, [candidate.name for candidate in self.candidates])
+        known_engines = engines(self.fleet.engines)
+        for candidate in self.candidates:
+            if candidate.telemetry is not None:
+                check_telemetry(f"candidates.{candidate.name}.telemetry", candidate.telemetry, known_engines)
 
     def _check_names(self) -> None:
         owner: dict[str, str] = {}

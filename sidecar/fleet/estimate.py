@@ -51,8 +51,8 @@ class Estimates(NamedTuple):
         slots_but_one: the same less one.
         zeros: as the name says; numpy is faster with columns than with numbers.
         step_seconds: by how much one more call that waits adds to the wait; 0 where unknown.
-        first_token_seconds: without the wait; 0 where unknown.
-        seconds_per_token: 0 where unknown.
+        first_token_seconds: without the wait; where unknown, the mean of the known ones.
+        seconds_per_token: likewise.
         known: whether there are any figures of time.
         uncertainty: standard error of the expected seconds, in seconds.
         evidence: the decayed sums.
@@ -134,7 +134,7 @@ def estimate(block: Block, priors: Priors, settings: FleetConfig, now: float) ->
             _fixed(theirs, load.trust * settings.telemetry_weight),
         )
     known = ~(np.isnan(first) & np.isnan(per_token))
-    first, per_token = np.fmax(first, 0.0), np.fmax(per_token, 0.0)
+    first, per_token = _usual(first, known), _usual(per_token, known)
     spread = _spread(evidence, first, settings.prior_weight)
     slots = np.where(np.isnan(slots), np.inf, slots)
     return Estimates(
@@ -169,6 +169,12 @@ def _load(block: Block, settings: FleetConfig, now: float) -> Load:
         np.where(fresh, rows[:, FIRST_TOKEN], np.nan),
         np.where(fresh, rows[:, PER_TOKEN], np.nan),
     )
+
+
+def _usual(value: Column, known: Mask) -> Column:
+    """What is known; elsewhere what is usual: unknown is neither fast nor slow."""
+    value = np.fmax(value, 0.0)
+    return value if known.all() or not known.any() else np.where(known, value, value[known].mean())
 
 
 def _fixed(value: Column, weight: Column | float) -> tuple[Column, Column]:

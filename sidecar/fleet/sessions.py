@@ -1,4 +1,4 @@
-"""What the workers of one machine remember of conversations: one file, shared by mapping it into memory.
+"""What the workers of one machine remember of conversations: one piece of shared memory.
 
 Each worker writes to a region of its own and reads all, so nobody waits for a lock. A region is a hash table of buckets of
 four: of a full bucket the session that has been silent longest is forgotten. An entry ends with a checksum; one that is read
@@ -6,11 +6,15 @@ while it is being written does not match and counts as not there.
 """
 
 import mmap
+import os
 import struct
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
+
+from sidecar.errors import ConfigError
+from sidecar.fleet.memory import share
 
 MAGIC = b"RSSESS01"
 BUCKET = 4
@@ -47,27 +51,24 @@ def digest(name: str) -> int:
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
-def create(path: Path, regions: int, slots: int) -> None:
-    """Makes the file, unless there is one of this layout already.
+def create(path: Path, regions: int, slots: int) -> int:
+    """Makes an empty table at a path where there is nothing. It lives as long as this process.
 
     Args:
-        path: of the file.
+        path: in a directory that only this sidecar uses.
         regions: how many workers there are.
         slots: sessions that each remembers; rounded up to whole buckets.
+
+    Returns:
+        A file descriptor, to be kept open as long as others may open the path.
+
+    Raises:
+        ConfigError: there is no memory, or something at that path.
     """
-    slots = -(-slots // BUCKET) * BUCKET
-    header = _HEADER.pack(MAGIC, regions, slots)
-    size = _HEADER_BYTES + regions * slots * _ENTRY_BYTES
-    if path.exists() and path.stat().st_size == size:
-        with path.open("rb") as file:
-            if file.read(len(header)) == header:
-                return
-    draft = path.with_suffix(".draft")
-    with draft.open("wb") as file:
-        draft.chmod(0o600)
-        file.truncate(size)  # zeros that take no room until they are written
-        file.write(header)
-    draft.replace(path)
+    slots = max(1, -(-slots // BUCKET)) * BUCKET
+    descriptor = share(path, _HEADER_BYTES + regions * slots * _ENTRY_BYTES)
+    os.pwrite(descriptor, _HEADER.pack(MAGIC, regions, slots), 0)
+    return descriptor
 
 
 class SessionTable:
@@ -78,15 +79,19 @@ class SessionTable:
         region: the worker's own, from 0.
 
     Raises:
-        ValueError: the file is of another layout, or has no such region.
+        ConfigError: there is no table, one of another layout, or it has no such region.
     """
 
     def __init__(self, path: Path, region: int) -> None:
-        with path.open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), 0)
-        magic, regions, slots = _HEADER.unpack_from(self._map)
-        if magic != MAGIC or not 0 <= region < regions:
-            raise ValueError(f"{path}: is no session table with a region {region}")
+        try:
+            with path.open("r+b") as file:
+                self._map = mmap.mmap(file.fileno(), 0)
+            magic, regions, slots = _HEADER.unpack_from(self._map)
+        except (OSError, ValueError, struct.error):
+            raise ConfigError(f"{path}: cannot be opened; is its supervisor running?") from None
+        size = _HEADER_BYTES + regions * slots * _ENTRY_BYTES
+        if magic != MAGIC or not 0 <= region < regions or len(self._map) != size:
+            raise ConfigError(f"{path}: is no table of sessions with a region {region}; restart the whole sidecar.")
         self._buckets = slots // BUCKET
         span = slots * _ENTRY_BYTES
         self._own = _HEADER_BYTES + region * span
@@ -114,6 +119,12 @@ class SessionTable:
             place = min(places, key=self._seen)
         packed = _ENTRY.pack(key, *entry)
         self._map[place : place + _ENTRY.size + _SUM.size] = packed + _SUM.pack(crc32(packed))
+
+    def fail(self, session: str, unix: float) -> None:
+        """Remembers that the latest turn of a session brought no answer."""
+        entry = self.look(session)
+        if entry is not None:
+            self.keep(session, entry._replace(failed=True, seen=max(unix, entry.seen)))
 
     def _place(self, region: int, key: int) -> int | None:
         start = region + key % self._buckets * BUCKET * _ENTRY_BYTES

@@ -13,7 +13,6 @@ Layout, little-endian words of 8 bytes: header; for each writer a line of contro
 
 import mmap
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from sidecar.errors import ConfigError
 from sidecar.fleet.columns import COLUMNS
+from sidecar.fleet.memory import share
 
 MAGIC = int.from_bytes(b"FLEETTAB", "little")
 VERSION = 1
@@ -77,9 +77,6 @@ class FleetTable:
     def create(cls, path: Path, writers: int, names: int = 512) -> "FleetTable":
         """Makes a new, empty table at a path where there is none. It lives as long as this process.
 
-        On Linux it has no pages on a disk (the path leads to anonymous memory of this process): else writing to it
-        could have to wait until the system has written a page back.
-
         Args:
             path: in a directory that only this sidecar uses.
             writers: most processes that may write at a time; count double, since successors overlap those they replace.
@@ -92,18 +89,8 @@ class FleetTable:
             raise ConfigError(
                 f"fleet: {writers} processes want to write; at most {MOST_WRITERS} can, so set fewer workers."
             )
-        try:
-            if sys.platform == "linux":
-                descriptor = os.memfd_create("router-fleet")
-                path.symlink_to(f"/proc/{os.getpid()}/fd/{descriptor}")
-            else:
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            os.ftruncate(descriptor, _size(writers, names))
-            memory = mmap.mmap(descriptor, 0)
-        except OSError as error:
-            raise ConfigError(
-                f"fleet: no shared memory at {path}: {error.strerror}; give the sidecar a little more."
-            ) from None
+        descriptor = share(path, _size(writers, names))
+        memory = mmap.mmap(descriptor, 0)
         header = np.frombuffer(memory, np.int64, HEADER_WORDS)
         header[1:5] = VERSION, writers, names, COLUMNS
         header[0] = MAGIC  # last: who sees it sees the rest

@@ -31,8 +31,8 @@ class Fleet(NamedTuple):
 
     Attributes:
         wait_seconds: a call that came now would wait so long for its turn; 0 where slots are unknown.
-        first_token_seconds: from its turn to its first token; 0 where unknown.
-        seconds_per_token: for each token after that; 0 where unknown.
+        first_token_seconds: from its turn to its first token; where unknown, the mean of the known ones.
+        seconds_per_token: for each token after that; likewise.
         in_flight: calls there.
         slots: calls that are answered at a time; inf where unknown.
         backlog: calls that must end before another one's turn comes; below 0 where slots are free, -inf where unknown.

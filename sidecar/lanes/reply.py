@@ -87,7 +87,7 @@ class Replies:
         timings.tokenize_us, timings.score_us = int(decided.tokenize_s * 1e6), int(decided.score_s * 1e6)
         timings.decide_us = int((decided.ended - decided.began - decided.tokenize_s - decided.score_s) * 1e6)
         timings.batch_size = size
-        ids = self._ids.take(size)
+        ids = self._ids.take(size).ids
         for ask, outcome, body, decision_id in zip(decided.asks, decided.outcomes, bodies, ids, strict=True):
             if not isinstance(outcome, Choice):
                 yield outcome
@@ -125,6 +125,6 @@ class Replies:
         if size > len(self._buffer):
             self._buffer = np.tile(self._template, (size, 1))
         buffer = self._buffer[:size]
-        floats = np.array(expected, "<f4").transpose(1, 0, 2).copy()
+        floats = np.array(expected[: len(FLOAT_FIELDS)], "<f4").transpose(1, 0, 2).copy()
         buffer[:, self._places] = floats.view(np.uint8).reshape(size, *self._places.shape)
         return [row.tobytes() for row in buffer]

@@ -135,7 +135,7 @@ class Assignment:
             order = np.argsort(np.where(open_, -utility, np.inf), axis=1, kind="stable")[:, : int(open_.sum())]
             best = np.where(self._table.offered, expected.utility, -np.inf).max(axis=1).tolist()
         rankings, novelty = order.tolist(), scores.novelty.tolist()
-        return Expectations(expected.quality, expected.cost, expected.seconds + loaded, utility), [
+        return expected._replace(seconds=expected.seconds + loaded, utility=utility), [
             _plainly(found, rankings[row], lists[row], best[row], novelty[row]) if isinstance(found, Pick) else found
             for row, found in enumerate(outcomes)
         ]
@@ -187,7 +187,7 @@ class Assignment:
                 cost[row, session.candidate] -= saved
         seconds = fleet.first_token_seconds + tokens * fleet.seconds_per_token
         utility = needs.answer_value_usd * quality - cost - needs.second_value_usd * seconds
-        return Expectations(quality, cost, seconds, utility)
+        return Expectations(quality, cost, seconds, utility, tokens)
 
     def _particular(
         self, row: int, ask: Ask, batch: Expectations, live: Live, room: _Room, held: Held | None, novelty: float

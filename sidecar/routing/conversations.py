@@ -53,12 +53,6 @@ class Conversations:
             if ask.session and isinstance(outcome, Choice):
                 self._decided(row, ask, held[row] or Held(-1, 0.0), expected, outcome, now)
 
-    def failed(self, session: str) -> None:
-        """Remembers that the latest turn brought no answer."""
-        entry = self._sessions.look(session)
-        if entry is not None:
-            self._sessions.keep(session, entry._replace(failed=True, seen=max(self._unix(), entry.seen)))
-
     def _held(self, ask: Ask) -> Held | None:
         entry = self._sessions.look(ask.session)
         if entry is not None and self._unix() - entry.seen > self._forget_s:
@@ -79,13 +73,11 @@ class Conversations:
             return  # a model of the caller's that is none of ours
         lost = 0.0 if chosen == held.candidate else worth_of_cache(self._table, held, ask.prompt_tokens)
         cost = float(expected.cost[row, chosen])
-        price = float(self._table.output_usd[chosen])
-        answer = (cost - ask.prompt_tokens * float(self._table.input_usd[chosen])) / price if price else 0.0
         self._sessions.keep(
             ask.session,
             Remembered(
                 self._digests[chosen],
-                ask.prompt_tokens + max(answer, 0.0),
+                ask.prompt_tokens + float(expected.tokens[row, chosen]),
                 held.spent_usd + lost,
                 held.cost_usd + cost,
                 now,

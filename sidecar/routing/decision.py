@@ -39,12 +39,14 @@ class Expectations(NamedTuple):
         cost: USD of the call.
         seconds: time to the full answer; 0 where unknown.
         utility: USD under the policy in force.
+        tokens: of the answer.
     """
 
     quality: Matrix
     cost: Matrix
     seconds: Matrix
     utility: Matrix
+    tokens: Matrix
 
 
 class Choice(NamedTuple):
@@ -105,9 +107,9 @@ def expect(table: CandidateTable, needs: Needs, quality: Matrix, tokens: Matrix)
     cost = needs.prompt_tokens * table.input_usd + tokens * table.output_usd
     utility = needs.answer_value_usd * quality - cost
     if not table.timed:
-        return Expectations(quality, cost, np.zeros_like(cost), utility)
+        return Expectations(quality, cost, np.zeros_like(cost), utility, tokens)
     seconds = table.first_token_seconds + tokens * table.seconds_per_token
-    return Expectations(quality, cost, seconds, utility - needs.second_value_usd * seconds)
+    return Expectations(quality, cost, seconds, utility - needs.second_value_usd * seconds, tokens)
 
 
 def choose(table: CandidateTable, asks: Sequence[Ask], scores: Scores) -> tuple[Expectations, list[Outcome]]:

@@ -113,9 +113,7 @@ def test_few_errors_among_many_calls_do_not(table: FleetTable, clock: Clock) -> 
 
 
 @pytest.mark.parametrize("outcome", [Outcome(Fault.CLIENT), FINE])
-def test_errors_of_the_client_and_successes_never_open_it(
-    table: FleetTable, clock: Clock, outcome: Outcome
-) -> None:
+def test_errors_of_the_client_and_successes_never_open_it(table: FleetTable, clock: Clock, outcome: Outcome) -> None:
     one, _, _ = workers_of(table, clock)
     for _ in range(50):
         call(one, outcome)

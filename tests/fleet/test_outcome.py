@@ -8,7 +8,7 @@ from sidecar.routing.decision_id import DecisionIds
 @given(st.integers(0, 255), st.integers(0, 2**32 - 1), st.integers(1, 20))
 def test_a_decisions_id_leads_back_to_the_process_and_the_number(writer: int, epoch: int, amount: int) -> None:
     ids = DecisionIds(lambda: 1e9, process_of(writer, epoch))
-    origins = [origin_of(name) for name in ids.take(amount)]
+    origins = [origin_of(name) for name in ids.take(amount).ids]
     assert origins == [Origin(process_of(writer, epoch), number) for number in range(amount)]
     assert origins[0] is not None
     assert (origins[0].writer, origins[0].epoch) == (writer, epoch)

@@ -11,7 +11,7 @@ from sidecar.routing.session import Held
 from tests.routing.fleet import ask_for, table_of
 
 COST = np.array([[1e-5 + 4e-5, 5e-5 + 2e-4, 5e-4 + 2e-3]])
-EXPECTED = Expectations(np.full((1, 3), 0.5), COST, np.zeros((1, 3)), np.zeros((1, 3)))
+EXPECTED = Expectations(np.full((1, 3), 0.5), COST, np.zeros((1, 3)), np.zeros((1, 3)), np.full((1, 3), 100.0))
 
 
 class Memory(dict[str, Remembered]):
@@ -93,11 +93,11 @@ def test_a_session_is_forgotten_when_its_cache_is_gone() -> None:
 
 
 def test_a_failed_turn_frees_the_next_one() -> None:
-    conversations = Conversations(table(), Memory(), 60.0, Clock())
+    memory = Memory()
+    conversations = Conversations(table(), memory, 60.0, Clock())
     ask = ask_for(session="chat")
-    conversations.failed("chat")  # never heard of
     conversations.decided([ask], [None], EXPECTED, [choice(1)])
-    conversations.failed("chat")
+    memory["chat"] = memory["chat"]._replace(failed=True)
     (held,) = conversations.held([ask])
     assert held is not None
     assert held.failed

@@ -149,7 +149,11 @@ async def test_more_than_is_bearable_is_not_read(serve: Serve, way: str) -> None
     answers = {
         "length": lambda handler: handler.send(huge),
         "chunks": lambda handler: handler.raw(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"10000\r\n" + b"x" * 65536 + b"\r\n" + b"fffff\r\n"
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + b"10000\r\n"
+            + b"x" * 65536
+            + b"\r\n"
+            + b"fffff\r\n"
         ),
         "until the end": lambda handler: handler.raw(b"HTTP/1.1 200 OK\r\n\r\n" + huge),
         "gzip": lambda handler: handler.send(zipped("x" * 50_000_000), Content_Encoding="gzip"),

@@ -200,9 +200,7 @@ async def test_over_tls_with_a_token(reporters: Any, hear: Any, tmp_path: Path) 
     (tmp_path / "token").write_text("abc")
     pair = (leaf.private_key_pem.bytes(), leaf.cert_chain_pems[0].bytes())
     server = await reporters(grpc.ssl_server_credentials([pair]))
-    hearing = hear(
-        server.address, orca_tls=True, ca_file=str(tmp_path / "ca.pem"), token_file=str(tmp_path / "token")
-    )
+    hearing = hear(server.address, orca_tls=True, ca_file=str(tmp_path / "ca.pem"), token_file=str(tmp_path / "token"))
     await server.reports.put(report(1.0))
     assert (await hearing.next()).waiting == 1.0
     assert server.metadata[0]["authorization"] == "Bearer abc"
