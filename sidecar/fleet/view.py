@@ -7,6 +7,10 @@ max(0, n - c + 1) * S / c seconds.
 
 n is what this sidecar has in flight by its own reckoning, right now, and what the servers had beside that when they were
 last asked (DESIGN: dead reckoning): decisions since then are counted, and none twice.
+
+Between two merges all workers see the same queues and would all fill the same gap. So each counts its own decisions of
+that time as many times as there are decisions of all workers to one of its own (`crowd`): if all act alike, the gap is
+filled just once.
 """
 
 from typing import NamedTuple
@@ -15,12 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidecar.fleet.admission import Admission, Pick
-from sidecar.fleet.columns import COLUMNS, IN_FLIGHT
+from sidecar.fleet.columns import COLUMNS, IN_FLIGHT, STARTED
 from sidecar.fleet.estimate import Estimates, Priors, estimate
 from sidecar.fleet.live import LiveFleet
 
 # Times of calls change slowly, and to estimate them costs more than all the rest of a merge.
 ESTIMATE_S = 0.05
+# Over about so long it is counted which part of all decisions this worker makes.
+CROWD_S = 0.25
 
 Column = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -36,7 +42,9 @@ class Fleet(NamedTuple):
         in_flight: calls there.
         slots: calls that are answered at a time; inf where unknown.
         backlog: calls that must end before another one's turn comes; below 0 where slots are free, -inf where unknown.
-        step_seconds: what each of these costs: after k more calls the wait is max(0, backlog + k) * step_seconds.
+        step_seconds: what each of these costs: after k more calls of this batch the wait is
+            max(0, backlog + k * crowd) * step_seconds.
+        crowd: calls that all workers decide while this one decides one; 1 or more.
         open: may not be chosen.
         quota: most further calls that it may get before this is read again; inf where there is no limit.
         share: of the requests that may choose it at all, 0 to 1; below 1 while traffic grows back.
@@ -53,6 +61,7 @@ class Fleet(NamedTuple):
     slots: Column
     backlog: Column
     step_seconds: Column
+    crowd: float
     open: Mask
     quota: Column
     share: Column
@@ -86,6 +95,11 @@ class FleetView:
         self._estimate_due = 0.0
         self._estimates: Estimates
         self._elsewhere: Column
+        self._own: Column
+        self._crowd = 1.0
+        self._decided_all = self._decided_own = 0.0  # decayed, as of _counted_at
+        self._started_all = self._started_own = -1.0
+        self._counted_at = now
         self._admission: Admission
         self._fleet: Fleet
 
@@ -106,10 +120,16 @@ class FleetView:
             others = live.alive[:-1] @ block[:-1, :, IN_FLIGHT]
             self._elsewhere = others + self._estimates.foreign
             self._admission = live.admission.pick(pick)
+            self._own = live.reckoning.in_flight[pick].copy()
+            self._crowd = self._count(block, float(live.alive.sum()), now)
         elif live.reckoning.moves == self._moves:
             return self._fleet
         self._moves = live.reckoning.moves
-        self._fleet = compose(self._estimates, self._elsewhere + live.reckoning.in_flight[self._pick], self._admission)
+        counted = self._elsewhere + live.reckoning.in_flight[self._pick]
+        if self._crowd > 1.0:
+            since = live.reckoning.in_flight[self._pick] - self._own
+            counted += (self._crowd - 1.0) * np.maximum(since, self._estimates.zeros)
+        self._fleet = compose(self._estimates, counted, self._admission, self._crowd)
         return self._fleet
 
     def decided(
@@ -136,8 +156,19 @@ class FleetView:
         """[W, C, COLUMNS]: all processes' rows that the last `read` rested on."""
         return self._live.block[:, self._pick].reshape(-1, len(self._rows), COLUMNS)
 
+    def _count(self, block: NDArray[np.float64], most: float, now: float) -> float:
+        """The crowd, at most as many as there are processes."""
+        started = block[:, :, STARTED]
+        everyone, own = float(started.sum()), float(started[-1].sum())
+        if self._started_all >= 0.0:
+            decay = 0.5 ** ((now - self._counted_at) / CROWD_S)
+            self._decided_all = self._decided_all * decay + max(0.0, everyone - self._started_all)
+            self._decided_own = self._decided_own * decay + max(0.0, own - self._started_own)
+        self._started_all, self._started_own, self._counted_at = everyone, own, now
+        return max(1.0, min(most, (self._decided_all + 1.0) / (self._decided_own + 1.0)))
 
-def compose(estimates: Estimates, counted: Column, admission: Admission) -> Fleet:
+
+def compose(estimates: Estimates, counted: Column, admission: Admission, crowd: float = 1.0) -> Fleet:
     """The fleet, given the calls in flight [C], of this sidecar and others; a count below 0 is taken as 0."""
     in_flight = np.maximum(counted, estimates.zeros)
     backlog = in_flight - estimates.slots_but_one
@@ -149,6 +180,7 @@ def compose(estimates: Estimates, counted: Column, admission: Admission) -> Flee
         estimates.slots,
         backlog,
         estimates.step_seconds,
+        crowd,
         admission.open,
         admission.quota,
         admission.share,
