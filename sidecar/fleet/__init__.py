@@ -1,1 +1,1 @@
-"""The fleet: all candidates with their live state."""
+"""The candidates' live state: shared memory between the processes of a sidecar, and the arithmetic over it."""

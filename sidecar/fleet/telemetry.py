@@ -1,6 +1,6 @@
-"""What a candidate's servers, or its provider, say of their load."""
+"""What a candidate's servers, or the provider in front of them, say of themselves."""
 
-from math import nan
+import math
 from typing import NamedTuple
 
 
@@ -11,28 +11,28 @@ class Telemetry(NamedTuple):
         running: requests that are being answered.
         waiting: requests that wait for their turn.
         max_running: most requests that can be answered at a time.
-        kv_used: share of the key-value cache that is in use, in [0, 1].
+        kv_used: share of the cache for keys and values that is in use, 0 to 1.
         first_token_seconds: recent mean time to the first token.
         seconds_per_token: recent mean time for each output token after it.
-        tokens_per_second: output tokens per second, of all requests together.
-        errors_per_second: failed requests per second.
-        rate_limit_remaining_requests: requests that the provider still allows.
-        rate_limit_remaining_tokens: tokens that it still allows.
-        rate_limit_reset_unix: when it allows more, in Unix seconds.
-        retry_after_unix: before this it wants no request at all, in Unix seconds.
-        observed_unix: when this was observed, in Unix seconds.
+        tokens_per_second: output tokens of all requests together.
+        errors_per_second: failed requests.
+        rate_limit_remaining_requests: requests that the provider still takes until the reset.
+        rate_limit_remaining_tokens: tokens that the provider still takes until the reset.
+        rate_limit_reset_unix: when these are full again, in Unix seconds.
+        retry_after_unix: before this nothing more is welcome, in Unix seconds.
+        observed_unix: when this was so, in Unix seconds.
     """
 
-    running: float = nan
-    waiting: float = nan
-    max_running: float = nan
-    kv_used: float = nan
-    first_token_seconds: float = nan
-    seconds_per_token: float = nan
-    tokens_per_second: float = nan
-    errors_per_second: float = nan
-    rate_limit_remaining_requests: float = nan
-    rate_limit_remaining_tokens: float = nan
-    rate_limit_reset_unix: float = nan
-    retry_after_unix: float = nan
-    observed_unix: float = nan
+    running: float = math.nan
+    waiting: float = math.nan
+    max_running: float = math.nan
+    kv_used: float = math.nan
+    first_token_seconds: float = math.nan
+    seconds_per_token: float = math.nan
+    tokens_per_second: float = math.nan
+    errors_per_second: float = math.nan
+    rate_limit_remaining_requests: float = math.nan
+    rate_limit_remaining_tokens: float = math.nan
+    rate_limit_reset_unix: float = math.nan
+    retry_after_unix: float = math.nan
+    observed_unix: float = math.nan

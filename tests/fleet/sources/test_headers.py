@@ -1,6 +1,6 @@
 from collections.abc import Mapping
-from email.utils import format_datetime
 from datetime import UTC, datetime
+from email.utils import format_datetime
 from math import isnan, nan
 
 import pytest
