@@ -211,26 +211,27 @@ def render_fleet(reply: fleet_pb.FleetResponse) -> list[str]:
     rows = [
         (
             row.candidate,
-            fleet_pb.CandidateState.Name(row.state).removeprefix("CANDIDATE_STATE_").lower(),
+            fleet_pb.CandidateState.Name(row.state).removeprefix("CANDIDATE_STATE_").lower().replace("_", " "),
+            _figure(row, "share", "{:.0%}"),
             _figure(row, "in_flight", "{:.0f}"),
-            _figure(row, "running", "{:.0f}") + (f"/{row.max_running:.0f}" if row.HasField("max_running") else ""),
+            _figure(row, "slots", "{:.0f}"),
+            _figure(row, "running", "{:.0f}"),
             _figure(row, "waiting", "{:.0f}"),
             _figure(row, "kv_used", "{:.0%}"),
+            _figure(row, "telemetry_age_seconds", "{:.1f}"),
             _figure(row, "wait_seconds", "{:.2f}"),
             _figure(row, "first_token_seconds", "{:.2f}"),
             _figure(row, "seconds_per_token", "{:.1f}", 1000.0),
-            _figure(row, "tokens_per_second", "{:.0f}"),
-            _figure(row, "errors_per_second", "{:.2f}"),
-            _figure(row, "rate_limit_remaining_requests", "{:.0f}"),
-            _figure(row, "rate_limit_remaining_tokens", "{:.0f}"),
-            _figure(row, "telemetry_age_seconds", "{:.1f}"),
-            _standing(row),
+            _figure(row, "error_rate", "{:.1%}"),
+            _figure(row, "decisions", "{:.0f}"),
+            _figure(row, "outcomes", "{:.0f}"),
+            f"{row.recovery_seconds:.1f}" if row.recovery_seconds else "",
         )
         for row in reply.candidates
     ]
     heading = (
-        *("candidate", "state", "in flight", "running", "waiting", "KV", "wait s", "TTFT s", "ms/token", "tokens/s"),
-        *("errors/s", "left: req", "tokens", "age s", "note"),
+        *("candidate", "state", "share", "in flight", "slots", "running", "waiting", "KV", "age s", "wait s"),
+        *("TTFT s", "ms/token", "errors", "decisions", "outcomes", "back in s"),
     )
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(reply.time.seconds))
     return [f"fleet at {when}", "", *table([heading, *rows])]
@@ -238,15 +239,6 @@ def render_fleet(reply: fleet_pb.FleetResponse) -> list[str]:
 
 def _figure(row: fleet_pb.CandidateLoad, name: str, form: str, times: float = 1.0) -> str:
     return form.format(times * getattr(row, name)) if row.HasField(name) else "-"
-
-
-def _standing(row: fleet_pb.CandidateLoad) -> str:
-    said = [row.note] if row.note else []
-    if row.HasField("recovery_seconds") and row.recovery_seconds:
-        said.append(f"back in {row.recovery_seconds:.0f} s")
-    if row.HasField("share") and row.share < 1.0:
-        said.append(f"{row.share:.0%} of its share")
-    return ", ".join(said)
 
 
 def _is_number(cell: str) -> bool:

@@ -6,8 +6,9 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from sidecar.observer import Observer
 from tests.faults.sidecars import Sidecar, until
 from tests.fleet.sources import expositions
 from tests.fleet.sources.model_server import ModelServer
-
-PATIENCE_S = 30.0
+from tests.waiting import PATIENCE_S
+from tests.waiting import until as come_true
 
 
 @pytest.fixture
@@ -52,11 +53,6 @@ class Running:
         self.stop = asyncio.Event()
         self.task = asyncio.ensure_future(self.observer.run(directory / OBSERVER, self.stop))
 
-    async def until(self, true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while not true():
-                await asyncio.sleep(0.005)
-
     async def end(self) -> None:
         self.stop.set()
         async with asyncio.timeout(PATIENCE_S):
@@ -82,7 +78,7 @@ class Importer:
 
 async def test_what_is_scraped_is_published(tmp_path: Path, server: ModelServer) -> None:
     running = Running(tmp_path, config_of(server))
-    await running.until(lambda: len(running.published) > 2)
+    await come_true(lambda: len(running.published) > 2)
     await running.end()
     name, seen = running.published[-1]
     assert (name, seen.running) == ("small", 3.0)
@@ -125,7 +121,7 @@ async def test_the_control_process_is_told_also_after_it_was_away(tmp_path: Path
 async def test_work_runs_beside_it_and_is_brought_to_an_end(tmp_path: Path, server: ModelServer) -> None:
     importer = Importer()
     running = Running(tmp_path, config_of(server), works=[importer])
-    await running.until(lambda: importer.begun == 1 and bool(running.published))
+    await come_true(lambda: importer.begun == 1 and bool(running.published))
     await running.end()
     assert importer.brought_to_an_end
 
@@ -135,9 +131,9 @@ async def test_work_that_fails_is_begun_again_and_disturbs_no_source(
 ) -> None:
     importer = Importer(fails=2)
     running = Running(tmp_path, config_of(server), works=[importer])
-    await running.until(lambda: importer.begun == 3)
+    await come_true(lambda: importer.begun == 3)
     published = len(running.published)
-    await running.until(lambda: len(running.published) > published)
+    await come_true(lambda: len(running.published) > published)
     await running.end()
     assert "Importer failed and is begun again" in caplog.text
     assert importer.brought_to_an_end
@@ -155,7 +151,7 @@ async def test_a_source_that_fails_unforeseen_is_begun_again(
             raise RuntimeError("the table is full")
 
     running.observer._publish = (fail_once, *published)
-    await running.until(lambda: len(running.published) > 1)
+    await come_true(lambda: len(running.published) > 1)
     await running.end()
     assert "a source of telemetry failed and is begun again" in caplog.text
 
@@ -225,6 +221,10 @@ def observers(sidecar: Sidecar) -> list[psutil.Process]:
     return sidecar._children("sidecar.observer")
 
 
+def _are(sidecar: Sidecar, amount: int) -> bool:
+    return len(observers(sidecar)) == amount
+
+
 def scraped(address: str) -> str:
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=PATIENCE_S) as reply:
         return str(reply.read().decode())
@@ -273,7 +273,7 @@ def test_sighup_starts_and_ends_the_observer_as_there_is_something_to_observe(
             lines = len(sidecar.lines)
             sidecar.process.send_signal(signal.SIGHUP)
             sidecar.said(words, lines)
-            until(lambda amount=amount: len(observers(sidecar)) == amount)
+            until(partial(_are, sidecar, amount))
         assert server.paths
         assert sidecar.version() == "1"
         sidecar.process.terminate()

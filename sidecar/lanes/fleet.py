@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable, Sequence
 from math import isfinite
+from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError
 
 from sidecar.errors import InvalidRequest
-from sidecar.fleet.row import FIGURES, Row
 from sidecar.fleet.sources.engines import Engine
 from sidecar.fleet.sources.load_report import check_report, telemetry_of, understood
 from sidecar.fleet.telemetry import Telemetry
@@ -15,6 +15,13 @@ from sidecar.lanes.lane import Cold
 from sidecar.wire import fleet_pb2 as pb
 
 SERVICE = "router.v1.FleetService"
+FIGURES = frozenset(field.name for field in pb.CandidateLoad.DESCRIPTOR.fields) - {"candidate", "state"}
+
+
+class Figures(Protocol):
+    """One candidate's figures: a named tuple with `name`, `state`, and the fields of CandidateLoad; nan is unknown."""
+
+    def _asdict(self) -> dict[str, Any]: ...
 
 
 class FleetMethods:
@@ -36,7 +43,7 @@ class FleetMethods:
         engine: Engine,
         known: Callable[[str], str],
         publish: Callable[[str, Telemetry], None],
-        rows: Callable[[], Sequence[Row]],
+        rows: Callable[[], Sequence[Figures]],
         *,
         unix: Callable[[], float] = time.time,
     ) -> None:
@@ -77,6 +84,7 @@ class FleetMethods:
         return response.SerializeToString()
 
 
-def _load(row: Row) -> pb.CandidateLoad:
-    figures = {name: value for name in FIGURES if isfinite(value := getattr(row, name))}
-    return pb.CandidateLoad(candidate=row.candidate, state=f"CANDIDATE_STATE_{row.state}", note=row.note, **figures)
+def _load(row: Figures) -> pb.CandidateLoad:
+    told = row._asdict()
+    figures = {name: value for name, value in told.items() if name in FIGURES and isfinite(value)}
+    return pb.CandidateLoad(candidate=told["name"], state=f"CANDIDATE_STATE_{told['state'].upper()}", **figures)

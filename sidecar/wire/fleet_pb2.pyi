@@ -13,17 +13,17 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class CandidateState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CANDIDATE_STATE_UNSPECIFIED: _ClassVar[CandidateState]
-    CANDIDATE_STATE_AVAILABLE: _ClassVar[CandidateState]
-    CANDIDATE_STATE_RECOVERING: _ClassVar[CandidateState]
+    CANDIDATE_STATE_CLOSED: _ClassVar[CandidateState]
     CANDIDATE_STATE_OPEN: _ClassVar[CandidateState]
+    CANDIDATE_STATE_HALF_OPEN: _ClassVar[CandidateState]
+    CANDIDATE_STATE_SLOW_START: _ClassVar[CandidateState]
     CANDIDATE_STATE_COOLING: _ClassVar[CandidateState]
-    CANDIDATE_STATE_EXHAUSTED: _ClassVar[CandidateState]
 CANDIDATE_STATE_UNSPECIFIED: CandidateState
-CANDIDATE_STATE_AVAILABLE: CandidateState
-CANDIDATE_STATE_RECOVERING: CandidateState
+CANDIDATE_STATE_CLOSED: CandidateState
 CANDIDATE_STATE_OPEN: CandidateState
+CANDIDATE_STATE_HALF_OPEN: CandidateState
+CANDIDATE_STATE_SLOW_START: CandidateState
 CANDIDATE_STATE_COOLING: CandidateState
-CANDIDATE_STATE_EXHAUSTED: CandidateState
 
 class ReportLoadRequest(_message.Message):
     __slots__ = ("candidate", "report")
@@ -93,43 +93,51 @@ class FleetResponse(_message.Message):
     def __init__(self, candidates: _Optional[_Iterable[_Union[CandidateLoad, _Mapping]]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CandidateLoad(_message.Message):
-    __slots__ = ("candidate", "state", "note", "in_flight", "running", "waiting", "max_running", "kv_used", "wait_seconds", "first_token_seconds", "seconds_per_token", "tokens_per_second", "errors_per_second", "rate_limit_remaining_requests", "rate_limit_remaining_tokens", "rate_limit_reset_seconds", "share", "recovery_seconds", "telemetry_age_seconds")
+    __slots__ = ("candidate", "state", "share", "recovery_seconds", "in_flight", "own_in_flight", "tokens_in_flight", "slots", "wait_seconds", "first_token_seconds", "seconds_per_token", "uncertainty_seconds", "evidence", "error_rate", "running", "waiting", "kv_used", "telemetry_age_seconds", "decisions", "tokens", "outcomes", "faults", "expired")
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
-    NOTE_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    RECOVERY_SECONDS_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
-    RUNNING_FIELD_NUMBER: _ClassVar[int]
-    WAITING_FIELD_NUMBER: _ClassVar[int]
-    MAX_RUNNING_FIELD_NUMBER: _ClassVar[int]
-    KV_USED_FIELD_NUMBER: _ClassVar[int]
+    OWN_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
     WAIT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     FIRST_TOKEN_SECONDS_FIELD_NUMBER: _ClassVar[int]
     SECONDS_PER_TOKEN_FIELD_NUMBER: _ClassVar[int]
-    TOKENS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
-    ERRORS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
-    RATE_LIMIT_REMAINING_REQUESTS_FIELD_NUMBER: _ClassVar[int]
-    RATE_LIMIT_REMAINING_TOKENS_FIELD_NUMBER: _ClassVar[int]
-    RATE_LIMIT_RESET_SECONDS_FIELD_NUMBER: _ClassVar[int]
-    SHARE_FIELD_NUMBER: _ClassVar[int]
-    RECOVERY_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    UNCERTAINTY_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_RATE_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    KV_USED_FIELD_NUMBER: _ClassVar[int]
     TELEMETRY_AGE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    FAULTS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_FIELD_NUMBER: _ClassVar[int]
     candidate: str
     state: CandidateState
-    note: str
+    share: float
+    recovery_seconds: float
     in_flight: float
-    running: float
-    waiting: float
-    max_running: float
-    kv_used: float
+    own_in_flight: float
+    tokens_in_flight: float
+    slots: float
     wait_seconds: float
     first_token_seconds: float
     seconds_per_token: float
-    tokens_per_second: float
-    errors_per_second: float
-    rate_limit_remaining_requests: float
-    rate_limit_remaining_tokens: float
-    rate_limit_reset_seconds: float
-    share: float
-    recovery_seconds: float
+    uncertainty_seconds: float
+    evidence: float
+    error_rate: float
+    running: float
+    waiting: float
+    kv_used: float
     telemetry_age_seconds: float
-    def __init__(self, candidate: _Optional[str] = ..., state: _Optional[_Union[CandidateState, str]] = ..., note: _Optional[str] = ..., in_flight: _Optional[float] = ..., running: _Optional[float] = ..., waiting: _Optional[float] = ..., max_running: _Optional[float] = ..., kv_used: _Optional[float] = ..., wait_seconds: _Optional[float] = ..., first_token_seconds: _Optional[float] = ..., seconds_per_token: _Optional[float] = ..., tokens_per_second: _Optional[float] = ..., errors_per_second: _Optional[float] = ..., rate_limit_remaining_requests: _Optional[float] = ..., rate_limit_remaining_tokens: _Optional[float] = ..., rate_limit_reset_seconds: _Optional[float] = ..., share: _Optional[float] = ..., recovery_seconds: _Optional[float] = ..., telemetry_age_seconds: _Optional[float] = ...) -> None: ...
+    decisions: float
+    tokens: float
+    outcomes: float
+    faults: float
+    expired: float
+    def __init__(self, candidate: _Optional[str] = ..., state: _Optional[_Union[CandidateState, str]] = ..., share: _Optional[float] = ..., recovery_seconds: _Optional[float] = ..., in_flight: _Optional[float] = ..., own_in_flight: _Optional[float] = ..., tokens_in_flight: _Optional[float] = ..., slots: _Optional[float] = ..., wait_seconds: _Optional[float] = ..., first_token_seconds: _Optional[float] = ..., seconds_per_token: _Optional[float] = ..., uncertainty_seconds: _Optional[float] = ..., evidence: _Optional[float] = ..., error_rate: _Optional[float] = ..., running: _Optional[float] = ..., waiting: _Optional[float] = ..., kv_used: _Optional[float] = ..., telemetry_age_seconds: _Optional[float] = ..., decisions: _Optional[float] = ..., tokens: _Optional[float] = ..., outcomes: _Optional[float] = ..., faults: _Optional[float] = ..., expired: _Optional[float] = ...) -> None: ...

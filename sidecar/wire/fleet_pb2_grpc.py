@@ -60,7 +60,7 @@ class FleetServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Fleet(self, request, context):
-        """Fleet tells the live state of every candidate, as this worker sees it.
+        """Fleet tells the live state of every candidate, as far as any process of this sidecar knows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -10,8 +10,8 @@ from sidecar.control.observed import Seen
 from sidecar.control.process import Control
 from sidecar.fleet.sources.tally import Tally
 from sidecar.fleet.telemetry import Telemetry
+from tests.waiting import PATIENCE_S, until
 
-PATIENCE_S = 30.0
 SEEN = Seen((Tally("small", "prometheus", "a:1", ok=3, failed=1),), {"small": Telemetry(running=2.0)})
 
 
@@ -26,18 +26,12 @@ async def control(tmp_path: Path) -> AsyncIterator[Control]:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def until_told(control: Control, tallies: int) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while len(control.observed.seen.tallies) != tallies:
-            await asyncio.sleep(0.005)
-
-
 async def test_what_the_observer_tells_reaches_the_metrics_and_stays_when_it_ends(
     control: Control, tmp_path: Path
 ) -> None:
     _, writer = await asyncio.open_unix_connection(tmp_path / OBSERVER)
     writer.write(frames.encode(SEEN))
-    await until_told(control, 1)
+    await until(lambda: len(control.observed.seen.tallies) == 1)
     writer.close()
     await writer.wait_closed()
     await control.tick(0.0)
@@ -55,6 +49,6 @@ async def test_one_that_speaks_another_language_is_hung_up_on_and_the_next_one_h
     writer.close()
     _, writer = await asyncio.open_unix_connection(tmp_path / OBSERVER)
     writer.write(frames.encode(SEEN))
-    await until_told(control, 1)
+    await until(lambda: len(control.observed.seen.tallies) == 1)
     writer.close()
     await writer.wait_closed()

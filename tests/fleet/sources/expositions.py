@@ -11,7 +11,7 @@ def histogram(name: str, total: float, count: float, labels: str = "") -> str:
     )
 
 
-def vllm(
+def vllm(  # noqa: PLR0913 - one for each metric
     running: float = 3.0,
     waiting: float = 2.0,
     kv: float = 0.25,

@@ -13,8 +13,8 @@ from sidecar.wire.orca_load_report_pb2 import OrcaLoadReport
 from tests.fleet.sources import expositions
 from tests.fleet.sources.model_server import ModelServer
 from tests.fleet.sources.test_orca import Reporter, report
+from tests.waiting import PATIENCE_S
 
-PATIENCE_S = 30.0
 GRPC_FREE = """
 import sys
 from sidecar.config import CandidateConfig, Config

@@ -10,9 +10,9 @@ import trustme
 from sidecar.fleet.sources.fetch import MOST_BYTES, MOST_HEAD_BYTES, Fetcher
 from sidecar.fleet.sources.samples import SourceError
 from tests.fleet.sources.model_server import Handler, ModelServer, zipped
+from tests.waiting import PATIENCE_S, until
 
 Serve = Callable[..., ModelServer]
-PATIENCE_S = 30.0
 
 
 @asynccontextmanager
@@ -149,11 +149,7 @@ async def test_more_than_is_bearable_is_not_read(serve: Serve, way: str) -> None
     answers = {
         "length": lambda handler: handler.send(huge),
         "chunks": lambda handler: handler.raw(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-            + b"10000\r\n"
-            + b"x" * 65536
-            + b"\r\n"
-            + b"fffff\r\n"
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10000\r\n" + b"x" * 65536 + b"\r\n" + b"fffff\r\n"
         ),
         "until the end": lambda handler: handler.raw(b"HTTP/1.1 200 OK\r\n\r\n" + huge),
         "gzip": lambda handler: handler.send(zipped("x" * 50_000_000), Content_Encoding="gzip"),
@@ -232,7 +228,7 @@ async def test_a_certificate_of_another_host_is_refused(serve: Serve, ca: trustm
 
 async def test_a_server_without_tls_is_no_https(serve: Serve, ca: trustme.CA) -> None:
     server = serve("x")
-    with pytest.raises(SourceError, match="no TLS there|cannot be reached|hung up"):
+    with pytest.raises(SourceError, match=r"no TLS there|cannot be reached|hung up"):
         await fetched(server, url=server.url.replace("http:", "https:"), tls=trust(ca))
 
 
@@ -241,8 +237,7 @@ async def test_a_fetch_that_is_given_up_leaves_no_connection(serve: Serve) -> No
     server.answer = server.hang
     async with fetching(server) as fetcher:
         task = asyncio.ensure_future(fetcher.fetch())
-        while not server.paths:
-            await asyncio.sleep(0.005)
+        await until(lambda: bool(server.paths))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

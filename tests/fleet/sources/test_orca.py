@@ -16,8 +16,7 @@ from sidecar.fleet.telemetry import Telemetry
 from sidecar.wire import orca_pb2_grpc as rpc
 from sidecar.wire.orca_load_report_pb2 import OrcaLoadReport
 from sidecar.wire.orca_pb2 import OrcaLoadReportRequest
-
-PATIENCE_S = 30.0
+from tests.waiting import PATIENCE_S, until
 
 
 def report(waiting: float, **more: Any) -> OrcaLoadReport:
@@ -34,7 +33,9 @@ class Reporter(rpc.OpenRcaServiceServicer):
         self.address = ""
         self._server: Any = None
 
-    async def StreamCoreMetrics(self, request: OrcaLoadReportRequest, context: Any) -> AsyncIterator[OrcaLoadReport]:
+    async def StreamCoreMetrics(  # noqa: N802 - gRPC's name
+        self, request: OrcaLoadReportRequest, context: Any
+    ) -> AsyncIterator[OrcaLoadReport]:
         self.asked.append(request)
         self.metadata.append(dict(context.invocation_metadata()))
         while (one := await self.reports.get()) is not None:
@@ -73,11 +74,6 @@ class Hearing:
 
     async def next(self) -> Telemetry:
         return await asyncio.wait_for(self.published.get(), PATIENCE_S)
-
-    async def until(self, true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while not true():
-                await asyncio.sleep(0.005)
 
     async def end(self) -> None:
         self.task.cancel()
@@ -134,7 +130,7 @@ async def test_replicas_are_summed_and_one_whose_stream_is_down_is_left_out(repo
     await two.reports.put(report(4.0))
     assert (await hearing.next()).waiting == 7.0
     await two.reports.put(None)
-    await hearing.until(lambda: hearing.listener.tallies[1].failed == 1)
+    await until(lambda: hearing.listener.tallies[1].failed == 1)
     await one.reports.put(report(5.0))
     assert (await hearing.next()).waiting == 5.0
 
@@ -146,7 +142,7 @@ async def test_a_stream_that_ends_is_opened_again(reporters: Any, hear: Any) -> 
         await server.reports.put(report(waiting))
         assert (await hearing.next()).waiting == waiting
         await server.reports.put(None)
-    await hearing.until(lambda: len(server.asked) == 3)
+    await until(lambda: len(server.asked) == 3)
 
 
 @pytest.mark.slow
@@ -156,7 +152,7 @@ async def test_a_server_that_comes_back_is_heard_again(reporters: Any, hear: Any
     await server.reports.put(report(1.0))
     await hearing.next()
     await server.stop()
-    await hearing.until(lambda: hearing.listener.tallies[0].failed >= 2)
+    await until(lambda: hearing.listener.tallies[0].failed >= 2)
     assert hearing.listener.tallies[0].fault
     again = await reporters(None, server.address)
     await again.reports.put(report(2.0))
@@ -167,7 +163,7 @@ async def test_a_server_that_comes_back_is_heard_again(reporters: Any, hear: Any
 async def test_a_server_without_the_service_is_named_as_such(reporters: Any, hear: Any) -> None:
     server = await reporters(served=False)
     hearing = hear(server.address)
-    await hearing.until(lambda: hearing.listener.tallies[0].failed >= 2)
+    await until(lambda: hearing.listener.tallies[0].failed >= 2)
     assert "serves no ORCA reports" in hearing.listener.tallies[0].fault
     assert hearing.published.empty()
 
@@ -176,7 +172,7 @@ async def test_reports_of_which_nothing_is_understood_are_no_observation(reporte
     server = await reporters()
     hearing = hear(server.address)
     await server.reports.put(OrcaLoadReport(named_metrics={"mystery": 1.0}))
-    await hearing.until(lambda: hearing.listener.tallies[0].failed == 1)
+    await until(lambda: hearing.listener.tallies[0].failed == 1)
     assert "fleet.engines.orca" in hearing.listener.tallies[0].fault
     await server.reports.put(report(1.0))
     assert (await hearing.next()).waiting == 1.0
@@ -189,7 +185,7 @@ async def test_a_stream_that_falls_silent_is_given_up(
     monkeypatch.setattr("sidecar.fleet.sources.orca.SILENT_S", 0.2)
     server = await reporters()
     hearing = hear(server.address, interval_seconds=0.02)
-    await hearing.until(lambda: len(server.asked) == 2)
+    await until(lambda: len(server.asked) == 2)
     assert hearing.listener.tallies[0].fault == "no report within 0.2 s"
 
 

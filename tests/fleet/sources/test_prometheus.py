@@ -16,9 +16,9 @@ from sidecar.fleet.telemetry import Telemetry
 from tests.fleet.sources import expositions
 from tests.fleet.sources.model_server import ModelServer, zipped
 from tests.fleet.sources.test_fetch import tls_of
+from tests.waiting import PATIENCE_S
 
 Serve = Callable[..., ModelServer]
-PATIENCE_S = 30.0
 
 
 class Bench:
@@ -62,7 +62,7 @@ async def bench() -> AsyncIterator[Callable[..., Bench]]:
 
 
 @pytest.mark.parametrize("old", [False, True])
-async def test_vllm_by_its_names_of_today_and_of_yesterday(serve: Serve, bench: Any, old: bool) -> None:
+async def test_vllm_by_its_names_of_today_and_of_yesterday(serve: Serve, bench: Any, *, old: bool) -> None:
     server = serve(expositions.vllm(3.0, 2.0, 0.25, ttft=(5.0, 50.0), tpot=(1.0, 90.0), tokens=1000.0, old=old))
     scraping = bench("vllm", server)
     first = await scraping.scrape(0.0)

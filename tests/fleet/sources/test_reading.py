@@ -71,7 +71,8 @@ def test_engines_of_one_server_count_as_replicas_do() -> None:
     replica = Replica(VLLM, 15.0)
     replica.hear(read(VLLM, text), 0.0)
     seen = observe(VLLM, [replica], 0.0)
-    assert (seen.running, seen.kv_used) == (7.0, pytest.approx(0.4))
+    assert seen.running == 7.0
+    assert seen.kv_used == pytest.approx(0.4)
 
 
 def test_a_replica_that_cannot_be_read_counts_not_at_all() -> None:
@@ -123,8 +124,8 @@ def test_errors_are_those_of_the_server_only() -> None:
 def test_a_label_that_no_row_has_yet_is_a_counter_at_zero() -> None:
     tgi = engines({})["tgi"]
     replica = Replica(tgi, 15.0)
-    for now, failures in enumerate((("validation", 5), ("validation", 9))):
-        line = 'tgi_request_failure{err="%s"} %d\n' % failures
+    for now, failures in enumerate((5, 9)):
+        line = f'tgi_request_failure{{err="validation"}} {failures}\n'
         replica.hear(read(tgi, expositions.tgi(failures=line)), float(now))
     assert observe(tgi, [replica], 0.0).errors_per_second == 0.0
 
