@@ -14,7 +14,9 @@ from sidecar.routing.ask import Ask
 from sidecar.routing.candidates import CandidateTable, join, without_bundle
 from sidecar.routing.decision_id import DecisionIds
 from sidecar.routing.router import Router, Tally
+from sidecar.scoring.cache import CacheCounts, OnePhase, ScoreCache
 from sidecar.scoring.recipe import TextRecipe
+from sidecar.types import Score
 
 
 class Engine:
@@ -65,7 +67,12 @@ class Engine:
             if (engine := me()) is not None:
                 on_fault(engine, reason)
 
-        self._router = Router(self.table, bundle.scorer if bundle else None, clock, fault, faulty)
+        score: Score | None = bundle.scorer if bundle else None
+        self._cache: ScoreCache[Sequence[str]] | None = None
+        if score is not None and config.cache.max_bytes:
+            # Of this bundle alone: another one starts with an empty cache. The gate and golden vectors know no cache.
+            self._cache = score = ScoreCache(OnePhase(score), len(self.table), config.cache.max_bytes)
+        self._router = Router(self.table, score, clock, fault, faulty)
         self._replies = Replies(self.table, (name, version), ids, clock)
         self._coverage = coverage
 
@@ -78,6 +85,17 @@ class Engine:
     def tally(self) -> Tally:
         """What this bundle decided."""
         return self._router.tally
+
+    @property
+    def cache(self) -> CacheCounts:
+        """What its score cache was good for."""
+        return self._cache.counts if self._cache else CacheCounts()
+
+    def retire(self) -> None:
+        """Begins to count anew and forgets scores, once another engine has taken over. With nothing in flight."""
+        self.tally.reset()
+        if self._cache:
+            self._cache.clear()
 
     def answer(self, asks: Sequence[Ask]) -> list[Encoded]:
         """Decides a batch; replies in its order, or errors in their place."""

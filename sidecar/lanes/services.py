@@ -4,6 +4,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -19,6 +20,7 @@ from sidecar.lanes.lane import SERVICE, Deliver, Encoded, Take
 from sidecar.lanes.malformed import explain
 from sidecar.lanes.reply import delimited
 from sidecar.routing.ask import Ask
+from sidecar.scoring.cache import CacheCounts
 from sidecar.wire import router_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -140,6 +142,7 @@ class RouterServices:
         self._changing = threading.Lock()
         self._outgoing: set[Engine] = set()
         self._retired: dict[str, Decisions] = {}
+        self._forgotten_caches = CacheCounts()
 
     def decisions(self) -> dict[str, Decisions]:
         """What each version decided since the start, the running ones last."""
@@ -148,6 +151,12 @@ class RouterServices:
             for engine in dict.fromkeys((*self._outgoing, *self._running())):
                 found[engine.version] = _more(found.pop(engine.version, NONE_YET), engine)
         return found
+
+    def cache(self) -> CacheCounts:
+        """What the score caches of all engines were good for since the start."""
+        with self._changing:
+            engines = dict.fromkeys((*self._outgoing, *self._running()))
+            return reduce(_added, (engine.cache for engine in engines), self._forgotten_caches)
 
     def _running(self) -> list[Engine]:
         canary = self.canary
@@ -207,7 +216,8 @@ class RouterServices:
         """Keeps what an engine decided: under its version, or of the versions that ended longest ago, all together."""
         retired = self._retired
         retired[engine.version] = _more(retired.pop(engine.version, NONE_YET), engine)
-        engine.tally.reset()
+        self._forgotten_caches = _added(self._forgotten_caches, engine.cache)._replace(held_bytes=0)
+        engine.retire()
         while len(retired) > MOST_VERSIONS:
             oldest = next(version for version in retired if version != OLDER)
             older = zip(retired.pop(OLDER, NONE_YET), retired.pop(oldest), strict=True)
@@ -329,6 +339,10 @@ def _more(before: Decisions, engine: Engine) -> Decisions:
     return Decisions(
         before.decisions + tally.decisions, before.degraded + tally.degraded, before.batches + tally.batches
     )
+
+
+def _added(some: CacheCounts, more: CacheCounts) -> CacheCounts:
+    return CacheCounts(*map(sum, zip(some, more, strict=True)))
 
 
 class _Group:

@@ -25,6 +25,7 @@ class Decided(NamedTuple):
         score_s: seconds in the model.
         ended: clock reading when all was decided.
         scored: whether the model really scored them; else the safe candidate answers.
+        cached: [B] whether the scores were at hand already; empty where nothing is kept.
     """
 
     asks: Sequence[Ask]
@@ -35,6 +36,7 @@ class Decided(NamedTuple):
     score_s: float
     ended: float
     scored: bool
+    cached: tuple[bool, ...] = ()
 
 
 class Tally:
@@ -95,8 +97,8 @@ class Router:
             # One bad input must not degrade its neighbours.
             self.tally.decisions -= len(asks)
             return [piece for ask in asks for piece in self.decide([ask])]
-        if self.fault:
-            self._faulty("")
+        if self.fault and not _at_hand(decided.cached):
+            self._faulty("")  # what was at hand says nothing of the model
         return [decided]
 
     def degrade(self, asks: Sequence[Ask]) -> Decided:
@@ -107,8 +109,9 @@ class Router:
     def _scored(self, score: Score, asks: Sequence[Ask], began: float) -> Decided:
         scores = score([ask.text for ask in asks])
         expected, outcomes = choose(self.table, asks, scores)
-        self.tally.batches += 1
-        return Decided(asks, expected, outcomes, began, scores.tokenize_s, scores.score_s, self._clock(), scored=True)
+        self.tally.batches += not _at_hand(scores.cached)
+        times = (began, scores.tokenize_s, scores.score_s, self._clock())
+        return Decided(asks, expected, outcomes, *times, scored=True, cached=scores.cached)
 
     def _degraded(self, asks: Sequence[Ask], began: float) -> Decided:
         self.tally.degraded += len(asks)
@@ -124,6 +127,11 @@ class Router:
         else:
             log.warning("recovered: requests are scored again")
         self.on_fault(reason)
+
+
+def _at_hand(cached: tuple[bool, ...]) -> bool:
+    """Whether the model did not run at all."""
+    return bool(cached) and False not in cached
 
 
 def _named(error: Exception) -> str:
