@@ -78,7 +78,19 @@ class Lookup:
         lookup_s: seconds that looking up took.
     """
 
-    __slots__ = ("asked", "begun", "found", "joined", "keys", "known", "lookup_s", "made", "places", "size")
+    __slots__ = (
+        "__weakref__",
+        "asked",
+        "begun",
+        "found",
+        "joined",
+        "keys",
+        "known",
+        "lookup_s",
+        "made",
+        "places",
+        "size",
+    )
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -219,7 +231,8 @@ class ScoreCache(Generic[Begun]):
             scored = dict(zip(reversed(lookup.places), reversed(lookup.asked), strict=True))
             for row in scored.values():  # the first of those that want the same
                 cached[row] = False
-        for row, text, other, place in lookup.joined:
+        joined, lookup.joined = lookup.joined, []  # else each batch would keep the one before alive
+        for row, text, other, place in joined:
             if other.made is not None:
                 table[row] = other.made[place]
                 continue
