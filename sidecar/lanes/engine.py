@@ -14,7 +14,8 @@ from sidecar.routing.ask import Ask
 from sidecar.routing.candidates import CandidateTable, join, without_bundle
 from sidecar.routing.decision_id import DecisionIds
 from sidecar.routing.router import Router, Tally
-from sidecar.scoring.cache import CacheCounts, OnePhase, ScoreCache
+from sidecar.scoring.cache import CacheCounts, ScoreCache
+from sidecar.scoring.cache_ahead import remembering
 from sidecar.scoring.recipe import TextRecipe
 from sidecar.types import Score
 
@@ -68,10 +69,10 @@ class Engine:
                 on_fault(engine, reason)
 
         score: Score | None = bundle.scorer if bundle else None
-        self._cache: ScoreCache[Sequence[str]] | None = None
+        self._cache: ScoreCache | None = None
         if score is not None and config.cache.max_bytes:
             # Of this bundle alone: another one starts with an empty cache. The gate and golden vectors know no cache.
-            self._cache = score = ScoreCache(OnePhase(score), len(self.table), config.cache.max_bytes)
+            self._cache = score = remembering(score, len(self.table), config.cache.max_bytes)
         self._router = Router(self.table, score, clock, fault, faulty)
         self._replies = Replies(self.table, (name, version), ids, clock)
         self._coverage = coverage

@@ -8,18 +8,16 @@ and never leaves it: two texts of one hash cannot be searched for outside, and i
 """
 
 import secrets
-from collections import deque
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from time import perf_counter
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sidecar.scoring.rows import KEY_BYTES, Rows
 from sidecar.types import Floats, Score, Scores
 
-Begun = TypeVar("Begun")
 Hash = Callable[[str], bytes]
 
 
@@ -39,31 +37,8 @@ class CacheCounts(NamedTuple):
     held_bytes: int = 0
 
 
-class Phases(Protocol[Begun]):
-    """Scoring in two phases, so that a batch may be begun while another is in the model."""
-
-    def begin(self, texts: Sequence[str], /) -> Begun:
-        """Does what must come before the model."""
-        ...
-
-    def finish(self, begun: Begun, /) -> Scores:
-        """Does the rest."""
-        ...
-
-
-class OnePhase:
-    """A Score as Phases: all is done in the second one."""
-
-    def __init__(self, score: Score) -> None:
-        self.finish: Callable[[Sequence[str]], Scores] = score
-
-    def begin(self, texts: Sequence[str]) -> Sequence[str]:
-        """Nothing is to be done yet."""
-        return texts
-
-
 class Lookup:
-    """A batch between the two phases.
+    """A batch whose known texts are found, and whose unknown ones are being scored.
 
     Attributes:
         size: B requests.
@@ -72,25 +47,19 @@ class Lookup:
         keys: of the U texts that are scored for this batch.
         asked: the requests that want these.
         places: which of the U each of them wants.
-        joined: requests whose text another batch has begun to score: (request, its text, that batch, which of its U).
-        begun: of the inner scorer; None if nothing is to be scored.
-        made: [U, W] what came of it; None until then, and if it failed.
+        joined: requests whose text another batch is having scored: (request, its text, that batch, which of its U).
+        begun: what the scorer makes of the U texts; None if there are none.
+        ended: whether the scorer has answered, or there is nothing to ask.
+        fresh: its answer.
+        made: [U, W] the same as rows.
+        error: why it has none.
         lookup_s: seconds that looking up took.
     """
 
     __slots__ = (
-        "__weakref__",
-        "asked",
-        "begun",
-        "found",
-        "joined",
-        "keys",
-        "known",
-        "lookup_s",
-        "made",
-        "places",
-        "size",
-    )
+        "__weakref__", "asked", "begun", "ended", "error", "found", "fresh", "joined", "keys", "known", "lookup_s",
+        "made", "places", "size",
+    )  # fmt: skip
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -101,39 +70,40 @@ class Lookup:
         self.places: list[int] = []
         self.joined: list[tuple[int, str, Lookup, int]] = []
         self.begun: Any = None
+        self.ended = True
+        self.fresh: Scores | None = None
         self.made: Floats | None = None
+        self.error: Exception | None = None
         self.lookup_s = 0.0
 
 
-class ScoreCache(Generic[Begun]):
-    """A Score that asks another one only for what it does not know.
-
-    Each `begin` is followed by its `finish`, in the same order. `begin` belongs to one thread, `finish` to the same or one
-    other: what was scored goes into the table at the next `begin`.
+class ScoreCache:
+    """A Score that asks another one only for what it does not know. For one thread.
 
     Args:
-        source: scores what is not known.
+        score: scores what is not known.
         candidates: C, columns of the scores.
         max_bytes: of the table.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, source: Phases[Begun], candidates: int, max_bytes: int, clock: Callable[[], float] = perf_counter
+        self, score: Score, candidates: int, max_bytes: int, clock: Callable[[], float] = perf_counter
     ) -> None:
-        self._source = source
+        # What begins to score texts, and what ends it: here all is done at the end.
+        self._start: Callable[[Sequence[str]], Any] = lambda texts: texts
+        self._end: Callable[[Any], Scores] = score
         self._candidates = candidates
         self._rows = Rows(2 * candidates + 1, max_bytes)
         self._hash = _keyed_hash()
         self._clock = clock
         # Texts that are being scored: their batch, and which of its texts.
         self._pending: dict[bytes, tuple[Lookup, int]] = {}
-        self._ended: deque[Lookup] = deque()
         self._hits = self._misses = 0
 
     def __call__(self, texts: Sequence[str]) -> Scores:
-        """Scores B windows; raises what the source raises."""
-        return self.finish(self.begin(texts))
+        """Scores B windows; raises what the scorer raises."""
+        return self._finish(self._begin(texts))
 
     @property
     def counts(self) -> CacheCounts:
@@ -142,37 +112,39 @@ class ScoreCache(Generic[Begun]):
 
     def clear(self) -> None:
         """Forgets all scores and counts. Between batches: nothing may be begun and not finished."""
-        self._ended.clear()
         self._pending.clear()
         self._rows.clear()
         self._hits = self._misses = 0
 
-    def begin(self, texts: Sequence[str]) -> Lookup:
-        """Looks a batch up, and begins to score what is not known."""
+    def _begin(self, texts: Sequence[str]) -> Lookup:
         began = self._clock()
-        while self._ended:
-            self._settle(self._ended.popleft())
         lookup = Lookup(len(texts))
         missing = self._find(texts, lookup)
         lookup.lookup_s = self._clock() - began
         if missing:
-            lookup.begun = self._source.begin(missing)
+            lookup.begun = self._start(missing)
+            lookup.ended = False
             for key, place in lookup.keys.items():
                 self._pending[key] = (lookup, place)
         return lookup
 
-    def finish(self, lookup: Lookup) -> Scores:
-        """The scores of a batch that was begun."""
+    def _finish(self, lookup: Lookup) -> Scores:
         size, found = lookup.size, lookup.found
         if found is not None and len(lookup.known) == size:
             self._hits += size
             return self._scores(found, lookup.lookup_s, 0.0, (True,) * size)
-        fresh = self._finished(lookup) if lookup.keys else None
-        if fresh and len(lookup.keys) == size:
+        self._answer(lookup)
+        if lookup.error is not None:
+            error, lookup.error = lookup.error, None
+            try:
+                raise error
+            finally:
+                del error  # else it and this frame would keep each other alive, and with them the bundle
+        if lookup.fresh is not None and len(lookup.keys) == size:
             self._misses += size
-            quality, output_tokens, novelty, tokenize_s, score_s, _ = fresh
+            quality, output_tokens, novelty, tokenize_s, score_s, _ = lookup.fresh
             return Scores(quality, output_tokens, novelty, tokenize_s + lookup.lookup_s, score_s, (False,) * size)
-        scores = self._combined(lookup, fresh)
+        scores = self._combined(lookup)
         misses = scores.cached.count(False)
         self._misses += misses
         self._hits += size - misses
@@ -201,42 +173,42 @@ class ScoreCache(Generic[Begun]):
             lookup.found = self._rows.take(slots)
         return missing
 
-    def _finished(self, lookup: Lookup) -> Scores:
-        """What the source says of the texts that must be scored."""
-        try:
-            scores = self._source.finish(lookup.begun)
-            lookup.made = np.concatenate((scores.quality, scores.output_tokens, scores.novelty[:, None]), axis=1)
-            return scores
-        finally:
-            lookup.begun = None
-            self._ended.append(lookup)
-
-    def _settle(self, lookup: Lookup) -> None:
-        """Takes what became of a batch into the table; of one that failed, nothing."""
+    def _answer(self, lookup: Lookup) -> None:
+        """Has the scorer answer, unless it has; what it says goes into the table, a fault leaves nothing there."""
+        if lookup.ended:
+            return
+        lookup.ended = True
         for key in lookup.keys:
             del self._pending[key]
-        if lookup.made is not None:
+        try:
+            fresh = lookup.fresh = self._end(lookup.begun)
+            lookup.made = np.concatenate((fresh.quality, fresh.output_tokens, fresh.novelty[:, None]), axis=1)
+        except Exception as error:  # noqa: BLE001 - whoever finishes the batch gets it
+            lookup.error = error
+        else:
             self._rows.put(list(lookup.keys), lookup.made)
+        lookup.begun = None
 
-    def _combined(self, lookup: Lookup, fresh: Scores | None) -> Scores:
+    def _combined(self, lookup: Lookup) -> Scores:
         """Puts a batch together that comes from several sides."""
         cached = [True] * lookup.size
         table = np.empty((lookup.size, 2 * self._candidates + 1), np.float32)
         tokenize_s, score_s = lookup.lookup_s, 0.0
         if lookup.found is not None:
             table[lookup.known] = lookup.found
-        if fresh is not None and lookup.made is not None:
-            tokenize_s, score_s = tokenize_s + fresh.tokenize_s, fresh.score_s
+        if lookup.fresh is not None and lookup.made is not None:
+            tokenize_s, score_s = tokenize_s + lookup.fresh.tokenize_s, lookup.fresh.score_s
             table[lookup.asked] = lookup.made[lookup.places]
             scored = dict(zip(reversed(lookup.places), reversed(lookup.asked), strict=True))
             for row in scored.values():  # the first of those that want the same
                 cached[row] = False
         joined, lookup.joined = lookup.joined, []  # else each batch would keep the one before alive
         for row, text, other, place in joined:
+            self._answer(other)
             if other.made is not None:
                 table[row] = other.made[place]
                 continue
-            again = self._source.finish(self._source.begin([text]))  # the other batch failed, perhaps not for this text
+            again = self._end(self._start([text]))  # the other batch failed, perhaps not for this text
             table[row] = np.concatenate((again.quality[0], again.output_tokens[0], again.novelty))
             tokenize_s, score_s = tokenize_s + again.tokenize_s, score_s + again.score_s
             cached[row] = False

@@ -1,17 +1,15 @@
-import gc
-import weakref
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.bundle.load import load
-from sidecar.scoring.cache import OnePhase, ScoreCache, _keyed_hash
+from sidecar.scoring.cache import ScoreCache, _keyed_hash
 from sidecar.scoring.rows import WAYS, entry_bytes
 from sidecar.types import Scores
 from tests.conftest import GOLDEN_TEXTS
@@ -26,25 +24,22 @@ def row_of(text: str) -> np.ndarray:
 
 
 class Source:
-    """Scores every text by its hash, in two phases; fails on a batch with BAD in it, in the second."""
+    """Scores every text by its hash; fails on a batch with BAD in it."""
 
     def __init__(self) -> None:
         self.scored: Counter[str] = Counter()
-        self.begun: list[list[str]] = []
+        self.asked: list[list[str]] = []
 
-    def begin(self, texts: Sequence[str]) -> list[str]:
-        self.begun.append(list(texts))
-        return list(texts)
-
-    def finish(self, begun: list[str]) -> Scores:
-        if BAD in begun:
+    def __call__(self, texts: Sequence[str]) -> Scores:
+        self.asked.append(list(texts))
+        if BAD in texts:
             raise ValueError(BAD)
-        self.scored.update(begun)
-        table = np.array([row_of(text) for text in begun])
+        self.scored.update(texts)
+        table = np.array([row_of(text) for text in texts])
         return Scores(table[:, :CANDIDATES], table[:, CANDIDATES:-1], table[:, -1], tokenize_s=1.0, score_s=2.0)
 
 
-def cache_over(source: Source, max_bytes: int = AMPLE) -> ScoreCache[list[str]]:
+def cache_over(source: Source, max_bytes: int = AMPLE) -> ScoreCache:
     return ScoreCache(source, CANDIDATES, max_bytes, clock=lambda: 0.0)
 
 
@@ -77,82 +72,16 @@ def test_every_text_is_scored_once_and_all_get_what_a_fresh_run_says(found: list
     assert cache.counts[:3] == (hits, len(seen), 0)
 
 
-@given(batches, st.integers(1, 3))
-@settings(max_examples=200)
-def test_what_a_batch_in_flight_is_scoring_is_not_scored_again(found: list[list[str]], depth: int) -> None:
-    source = Source()
-    cache = cache_over(source)
-    flying: deque[tuple[list[str], object]] = deque()
-    for batch in found:
-        if len(flying) == depth:
-            texts, lookup = flying.popleft()
-            check(cache.finish(lookup), texts)  # type: ignore[arg-type]
-        flying.append((batch, cache.begin(batch)))
-    for texts, lookup in flying:
-        check(cache.finish(lookup), texts)  # type: ignore[arg-type]
-    assert set(source.scored.values()) <= {1}
-    assert cache.counts.hits + cache.counts.misses == sum(map(len, found))
-    assert cache.counts.misses == len(source.scored)
-
-
-texts_and_bad = st.lists(st.lists(st.sampled_from([*"abcd", BAD]), min_size=1, max_size=3), max_size=20)
-
-
-@given(texts_and_bad, st.integers(1, 3))
-@settings(max_examples=200)
-def test_a_batch_that_fails_caches_nothing_and_spoils_no_other(found: list[list[str]], depth: int) -> None:
-    source = Source()
-    cache = cache_over(source)
-    flying: deque[tuple[list[str], object]] = deque()
-
-    def land() -> None:
-        texts, lookup = flying.popleft()
-        try:
-            scores = cache.finish(lookup)  # type: ignore[arg-type]
-        except ValueError:
-            assert BAD in texts
-        else:
-            check(scores, texts)
-            assert BAD not in texts
-
-    for batch in found:
-        if len(flying) == depth:
-            land()
-        flying.append((batch, cache.begin(batch)))
-    while flying:
-        land()
-    assert BAD not in source.scored
-    # All that could be scored is there or can still be scored: no text is stuck as being in flight.
-    for text in "abcda":
-        check(cache([text]), [text])
-    assert not cache._pending
-
-
 def test_after_a_fault_the_same_text_is_scored_anew() -> None:
     source = Source()
     cache = cache_over(source)
     for _ in range(2):
         with pytest.raises(ValueError, match=BAD):
             cache(["a", BAD])
-    assert source.begun == [["a", BAD]] * 2
+    assert source.asked == [["a", BAD]] * 2
     assert cache(["a"]).cached == (False,)
     assert cache(["a"]).cached == (True,)
     assert cache.counts[:2] == (1, 1)
-
-
-def test_a_begin_that_fails_leaves_nothing_in_flight() -> None:
-    class Broken(Source):
-        def begin(self, texts: Sequence[str]) -> list[str]:
-            if BAD in texts:
-                raise ValueError(BAD)
-            return super().begin(texts)
-
-    cache = cache_over(Broken())
-    with pytest.raises(ValueError, match=BAD):
-        cache.begin(["a", BAD])
-    scores = cache(["a"])
-    check(scores, ["a"])
-    assert scores.cached == (False,)
 
 
 @given(st.integers(1, 3), st.lists(st.lists(st.integers(0, 60).map(str), min_size=1, max_size=6), max_size=60))
@@ -162,10 +91,9 @@ def test_a_small_one_stays_within_its_bytes_and_right(sets: int, found: list[lis
     cache = cache_over(source, max_bytes)
     for batch in found:
         check(cache(batch), batch)
-        assert cache.counts.held_bytes <= max_bytes
-    counts = cache.counts
-    cache(["settled"])
-    assert cache.counts.evictions + cache.counts.held_bytes // entry_bytes(2 * CANDIDATES + 1) == counts.misses
+        counts = cache.counts
+        assert counts.held_bytes <= max_bytes
+        assert counts.evictions + counts.held_bytes // entry_bytes(2 * CANDIDATES + 1) == counts.misses
 
 
 def test_what_is_known_costs_neither_tokenizer_nor_model_and_what_is_not_keeps_its_times() -> None:
@@ -176,17 +104,6 @@ def test_what_is_known_costs_neither_tokenizer_nor_model_and_what_is_not_keeps_i
     assert (miss.tokenize_s, miss.score_s) == (2.0, 2.0)
     assert (hit.tokenize_s, hit.score_s) == (1.0, 0.0)
     assert (mixed.tokenize_s, mixed.score_s, mixed.cached) == (2.0, 2.0, (True, False))
-
-
-def test_batches_that_wait_for_each_other_are_not_kept_alive() -> None:
-    cache = cache_over(Source())
-    flying = [cache.begin(["0"])]
-    first = weakref.ref(flying[0])
-    for number in range(1, 4):
-        flying.append(cache.begin([str(number), str(number - 1)]))  # wants what the batch before is scoring
-        cache.finish(flying.pop(0))
-    gc.collect()
-    assert first() is None
 
 
 def test_cleared_it_knows_nothing_and_counts_from_zero() -> None:
@@ -215,7 +132,7 @@ def test_no_two_caches_hash_alike_and_none_keeps_a_text() -> None:
 
 def test_over_a_real_bundle_a_hit_is_the_row_that_the_model_gave(tiny_bundle: Path) -> None:
     bundle = load(tiny_bundle)
-    cache = ScoreCache(OnePhase(bundle.scorer), len(bundle.manifest.candidates), AMPLE)
+    cache = ScoreCache(bundle.scorer, len(bundle.manifest.candidates), AMPLE)
     texts = list(GOLDEN_TEXTS)
     fresh = bundle.scorer(texts)
     for scores in (cache(texts), cache(texts)):
