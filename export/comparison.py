@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from export.auroc import auroc
 from export.bootstrap import paired
@@ -12,9 +13,13 @@ from export.choices import Forecast, Ground, Matrix
 from export.curve import trace
 from export.equal_cost import best_quality, quality_at_cost
 from export.errors import DataError
-from export.evaluate import ANSWER_VALUE_USD, Fitted, Record, evaluate
+from export.evaluate import Fitted, Record, evaluate
 from sidecar.bundle.load import Bundle
+from sidecar.config import BUILT_IN_POLICIES
 from sidecar.types import Floats
+
+# Those of the built-in policies: what a router is good for shows where money counts.
+ANSWER_VALUES_USD = tuple(sorted(policy.answer_value_usd for policy in BUILT_IN_POLICIES.values()))
 
 
 @dataclass(frozen=True)
@@ -74,44 +79,56 @@ def of_candidates(forecast: Forecast, bundle: Bundle, names: Sequence[str]) -> F
     )
 
 
-def compare(ground: Ground, sides: Sequence[Side], answer_value_usd: float = ANSWER_VALUE_USD, seed: int = 0) -> Record:
+def compare(
+    ground: Ground, sides: Sequence[Side], answer_values_usd: Sequence[float] = ANSWER_VALUES_USD, seed: int = 0
+) -> Record:
     """Judges bundles on recorded outcomes; differences are to the first one.
 
-    Equal cost is what the first bundle spends where an answer is worth answer_value_usd.
+    Equal cost is what the first bundle spends where an answer is worth each of these values.
 
     Args:
         ground: recorded outcomes of the common candidates.
         sides: the bundles.
-        answer_value_usd: of the first one's operating point.
+        answer_values_usd: at least one; the dearest one is that of the tables per segment.
         seed: of the bootstrap.
     """
-    curves = [trace(ground, side.forecast) for side in sides]
-    cost = float(ground.cost_of(ground.choose(sides[0].forecast, answer_value_usd)).mean())
-    rows: list[Record] = []
-    first: tuple[Matrix | None, Matrix] | None = None
-    for side, curve in zip(sides, curves, strict=True):
-        at_cost = quality_at_cost(ground, side.forecast, curve, cost)
-        best = best_quality(ground, side.forecast, curve)
-        row = _row(ground, side, at_cost, answer_value_usd)
-        if first is None:
-            first = at_cost, best
-        else:
-            row["difference_at_equal_cost"] = _difference(ground, at_cost, first[0], seed)
-            row["difference_of_max_quality"] = _difference(ground, best, first[1], seed)
-        rows.append(row)
-    own = evaluate(ground, sides[0].forecast, answer_value_usd=answer_value_usd)
+    first = sides[0].forecast
+    costs = [float(ground.cost_of(ground.choose(first, value)).mean()) for value in answer_values_usd]
+    found = [_qualities(ground, side, costs) for side in sides]
+    rows = [_row(ground, side, max(answer_values_usd)) for side in sides]
+    groups = ground.outcomes.groups
+    for row, (best, at_costs) in zip(rows, found, strict=True):
+        row["difference_of_max_quality"] = _difference(best, found[0][0], groups, seed)
+        row["at_equal_cost"] = [
+            {
+                "cost_usd_per_1k": cost * 1000.0,
+                "quality": None if quality is None else float(quality.mean()),
+                "difference": _difference(quality, reference, groups, seed),
+            }
+            for cost, quality, reference in zip(costs, at_costs, found[0][1], strict=True)
+        ]
+    own = evaluate(ground, first)
     shared = ("prompts", "labels_known", "best_single", "singles", "oracle_quality")
     return {
         "candidates": list(ground.outcomes.candidates),
         **{name: own[name] for name in shared},
-        "answer_value_usd": answer_value_usd,
-        "equal_cost_usd_per_1k": cost * 1000.0,
         "random": own["baselines"]["random"],
+        "equal_cost": [
+            {"answer_value_usd": value, "cost_usd_per_1k": cost * 1000.0}
+            for value, cost in zip(answer_values_usd, costs, strict=True)
+        ],
         "bundles": rows,
     }
 
 
-def _row(ground: Ground, side: Side, at_cost: Matrix | None, answer_value_usd: float) -> Record:
+def _qualities(ground: Ground, side: Side, costs: Sequence[float]) -> tuple[Matrix, list[Matrix | None]]:
+    """[N] of each prompt: under the policy of the largest mean, and at each cost."""
+    curve = trace(ground, side.forecast)
+    at_costs = [quality_at_cost(ground, side.forecast, curve, cost) for cost in costs]
+    return best_quality(ground, side.forecast, curve), at_costs
+
+
+def _row(ground: Ground, side: Side, answer_value_usd: float) -> Record:
     manifest = side.bundle.manifest
     judged = evaluate(ground, side.forecast, side.fitted, answer_value_usd)
     kept = (
@@ -128,15 +145,16 @@ def _row(ground: Ground, side: Side, at_cost: Matrix | None, answer_value_usd: f
             {candidate.name for candidate in manifest.candidates}.difference(ground.outcomes.candidates)
         ),
         "bytes": sum(entry.size for entry in manifest.files.values()),
-        "quality_at_equal_cost": None if at_cost is None else float(at_cost.mean()),
         "novelty_auroc": None if side.unseen is None else auroc(side.forecast.novelty, side.unseen),
         **{name: judged[name] for name in kept},
     }
 
 
-def _difference(ground: Ground, one: Matrix | None, other: Matrix | None, seed: int) -> dict[str, Any] | None:
-    """In quality, not points."""
-    if one is None or other is None:
+def _difference(
+    one: Matrix | None, other: Matrix | None, groups: NDArray[np.int64], seed: int
+) -> dict[str, Any] | None:
+    """In quality, not points; None of a bundle to itself, or where one has no quality."""
+    if one is None or other is None or one is other:
         return None
-    interval = paired(np.subtract(one, other), ground.outcomes.groups, seed)
+    interval = paired(np.subtract(one, other), groups, seed)
     return {**interval._asdict(), "clear": interval.clear}

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from export.choices import ground
-from export.comparison import Side, common_candidates, compare, labels, of_candidates
-from export.evaluate import ANSWER_VALUE_USD, Fitted
+from export.comparison import ANSWER_VALUES_USD, Side, common_candidates, compare, labels, of_candidates
+from export.evaluate import Fitted
 from export.outcomes import Outcomes, read_outcomes, read_prompts
 from export.prices import read_prices
 from export.report import Answer
@@ -48,10 +48,11 @@ def of_bundles(directories: Sequence[Path], data: Path, llms: Path, options: Map
     ]
     trained = {candidate.name: candidate for candidate in bundles[0].manifest.candidates}
     usual = np.array([trained[name].mean_output_tokens for name in names], np.float32)
+    values = (options["answer_value"],) if options["answer_value"] else ANSWER_VALUES_USD
     record = {
         "data": data.name,
         "unseen": None if options["unseen"] is None else options["unseen"].name,
-        **compare(ground(outcomes, prices, usual), sides, options["answer_value"] or ANSWER_VALUE_USD, options["seed"]),
+        **compare(ground(outcomes, prices, usual), sides, values, options["seed"]),
     }
     if options["timing_seconds"]:
         scorers = [
@@ -103,18 +104,10 @@ def table(record: Mapping[str, Any]) -> str:
         ("", *(row["label"] for row in rows)),
         ("family", *(row["family"] for row in rows)),
         ("max quality", *(f"{row['max_quality']:.4f}" for row in rows)),
-        ("  less the first's", *(_difference(row.get("difference_of_max_quality")) for row in rows)),
-        (
-            f"quality at ${record['equal_cost_usd_per_1k']:.3f}/1k",
-            *(_number(row["quality_at_equal_cost"]) for row in rows),
-        ),
-        ("  less the first's", *(_difference(row.get("difference_at_equal_cost")) for row in rows)),
+        ("  less the first's", *(_difference(row["difference_of_max_quality"]) for row in rows)),
+        *_at_equal_cost(record),
         ("best single's quality at", *(_share(row["cost_ratio_at_best_single_quality"]) for row in rows)),
         ("97 % of it at", *(_share(row["cost_ratio_at_97pct"]) for row in rows)),
-        (
-            f"$/1k, answer worth ${record['answer_value_usd']:g}",
-            *(f"{row['operating_point']['cost_usd_per_1k']:.3f}" for row in rows),
-        ),
         ("calibration error", *(f"{row['ece']:.4f}" for row in rows)),
         ("novelty AUROC", *(_number(row["novelty_auroc"]) for row in rows)),
         ("megabytes", *(f"{row['bytes'] / 1e6:.1f}" for row in rows)),
@@ -125,11 +118,22 @@ def table(record: Mapping[str, Any]) -> str:
             for size in SIZES
         ]
     lines += ["", *_aligned(body), ""]
+    worths = ", ".join(f"${given['answer_value_usd']:g}" for given in record["equal_cost"])
+    lines.append(f"quality at: all may spend what the first one does where an answer is worth {worths}")
     lines.append("less the first's: points of quality [95 % of paired bootstrap resamples by group]; * zero is outside")
     if record["unseen"]:
         lines.append(f"novelty AUROC: prompts of {record['unseen']} above those of {record['data']}, ties half")
     lines.append("at: of the best single candidate's cost; us: median / p99 of tokenizer, model and novelty, in turn")
     return "\n".join(lines)
+
+
+def _at_equal_cost(record: Mapping[str, Any]) -> list[Sequence[str]]:
+    lines: list[Sequence[str]] = []
+    for number, given in enumerate(record["equal_cost"]):
+        found = [row["at_equal_cost"][number] for row in record["bundles"]]
+        lines.append((f"quality at ${given['cost_usd_per_1k']:.3f}/1k", *(_number(one["quality"]) for one in found)))
+        lines.append(("  less the first's", *(_difference(one["difference"]) for one in found)))
+    return lines
 
 
 def _aligned(body: Sequence[Sequence[str]]) -> list[str]:
