@@ -59,12 +59,13 @@ def common_candidates(bundles: Sequence[Bundle]) -> tuple[str, ...]:
 
 
 def labels(bundles: Sequence[Bundle]) -> list[str]:
-    """Name and version of each; where two are called alike, their directories too."""
+    """Name and version of each; where two are called alike, their directories or else their places too."""
     called = [f"{bundle.manifest.name} {bundle.manifest.version}" for bundle in bundles]
-    return [
+    placed = [
         f"{name} ({bundle.directory.name})" if called.count(name) > 1 else name
         for name, bundle in zip(called, bundles, strict=True)
     ]
+    return [f"{name} #{number}" if placed.count(name) > 1 else name for number, name in enumerate(placed, 1)]
 
 
 def of_candidates(forecast: Forecast, bundle: Bundle, names: Sequence[str]) -> Forecast:
