@@ -5,13 +5,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from export.bundle import Label, write_bundle
 from export.cli import main
-from export.comparison import labels
+from export.comparison import labels, of_candidates
 from export.outcomes import Outcomes
+from export.serve import forecast_of
 from export.train import Trained
 from sidecar.bundle.load import load
 from tests.conftest import CANDIDATES, MakeBundle
@@ -81,6 +83,15 @@ def test_a_twin_differs_by_nothing_and_a_bundle_that_knows_less_by_something(
     assert difference["low"] <= difference["mean"] <= difference["high"]
     assert (second["left_out"], third["left_out"]) == ([], ["medium"])
     assert record["candidates"] == ["small", "large"]
+
+
+def test_common_candidates_keep_their_own_columns(tiny_bundle: Path) -> None:
+    bundle = load(tiny_bundle)
+    forecast = forecast_of(bundle, ["what is the capital", "prove the theorem"])
+    common = of_candidates(forecast, bundle, ("large", "small"))
+    for name in ("quality", "unshrunk", "output_tokens"):
+        np.testing.assert_array_equal(getattr(common, name), getattr(forecast, name)[:, [2, 0]])
+    np.testing.assert_array_equal(common.novelty, forecast.novelty)
 
 
 def test_the_table_says_what_is_compared_and_what_is_not(

@@ -43,12 +43,12 @@ def test_between_two_policies_they_are_mixed_in_proportion() -> None:
     basis = _ground(OUTCOMES)
     curve = trace(basis, CLEVER)
     low, high = frontier(curve)[:2]
-    middle = (curve.cost_usd[low] + curve.cost_usd[high]) / 2
-    mixed = quality_at_cost(basis, CLEVER, curve, float(middle))
+    quarter = (3 * curve.cost_usd[low] + curve.cost_usd[high]) / 4
+    mixed = quality_at_cost(basis, CLEVER, curve, float(quarter))
     assert mixed is not None
-    assert mixed.mean() == pytest.approx((curve.quality[low] + curve.quality[high]) / 2)
-    # The third prompt alone is worth the dear candidate; it gets it half of the time.
-    np.testing.assert_allclose(mixed, [1.0, 1.0, 0.5, 0.0])
+    assert mixed.mean() == pytest.approx((3 * curve.quality[low] + curve.quality[high]) / 4)
+    # The third prompt alone is worth the dear candidate; it gets it one time in four.
+    np.testing.assert_allclose(mixed, [1.0, 1.0, 0.25, 0.0])
 
 
 def test_below_the_cheapest_policy_there_is_no_quality() -> None:
