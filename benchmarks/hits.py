@@ -1,4 +1,4 @@
-"""What the score cache contributed to a measurement: prompts are salted, so it should be nothing."""
+"""What the score cache contributed to a measurement: nothing, since prompts are salted, but where that is the question."""
 
 from statistics import median
 from typing import NamedTuple
@@ -55,7 +55,7 @@ def told(before: Lookups, after: Lookups) -> str:
     hits, misses = after.hits - before.hits, after.misses - before.misses
     if not hits + misses:
         return "score cache: not asked"
-    return f"score cache: {hits / (hits + misses):.2%} hits of {hits + misses:,} lookups (by Info); prompts are salted"
+    return f"score cache: {hits / (hits + misses):.2%} hits of {hits + misses:,} lookups (by Info)"
 
 
 def hit_or_miss(plan: Plan, target: str) -> Section:
