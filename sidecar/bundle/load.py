@@ -16,7 +16,7 @@ from sidecar.bundle.verify import Verified, examine
 from sidecar.errors import BundleError
 from sidecar.routing.novelty import Novelty
 from sidecar.scoring.overlap import OverlappingScorer
-from sidecar.scoring.pace import Limits
+from sidecar.scoring.pace import LIMITS, Limits
 from sidecar.scoring.placement import Placement
 from sidecar.scoring.providers import Wanted
 from sidecar.scoring.scorer import Scorer
@@ -59,7 +59,7 @@ def load(
     *,
     model: str = MODEL,
     provider: Wanted = "cpu",
-    limits: Limits = Limits(),
+    limits: Limits = LIMITS,
     golden: bool = True,
     trust: Trust = ANYONE,
     like: Bundle | None = None,

@@ -132,9 +132,9 @@ class Bucketed:
     ) -> None:
         self._open = open_session
         self._buckets = buckets
-        self._make = lambda shape, graph: Bucket(
-            open_session(*shape, graph > 0), shape, columns, memory, pad_id, graph
-        )
+        self._columns = columns
+        self._memory = memory
+        self._pad_id = pad_id
         self._ready: dict[tuple[int, int], Bucket] = {}
         self._graphs = graphs
         with loading:
@@ -177,6 +177,10 @@ class Bucketed:
             quality, embedding, output_tokens = bucket([rows[row] for row in run.rows])
             parts.append((quality.copy(), embedding.copy(), output_tokens.copy()))
         return joined(parts, [row for run in runs for row in run.rows])
+
+    def _make(self, shape: tuple[int, int], graph: int) -> Bucket:
+        session = self._open(*shape, graph > 0)
+        return Bucket(session, shape, self._columns, self._memory, self._pad_id, graph)
 
     def _opened(self, shape: tuple[int, int], number: int) -> Bucket:
         if self._graphs:

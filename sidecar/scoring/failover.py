@@ -73,7 +73,7 @@ class Failover:
         placement.fault = f"{self._meant} failed with {type(error).__name__}; the CPU scores until it works again"
         placement.execution_provider = CPU
         self._pace.forget()
-        log.error("%s. %s", placement.fault, place(error))  # noqa: TRY400 - all is said
+        log.error("%s. %s", placement.fault, place(error))
         me = weakref.ref(self)
         threading.Thread(target=_revive, args=(me, self._first_delay_s), name="revive", daemon=True).start()
 

@@ -5,6 +5,7 @@ import logging
 import mmap
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -113,7 +114,9 @@ def _page_locker() -> Callable[[NDArray[Any]], None]:
 
     def lock(array: NDArray[Any]) -> None:
         if error := register(array.ctypes.data, array.nbytes, 0):
-            log.warning("cudaHostRegister gave error %d: inputs are copied from ordinary memory, which is slower", error)
+            log.warning(
+                "cudaHostRegister gave error %d: inputs are copied from ordinary memory, which is slower", error
+            )
         else:  # pages that are given back while they are locked could not be locked again
             weakref.finalize(array, release, array.ctypes.data).atexit = False
 
@@ -122,5 +125,5 @@ def _page_locker() -> Callable[[NDArray[Any]], None]:
 
 def _loaded(name: str) -> str:
     """The path of a library that this process has loaded."""
-    with open("/proc/self/maps", encoding="utf-8") as maps:
+    with Path("/proc/self/maps").open(encoding="utf-8") as maps:
         return next(line.split()[-1] for line in maps if name in line.rpartition("/")[2])

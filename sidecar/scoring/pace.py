@@ -20,6 +20,9 @@ class Limits(NamedTuple):
     threads: int = 1
 
 
+LIMITS = Limits()
+
+
 class Pace:
     """Written by the thread that runs the model; any other may look.
 

@@ -97,9 +97,7 @@ class Runner:
         return future.result()
 
 
-def _work(
-    inbox: "SimpleQueue[Any]", infer: Callable[[Rows], Outputs], pace: Pace, clock: Callable[[], float]
-) -> None:
+def _work(inbox: "SimpleQueue[Any]", infer: Callable[[Rows], Outputs], pace: Pace, clock: Callable[[], float]) -> None:
     left: list[Any] = []  # what was taken out and did not fit
     while (first := left.pop() if left else inbox.get()) is not None:
         if isinstance(first, Ticket):
@@ -127,9 +125,7 @@ def _together(first: Ticket, inbox: "SimpleQueue[Any]", left: list[Any], pace: P
         batches.append(following)
 
 
-def _run(
-    batches: list[Ticket], infer: Callable[[Rows], Outputs], pace: Pace, clock: Callable[[], float]
-) -> None:
+def _run(batches: list[Ticket], infer: Callable[[Rows], Outputs], pace: Pace, clock: Callable[[], float]) -> None:
     began = clock()
     try:
         quality, embedding, output_tokens = infer([row for batch in batches for row in batch.rows])

@@ -131,7 +131,9 @@ class Session:
                     f"the contract says float32 (3, {wanted})"
                 )
             if not np.isfinite(output).all():
-                raise BundleError(f"{self._name}: output {name} is not finite for an empty, a padded or an ordinary row")
+                raise BundleError(
+                    f"{self._name}: output {name} is not finite for an empty, a padded or an ordinary row"
+                )
         return int(outputs[1].shape[1])
 
 
