@@ -9,7 +9,7 @@ import numpy as np
 from sidecar.bundle import arrays, files, memory
 from sidecar.bundle import golden as golden_vectors
 from sidecar.bundle.golden import GoldenVector
-from sidecar.bundle.manifest import GOLDEN, MANIFEST, MODEL, REFERENCE, TOKENIZER, Manifest
+from sidecar.bundle.manifest import GOLDEN_OF, MANIFEST, MODEL, REFERENCE, TOKENIZER, Manifest
 from sidecar.bundle.signature import ANYONE, Trust
 from sidecar.bundle.verify import Verified, examine
 from sidecar.errors import BundleError
@@ -47,6 +47,7 @@ class Bundle:
 def load(
     directory: Path,
     *,
+    model: str = MODEL,
     golden: bool = True,
     trust: Trust = ANYONE,
     like: Bundle | None = None,
@@ -56,6 +57,7 @@ def load(
 
     Args:
         directory: of the bundle.
+        model: which of its models, by the name of the file.
         golden: score the golden vectors; False only where they are about to be recorded.
         trust: by one of whose keys it must be signed.
         like: a loaded bundle; if it has the same tokenizer, that is used again. Making one holds up all other threads
@@ -66,15 +68,19 @@ def load(
         BundleError: the bundle is refused; the message names the file and the reason.
     """
     on_stage(MANIFEST)
-    bundle = _load(examine(directory, trust=trust), golden=golden, like=like, on_stage=on_stage)
+    bundle = _load(examine(directory, trust=trust), model=model, golden=golden, like=like, on_stage=on_stage)
     memory.give_back()
     return bundle
 
 
-def _load(verified: Verified, *, golden: bool, like: Bundle | None, on_stage: Callable[[str], None]) -> Bundle:
+def _load(
+    verified: Verified, *, model: str, golden: bool, like: Bundle | None, on_stage: Callable[[str], None]
+) -> Bundle:
     manifest = verified.manifest
+    if model not in verified.shapes:
+        raise BundleError(f"{model}: is not part of this bundle, which has {', '.join(verified.shapes)}")
     candidates = len(manifest.candidates)
-    vectors = golden_vectors.read(verified.golden, candidates) if golden else ()
+    vectors = golden_vectors.read(verified.goldens[model], candidates, GOLDEN_OF[model]) if golden else ()
     limits = manifest.tokenizer
     on_stage(TOKENIZER)
     if like and limits == like.manifest.tokenizer and manifest.files[TOKENIZER] == like.manifest.files[TOKENIZER]:
@@ -85,19 +91,19 @@ def _load(verified: Verified, *, golden: bool, like: Bundle | None, on_stage: Ca
     prior = np.array([candidate.prior_quality for candidate in manifest.candidates], np.float32)
     with np.errstate(all="ignore"):  # hostile numbers end in refusals, not in warnings
         novelty = Novelty(manifest.novelty, arrays.read(verified.reference), prior)
-    on_stage(MODEL)
-    with files.pinned(verified.directory / MODEL, verified.model_stamp) as path:
+    on_stage(model)
+    with files.pinned(verified.directory / model, verified.model_stamps[model]) as path:
         session = Session(path, family=manifest.family, candidates=candidates)
     width = session.probe(sorted({0, limits.pad_id, tokenizer.last_id}))
     if width != novelty.dimensions:
         raise BundleError(
-            f"{REFERENCE}: measures embeddings of {novelty.dimensions} dimensions, but {MODEL} gives {width}; "
+            f"{REFERENCE}: measures embeddings of {novelty.dimensions} dimensions, but {model} gives {width}; "
             "export the bundle again"
         )
     scorer = Scorer(tokenizer, session, novelty)
     if golden:
-        on_stage(GOLDEN)
-        golden_vectors.check(vectors, scorer, manifest.golden_tolerance)
+        on_stage(GOLDEN_OF[model])
+        golden_vectors.check(vectors, scorer, manifest.golden_tolerance, GOLDEN_OF[model])
     return Bundle(
         directory=verified.directory,
         manifest=manifest,
