@@ -17,6 +17,8 @@ class Stats(msgspec.Struct, frozen=True):
         expired: requests whose deadline passed while they waited, since the start.
         cancelled: requests whose caller hung up while they waited, since the start.
         window: requests within the coverage window, by segment: scored, not scored.
+        providers: workers whose bundle runs on it now, by execution provider.
+        device_faults: how often a device failed, since the running bundle was loaded.
     """
 
     versions: dict[str, Numbers] = {}
@@ -25,6 +27,8 @@ class Stats(msgspec.Struct, frozen=True):
     expired: int = 0
     cancelled: int = 0
     window: dict[str, Numbers] = {}
+    providers: dict[str, Numbers] = {}
+    device_faults: int = 0
 
     def __add__(self, other: object) -> "Stats":
         if not isinstance(other, Stats):
@@ -36,6 +40,8 @@ class Stats(msgspec.Struct, frozen=True):
             self.expired + other.expired,
             self.cancelled + other.cancelled,
             _sum(self.window, other.window),
+            _sum(self.providers, other.providers),
+            self.device_faults + other.device_faults,
         )
 
     def covered(self) -> dict[str, Covered]:

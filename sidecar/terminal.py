@@ -167,7 +167,8 @@ def render_info(reply: pb.InfoResponse) -> list[str]:
     ]
     return [
         f"router-sidecar {reply.version}, {reply.lane} lane ({reply.lane_reason})",
-        f"bundle: {running if reply.HasField('bundle') else 'none'}, {reply.execution_provider or 'no provider'}",
+        f"bundle: {running if reply.HasField('bundle') else 'none'}, {_provider(reply)}",
+        *([f"DEVICE: {reply.device_fault}"] if reply.device_fault else []),
         *([f"DEGRADED: {reply.degraded}"] if reply.degraded else []),
         f"safe candidate: {reply.safe_candidate}",
         f"limits: {limits.max_message_bytes} bytes a message, {limits.max_batch_items} items a RouteBatch, "
@@ -187,6 +188,11 @@ def render_info(reply: pb.InfoResponse) -> list[str]:
         "",
         *table([("policy", "answer USD", "second USD", "min quality", "max USD", "max ms"), *policies]),
     ]
+
+
+def _provider(reply: Any) -> str:
+    reason = f" ({reply.execution_provider_reason})" if reply.execution_provider_reason else ""
+    return f"{reply.execution_provider or 'no provider'}{reason}"
 
 
 def _coverage(coverage: pb.Coverage) -> list[str]:

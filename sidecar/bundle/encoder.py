@@ -3,8 +3,6 @@
 import logging
 import weakref
 
-import onnxruntime as ort
-
 from sidecar.bundle import golden as golden_vectors
 from sidecar.bundle.device import model_for_device, open_device
 from sidecar.bundle.manifest import GOLDEN_OF
@@ -18,7 +16,7 @@ from sidecar.scoring.placement import Placement
 from sidecar.scoring.providers import CPU, Choice, Wanted, choose, unusable
 from sidecar.scoring.ragged import Ragged
 from sidecar.scoring.runner import Runner
-from sidecar.scoring.session import Session
+from sidecar.scoring.session import Session, available
 from sidecar.scoring.tokenizer import Tokenizer
 from sidecar.types import NoveltyMeasure
 
@@ -69,7 +67,7 @@ class Encoder:
             BundleError: a device is demanded, and the bundle has no model for it, or scores differently there.
             ConfigError: a device is demanded and cannot be had.
         """
-        choice = choose(wanted, self._verified.manifest.family, ort.get_available_providers())
+        choice = choose(wanted, self._verified.manifest.family, available())
         if choice.provider == CPU:
             return self._on_cpu(choice.reason)
         if choice.demanded:

@@ -15,13 +15,13 @@ from sidecar.bundle.signature import ANYONE, Trust
 from sidecar.bundle.verify import Verified, examine
 from sidecar.errors import BundleError
 from sidecar.routing.novelty import Novelty
-from sidecar.scoring.overlap import OverlappingScorer
 from sidecar.scoring.pace import LIMITS, Limits
 from sidecar.scoring.placement import Placement
 from sidecar.scoring.providers import Wanted
 from sidecar.scoring.scorer import Scorer
 from sidecar.scoring.session import Session
 from sidecar.scoring.tokenizer import Tokenizer
+from sidecar.types import Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Bundle:
     manifest: Manifest
     manifest_sha256: str
     tokenizer: Tokenizer
-    scorer: Scorer | OverlappingScorer
+    scorer: Score
     placement: Placement
     vouched: tuple[str, ...]
     vectors: tuple[GoldenVector, ...]
@@ -128,7 +128,7 @@ def _load(
     if golden:
         on_stage(GOLDEN_OF[model])
         golden_vectors.check(vectors, plain, manifest.golden_tolerance, GOLDEN_OF[model])
-    scorer: Scorer | OverlappingScorer = plain
+    scorer: Score = plain
     placement = Placement(session.execution_provider)
     if manifest.family == "encoder":
         on_stage(provider)

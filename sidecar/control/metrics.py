@@ -54,6 +54,7 @@ class Metrics:
             drops.add_metric([reason], getattr(stats, reason))
         yield drops
         yield from self._coverage(stats)
+        yield from _providers(stats)
         yield GaugeMetricFamily("router_workers", "Workers that serve.", value=self.workers)
         yield CounterMetricFamily(
             "router_stuck_workers", "Workers that were killed since they were stuck.", value=self.stuck
@@ -93,6 +94,18 @@ class Metrics:
             "Share of the latest requests that were really scored.",
             value=sum(window.values(), Covered(0, 0)).share,
         )
+
+
+def _providers(stats: Stats) -> Iterator[Metric]:
+    workers = GaugeMetricFamily(
+        "router_execution_provider", "Workers whose bundle runs on this provider now.", labels=["provider"]
+    )
+    for provider, (number,) in stats.providers.items():
+        workers.add_metric([provider], number)
+    yield workers
+    yield GaugeMetricFamily(
+        "router_device_faults", "How often a device failed the bundles that run now.", value=stats.device_faults
+    )
 
 
 def publish(metrics: Metrics, address: str) -> Callable[[], None]:

@@ -18,6 +18,11 @@ INPUTS = ("input_ids", "attention_mask")
 OUTPUTS = ("quality", "embedding", "output_tokens")
 
 
+def available() -> list[str]:
+    """The providers that are installed; whether they work here only trying tells."""
+    return list(ort.get_available_providers())
+
+
 def opened(
     path: Path,
     providers: Sequence[Any] = (CPU,),
