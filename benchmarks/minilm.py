@@ -4,10 +4,9 @@ Its scores mean nothing. Time and memory depend on the shape alone, and that is 
 """
 
 import io
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +15,28 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from sidecar.bundle import golden
+from sidecar.bundle.load import load
+from sidecar.bundle.manifest import (
+    GOLDEN_OF,
+    MODEL,
+    MODEL_FP16,
+    MODEL_FP32,
+    REFERENCE,
+    TOKENIZER,
+    Manifest,
+    NoveltyRule,
+    TokenizerLimits,
+    TrainedCandidate,
+    TrainingData,
+)
+from sidecar.bundle.seal import seal
+from sidecar.scoring.recipe import TextRecipe
+
 OPSET = 17
-WORD_IDS = 1000  # ids above these are words of the made-up vocabulary; those below, pieces of one letter
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+_PIECES = (*SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS))
 
 
 class Dimensions(NamedTuple):
@@ -43,6 +60,9 @@ class Dimensions(NamedTuple):
         """Multiplications and additions of one forward pass: two per weight and token, and the attention."""
         attention = 2 * 2 * self.layers * tokens * tokens * self.width
         return 2.0 * self.parameters * batch * tokens + batch * attention
+
+
+MINILM = Dimensions()
 
 
 class _Writer:
@@ -77,7 +97,7 @@ class _Writer:
         return self.floats(self._random.normal(0.0, 1.0 / np.sqrt(shape[0]), shape))
 
 
-def write_model(path: Path, dimensions: Dimensions = Dimensions(), *, half: bool = False, seed: int = 0) -> None:
+def write_model(path: Path, dimensions: Dimensions = MINILM, *, half: bool = False, seed: int = 0) -> None:
     """Writes the model, in float32 or in float16 with float32 outputs."""
     kind = TensorProto.FLOAT16 if half else TensorProto.FLOAT
     writer = _Writer(kind, seed)
@@ -86,14 +106,13 @@ def write_model(path: Path, dimensions: Dimensions = Dimensions(), *, half: bool
         hidden = _layer(writer, hidden, mask, dimensions)
     _heads(writer, hidden, dimensions, kind)
     value = helper.make_tensor_value_info
-    outputs = (("quality", dimensions.candidates), ("embedding", dimensions.width)) + (
-        ("output_tokens", dimensions.candidates),
-    )
+    columns = dict.fromkeys(("quality", "output_tokens"), dimensions.candidates)
+    outputs = ("quality", "embedding", "output_tokens")
     graph = helper.make_graph(
         writer.nodes,
         "minilm-shaped",
         [value(name, TensorProto.INT64, ["batch", "tokens"]) for name in ("input_ids", "attention_mask")],
-        [value(name, TensorProto.FLOAT, ["batch", columns]) for name, columns in outputs],
+        [value(name, TensorProto.FLOAT, ["batch", columns.get(name, dimensions.width)]) for name in outputs],
         writer.weights,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
@@ -146,9 +165,8 @@ def _layer(writer: _Writer, hidden: str, mask: str, dimensions: Dimensions) -> s
     together = node("Reshape", mixed, writer.constant(np.array([0, 0, width])))
     hidden = _normal(writer, node("Add", hidden, _linear(writer, together, width, width)), dimensions)
     wide = _linear(writer, hidden, width, dimensions.inner)
-    error = node("Erf", node("Mul", wide, writer.floats(np.sqrt(0.5))))
-    half = node("Mul", wide, writer.floats(0.5))
-    active = node("Mul", half, node("Add", error, writer.floats(1.0)))
+    error = node("Erf", node("Div", wide, writer.floats(np.sqrt(2.0))))  # in the order that ONNX Runtime fuses
+    active = node("Mul", node("Mul", wide, node("Add", error, writer.floats(1.0))), writer.floats(0.5))
     return _normal(writer, node("Add", hidden, _linear(writer, active, dimensions.inner, width)), dimensions)
 
 
@@ -166,20 +184,47 @@ def _heads(writer: _Writer, hidden: str, dimensions: Dimensions, kind: int) -> N
         node(last_node, node("MatMul", pooled, writer.constant(weights)), output=name)
 
 
-def vocabulary(dimensions: Dimensions) -> list[str]:
-    """Tokens: special ones, letters, their continuations, and made-up words."""
-    pieces = [*SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS)]
-    words = (f"word{number}" for number in range(dimensions.vocabulary))
-    return [*pieces, *_first(words, dimensions.vocabulary - len(pieces))]
+def write_bundle(directory: Path, dimensions: Dimensions = MINILM, *, tokens: int = 128, int8: bool = True) -> Path:
+    """Writes a whole bundle, with the model in every precision.
+
+    Args:
+        directory: created if need be.
+        dimensions: of the transformer.
+        tokens: longest row.
+        int8: quantise model.onnx; needs sympy beside onnx. Without, it is in float32.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    write_model(directory / MODEL_FP32, dimensions)
+    write_model(directory / MODEL_FP16, dimensions, half=True)
+    if int8:
+        write_int8(directory / MODEL, directory / MODEL_FP32)
+    else:
+        (directory / MODEL).write_bytes((directory / MODEL_FP32).read_bytes())
+    (directory / TOKENIZER).write_text(tokenizer(dimensions).to_str())
+    (directory / REFERENCE).write_bytes(_reference(dimensions))
+    manifest = _manifest(dimensions, tokens)
+    for vectors in GOLDEN_OF.values():
+        (directory / vectors).write_bytes(b"[]")
+    seal(directory, manifest)
+    scorers = {vectors: load(directory, model=model, golden=False).scorer for model, vectors in GOLDEN_OF.items()}
+    for vectors, scorer in scorers.items():
+        (directory / vectors).write_bytes(golden.write(golden.record(scorer, texts((3, 20, 90), dimensions))))
+    seal(directory, manifest)
+    return directory
 
 
-def _first(words: Iterator[str], amount: int) -> Iterator[str]:
-    return (word for _, word in zip(range(amount), words, strict=False))
+def texts(words: Sequence[int], dimensions: Dimensions = MINILM, seed: int = 0) -> list[str]:
+    """Texts of so many words each, which are as many tokens; the tokenizer adds two."""
+    random = np.random.default_rng(seed)
+    most = dimensions.vocabulary - len(_PIECES)
+    return [" ".join(f"word{number}" for number in random.integers(0, most, amount)) for amount in words]
 
 
 def tokenizer(dimensions: Dimensions) -> Tokenizer:
     """A WordPiece tokenizer as BERT has, with made-up words."""
-    ids = {token: number for number, token in enumerate(vocabulary(dimensions))}
+    words = (f"word{number}" for number in range(dimensions.vocabulary))
+    tokens = [*_PIECES, *islice(words, dimensions.vocabulary - len(_PIECES))]
+    ids = {token: number for number, token in enumerate(tokens)}
     made = Tokenizer(models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100))  # noqa: S106 - no password
     made.normalizer = normalizers.BertNormalizer(lowercase=True)
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -187,3 +232,40 @@ def tokenizer(dimensions: Dimensions) -> Tokenizer:
         single="[CLS] $A [SEP]", special_tokens=[(token, ids[token]) for token in ("[CLS]", "[SEP]")]
     )
     return made
+
+
+def _reference(dimensions: Dimensions) -> bytes:
+    """Statistics under which nothing is far away: the figures of a made-up router are to say nothing."""
+    buffer = io.BytesIO()
+    width = dimensions.width
+    null = np.random.default_rng(2).chisquare(width, 1000)
+    np.savez(buffer, mean=np.zeros(width), whitening=np.eye(width, dtype=np.float32), null=null)
+    return buffer.getvalue()
+
+
+def _manifest(dimensions: Dimensions, tokens: int) -> Manifest:
+    candidates = [
+        TrainedCandidate(
+            name=f"model-{number}",
+            prior_quality=0.5,
+            mean_output_tokens=200.0,
+            input_usd_per_mtok=float(number),
+            output_usd_per_mtok=4.0 * number,
+        )
+        for number in range(1, dimensions.candidates + 1)
+    ]
+    return Manifest(
+        format_version=1,
+        name="minilm-shaped",
+        version="1",
+        family="encoder",
+        created="2026-01-01T00:00:00Z",
+        candidates=tuple(candidates),
+        tokenizer=TokenizerLimits(max_tokens=tokens),
+        text_recipe=TextRecipe(),
+        training_data=TrainingData(source="made up", licence="none", rows=0, segments={}, sha256="0" * 64),
+        metrics={},
+        novelty=NoveltyRule(kind="mahalanobis", shrinkage={"start": 0.98, "strength": 1.0, "power": 1.0}),
+        model_card="Random weights in MiniLM's shape, to measure time by.",
+        golden_tolerance=0.1,
+    )
