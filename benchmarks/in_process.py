@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,10 @@ class _Patient:
 
     def must_wait(self) -> None:
         """It is there anyway."""
+
+    def waker(self) -> Callable[[], None]:
+        """The caller flushes by itself."""
+        return lambda: None
 
 
 def _into(replies: list[Any]) -> Any:

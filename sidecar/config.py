@@ -12,6 +12,8 @@ import msgspec
 from sidecar.door.settings import LimitsConfig, TlsConfig
 from sidecar.errors import ConfigError, InvalidRequest
 from sidecar.routing.policy import Policy, Terms
+from sidecar.scoring.pace import Limits
+from sidecar.scoring.providers import Wanted
 
 # The upper bound is far beyond any price or time; it keeps infinity out.
 Price = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
@@ -128,6 +130,23 @@ class GateConfig(Entry, frozen=True):
     require_agreement: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
 
 
+class EncoderConfig(Entry, frozen=True):
+    """How a transformer is run; static bundles do not look at it.
+
+    Attributes:
+        run_ms: longest time in milliseconds that one run of the model should take. How many requests that is, is
+            learned from what runs take; max_score_batch bounds it.
+        threads: that one run may use on the CPU. More of them shorten a run, more workers answer more requests.
+    """
+
+    run_ms: Annotated[float, msgspec.Meta(gt=0.0, le=60_000.0)] = 25.0
+    threads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+
+    def limits(self, rows: int) -> Limits:
+        """What runs of at most so many rows may take."""
+        return Limits(rows, self.run_ms / 1000.0, self.threads)
+
+
 class Config(Entry, frozen=True):
     """Everything that can be configured.
 
@@ -147,6 +166,9 @@ class Config(Entry, frozen=True):
         max_message_bytes: largest message that is accepted.
         max_batch_items: most items of one RouteBatch.
         max_score_batch: most requests that are scored in one run of the model.
+        provider: where encoders run: `cpu`, `cuda`, `tensorrt`, or `auto`: CUDA where it is at hand. What is demanded and
+            cannot be had ends the start. Static bundles run on the CPU, whatever it says.
+        encoder: how encoders run.
         drain_seconds: how long calls in flight may take to end at shutdown.
         workers: processes that serve, on one port; 0 is one for each core but one, and at least one.
         registry: directory of bundles, from which a running sidecar takes the one that its pointer file `active` names;
@@ -177,6 +199,8 @@ class Config(Entry, frozen=True):
     max_message_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1 << 30)] = 8 << 20
     max_batch_items: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 256
     max_score_batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32
+    provider: Wanted = "auto"
+    encoder: EncoderConfig = EncoderConfig()
     drain_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=3600.0)] = 10.0
     workers: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
     registry: str = ""

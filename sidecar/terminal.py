@@ -168,7 +168,8 @@ def render_info(reply: pb.InfoResponse) -> list[str]:
     ]
     return [
         f"router-sidecar {reply.version}, {reply.lane} lane ({reply.lane_reason})",
-        f"bundle: {running if reply.HasField('bundle') else 'none'}, {reply.execution_provider or 'no provider'}",
+        f"bundle: {running if reply.HasField('bundle') else 'none'}, {_provider(reply)}",
+        *([f"DEVICE: {reply.device_fault}"] if reply.device_fault else []),
         *([f"DEGRADED: {reply.degraded}"] if reply.degraded else []),
         f"safe candidate: {reply.safe_candidate}",
         f"limits: {limits.max_message_bytes} bytes a message, {limits.max_batch_items} items a RouteBatch, "
@@ -201,6 +202,11 @@ def _cache(reply: pb.InfoResponse) -> str:
         f"score cache: {share}, {counters.cache_bytes / 1e6:.2f} MB held, at most {limit / 1e6:.2f} MB a worker, "
         f"{counters.cache_evictions} evictions"
     )
+
+
+def _provider(reply: Any) -> str:
+    reason = f" ({reply.execution_provider_reason})" if reply.execution_provider_reason else ""
+    return f"{reply.execution_provider or 'no provider'}{reason}"
 
 
 def _coverage(coverage: pb.Coverage) -> list[str]:

@@ -55,6 +55,7 @@ class Metrics:
         yield drops
         yield from _cache(stats)
         yield from self._coverage(stats)
+        yield from _providers(stats)
         yield GaugeMetricFamily("router_workers", "Workers that serve.", value=self.workers)
         yield CounterMetricFamily(
             "router_stuck_workers", "Workers that were killed since they were stuck.", value=self.stuck
@@ -108,6 +109,18 @@ def _cache(stats: Stats) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "router_cache_bytes", "Bytes that the entries of all workers' score caches hold.", value=stats.cache_bytes
+    )
+
+
+def _providers(stats: Stats) -> Iterator[Metric]:
+    workers = GaugeMetricFamily(
+        "router_execution_provider", "Workers whose bundle runs on this provider now.", labels=["provider"]
+    )
+    for provider, (number,) in stats.providers.items():
+        workers.add_metric([provider], number)
+    yield workers
+    yield GaugeMetricFamily(
+        "router_device_faults", "How often a device failed the bundles that run now.", value=stats.device_faults
     )
 
 

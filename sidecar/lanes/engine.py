@@ -3,21 +3,23 @@
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from sidecar.bundle.load import Bundle
 from sidecar.config import Config
 from sidecar.coverage import Coverage
+from sidecar.errors import RouterError
 from sidecar.lanes.intake import Intake
 from sidecar.lanes.lane import Encoded
 from sidecar.lanes.reply import Replies
 from sidecar.routing.ask import Ask
 from sidecar.routing.candidates import CandidateTable, join, without_bundle
 from sidecar.routing.decision_id import DecisionIds
-from sidecar.routing.router import Router, Tally
+from sidecar.routing.router import Decided, Router, Tally
 from sidecar.scoring.cache import CacheCounts, ScoreCache
 from sidecar.scoring.cache_ahead import remembering
 from sidecar.scoring.recipe import TextRecipe
-from sidecar.types import Score
+from sidecar.types import Pending, Score, ScoreAhead
 
 
 class Engine:
@@ -36,6 +38,7 @@ class Engine:
         bundle: as given.
         table: the candidates.
         intake: from a request to an Ask.
+        ahead: scores in two phases; None where one phase is quicker (a static model).
         recent: the latest requests that were decided, for the comparison with the next bundle.
 
     Raises:
@@ -73,6 +76,7 @@ class Engine:
         if score is not None and config.cache.max_bytes:
             # Of this bundle alone: another one starts with an empty cache. The gate and golden vectors know no cache.
             self._cache = score = remembering(score, len(self.table), config.cache.max_bytes)
+        self.ahead = _ahead(score)
         self._router = Router(self.table, score, clock, fault, faulty)
         self._replies = Replies(self.table, (name, version), ids, clock)
         self._coverage = coverage
@@ -100,7 +104,23 @@ class Engine:
 
     def answer(self, asks: Sequence[Ask]) -> list[Encoded]:
         """Decides a batch; replies in its order, or errors in their place."""
-        pieces = self._router.decide(asks)
+        return self._replied(asks, self._router.decide(asks))
+
+    def begin(self, asks: Sequence[Ask]) -> Pending | None:
+        """Begins to score a batch; None if there is nothing to wait for: answer it then."""
+        if self.ahead is None:
+            return None
+        try:
+            return self._router.begin(self.ahead, asks)
+        except RouterError:
+            return None  # it will show again when they are answered, and be dealt with there
+
+    def finish(self, asks: Sequence[Ask], pending: Pending, began: float) -> list[Encoded]:
+        """Decides a batch that was begun at that clock reading; as answer."""
+        assert self.ahead is not None  # noqa: S101 - begin gave the pending batch
+        return self._replied(asks, self._router.finish(self.ahead, asks, pending, began))
+
+    def _replied(self, asks: Sequence[Ask], pieces: Sequence[Decided]) -> list[Encoded]:
         replies = [encoded for piece in pieces for encoded in self._replies.encode(piece)]
         for piece in pieces:
             count = self._coverage.scored if piece.scored else self._coverage.unscored
@@ -114,3 +134,8 @@ class Engine:
         (reply,) = self._replies.encode(self._router.degrade([ask]))
         self._coverage.unscored(ask.segment)
         return reply
+
+
+def _ahead(score: Score | None) -> ScoreAhead | None:
+    """The same scorer, if it scores in two phases."""
+    return cast("ScoreAhead", score) if hasattr(score, "room") else None

@@ -46,7 +46,7 @@ class Info:
 
     def own(self) -> Stats:
         """What this worker served."""
-        drops, cache = self._services.drops, self._services.cache()
+        drops, cache, bundle = self._services.drops, self._services.cache(), self._services.engine.bundle
         return Stats(
             versions={name: tuple(counts) for name, counts in self._services.decisions().items()},
             invalid=drops.invalid,
@@ -58,6 +58,8 @@ class Info:
             cache_evictions=cache.evictions,
             cache_bytes=cache.held_bytes,
             window={segment: tuple(covered) for segment, covered in self.window.items()},
+            providers=_providers(bundle),
+            device_faults=bundle.placement.faults if bundle else 0,
         )
 
     def describe(self) -> pb.InfoResponse:
@@ -111,6 +113,8 @@ class Info:
             canary_share=canary.share if canary else 0.0,
             worker=self.worker,
             workers=self.workers,
+            device_fault=bundle.placement.fault if bundle else "",
+            execution_provider_reason=bundle.placement.reason if bundle else "",
         )
 
     def _coverage(self, window: Mapping[str, Covered]) -> pb.Coverage:
@@ -127,6 +131,10 @@ class Info:
             overall=told("", sum(window.values(), Covered(0, 0))),
             segments=[told(segment, covered) for segment, covered in lowest[:MOST_SEGMENTS_SHOWN]],
         )
+
+
+def _providers(bundle: Bundle | None) -> dict[str, tuple[int, ...]]:
+    return {bundle.execution_provider: (1,)} if bundle else {}
 
 
 def describe_bundle(bundle: Bundle) -> pb.BundleInfo:

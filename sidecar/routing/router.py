@@ -8,7 +8,7 @@ from sidecar.errors import RouterError
 from sidecar.routing.ask import Ask
 from sidecar.routing.candidates import CandidateTable
 from sidecar.routing.decision import Expectations, Outcome, choose, degrade
-from sidecar.types import Score
+from sidecar.types import Pending, Score, ScoreAhead, Scores
 
 log = logging.getLogger(__name__)
 
@@ -89,16 +89,24 @@ class Router:
             return [self._degraded(asks, self._clock())]
         began = self._clock()
         try:
-            decided = self._scored(self._score, asks, began)
+            decided = self._decided(asks, self._score([ask.text for ask in asks]), began)
         except Exception as error:  # noqa: BLE001 - whatever a model does, Route answers
-            if len(asks) == 1:
-                self._faulty(f"scoring failed: {_named(error)}")
-                return [self._degraded(asks, began)]
-            # One bad input must not degrade its neighbours.
-            self.tally.decisions -= len(asks)
-            return [piece for ask in asks for piece in self.decide([ask])]
-        if self.fault and not _at_hand(decided.cached):
-            self._faulty("")  # what was at hand says nothing of the model
+            return self._unscored(asks, began, error)
+        self._recovered(decided)
+        return [decided]
+
+    def begin(self, score: ScoreAhead, asks: Sequence[Ask]) -> Pending:
+        """Begins to score a batch. Raises what the scorer raises: `decide` it then, that answers whatever it is."""
+        return score.begin([ask.text for ask in asks])
+
+    def finish(self, score: ScoreAhead, asks: Sequence[Ask], pending: Pending, began: float) -> list[Decided]:
+        """Decides a batch that was begun at that clock reading; as decide."""
+        self.tally.decisions += len(asks)
+        try:
+            decided = self._decided(asks, score.finish(pending), began)
+        except Exception as error:  # noqa: BLE001 - as in decide
+            return self._unscored(asks, began, error)
+        self._recovered(decided)
         return [decided]
 
     def degrade(self, asks: Sequence[Ask]) -> Decided:
@@ -106,8 +114,15 @@ class Router:
         self.tally.decisions += len(asks)
         return self._degraded(asks, self._clock())
 
-    def _scored(self, score: Score, asks: Sequence[Ask], began: float) -> Decided:
-        scores = score([ask.text for ask in asks])
+    def _unscored(self, asks: Sequence[Ask], began: float, error: Exception) -> list[Decided]:
+        if len(asks) == 1:
+            self._faulty(f"scoring failed: {_named(error)}")
+            return [self._degraded(asks, began)]
+        # One bad input must not degrade its neighbours.
+        self.tally.decisions -= len(asks)
+        return [piece for ask in asks for piece in self.decide([ask])]
+
+    def _decided(self, asks: Sequence[Ask], scores: Scores, began: float) -> Decided:
         expected, outcomes = choose(self.table, asks, scores)
         self.tally.batches += not _at_hand(scores.cached)
         times = (began, scores.tokenize_s, scores.score_s, self._clock())
@@ -117,6 +132,10 @@ class Router:
         self.tally.degraded += len(asks)
         expected, outcomes = degrade(self.table, asks)
         return Decided(asks, expected, outcomes, began, 0.0, 0.0, self._clock(), scored=False)
+
+    def _recovered(self, decided: Decided) -> None:
+        if self.fault and not _at_hand(decided.cached):
+            self._faulty("")  # what was at hand says nothing of the model
 
     def _faulty(self, reason: str) -> None:
         if bool(reason) == bool(self.fault):

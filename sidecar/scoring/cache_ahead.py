@@ -3,47 +3,9 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
-from typing import Any, Protocol
 
 from sidecar.scoring.cache import Lookup, ScoreCache
-from sidecar.types import Score, Scores
-
-
-class Begun(Protocol):
-    """A batch that the scorer has begun.
-
-    Attributes:
-        done: whether ending it needs no waiting.
-    """
-
-    @property
-    def done(self) -> bool: ...  # noqa: D102 - said above
-
-    def then(self, wake: Callable[[], None], /) -> None:
-        """Calls `wake` once when it is done, from any thread."""
-        ...
-
-
-class Ahead(Score, Protocol):
-    """A scorer in two phases, both of them for the lane's thread.
-
-    Attributes:
-        most: windows of one batch.
-        room: windows that may be begun now.
-    """
-
-    @property
-    def most(self) -> int: ...  # noqa: D102 - said above
-    @property
-    def room(self) -> int: ...  # noqa: D102 - said above
-
-    def begin(self, texts: Sequence[str], /) -> Any:
-        """Begins to score; gives a Begun."""
-        ...
-
-    def finish(self, begun: Any, /) -> Scores:
-        """The scores of what was begun; waits if it is not done."""
-        ...
+from sidecar.types import Pending, Score, ScoreAhead, Scores
 
 
 class Shared:
@@ -55,7 +17,7 @@ class Shared:
 
     __slots__ = ("_fired", "_wakes", "begun")
 
-    def __init__(self, begun: Begun) -> None:
+    def __init__(self, begun: Pending) -> None:
         self.begun = begun
         self._fired = False
         self._wakes: list[Callable[[], None]] = []
@@ -124,7 +86,7 @@ class ScoreCacheAhead(ScoreCache):
         max_bytes: of the table.
     """
 
-    def __init__(self, score: Ahead, candidates: int, max_bytes: int) -> None:
+    def __init__(self, score: ScoreAhead, candidates: int, max_bytes: int) -> None:
         super().__init__(score, candidates, max_bytes)
         self._start = lambda texts: Shared(score.begin(texts))
         self._end = lambda shared: score.finish(shared.begun)
