@@ -27,7 +27,7 @@ def command(lane: str, reply_bytes: int = 0) -> list[str]:
 class NothingWaits:
     """A batcher for a handler that answers at once."""
 
-    full = False
+    full = ready = False
 
     def __len__(self) -> int:
         return 0

@@ -117,7 +117,7 @@ def _write(
 def _parity(draft: Path, trained: Trained, options: Options) -> float:
     """Largest difference between the scores of training and those of the exported files."""
     tokenizer = Tokenizer((draft / TOKENIZER).read_bytes(), max_tokens=options.max_tokens, pad_id=0)
-    session = Session(draft / MODEL, family="static", candidates=len(trained.prior))
+    session = Session(draft / MODEL, candidates=len(trained.prior))
     step = max(1, len(trained.windows) // PARITY_WINDOWS)
     windows = trained.windows[::step]
     expected = trained.scores(windows, options.max_tokens)[0]

@@ -22,7 +22,7 @@ def forecast_of(bundle: Bundle, prompts: Sequence[str]) -> Forecast:
     tokenizer = Tokenizer(
         (bundle.directory / TOKENIZER).read_bytes(), max_tokens=limits.max_tokens, pad_id=limits.pad_id
     )
-    session = Session(bundle.directory / MODEL, family=manifest.family, candidates=len(manifest.candidates))
+    session = Session(bundle.directory / MODEL, candidates=len(manifest.candidates))
     parts = []
     for at in range(0, len(windows), BATCH):
         batch = windows[at : at + BATCH]

@@ -10,6 +10,9 @@ Where more waits than one batch takes, three rules hold:
 - *Nobody starves.* Segments take turns, one job each, and where the queue is full the longest segment gives up its
   newest job (longest queue drop; Suter et al., IEEE JSAC 17(6), 1999).
 - *Nobody works for the dead.* Jobs whose caller hung up, or whose deadline passed, are dropped before they are answered.
+
+Where answering is another thread's work (an encoder), a batch is only begun here, and landed at a later flush; what comes
+meanwhile waits here, where all of this holds for it.
 """
 
 import logging
@@ -24,6 +27,7 @@ log = logging.getLogger(__name__)
 
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
+Answer_co = TypeVar("Answer_co", covariant=True)
 Deliver = Callable[[Any, Answer], None]  # (the job's key, its answer)
 
 # How much the latest batch counts in the estimate of a job's time.
@@ -51,6 +55,43 @@ class Caller(Protocol):
         """The answer will take a while: see to it that `gone` becomes true if the caller hangs up meanwhile."""
         ...
 
+    def waker(self) -> Callable[[], None]:
+        """A function that any thread may call, and somebody will call once, so that there is a flush soon."""
+        ...
+
+
+class Ahead(Protocol):
+    """How much may be begun before the answers to earlier batches are there.
+
+    Attributes:
+        most: jobs of one batch.
+        room: jobs that may be begun now.
+    """
+
+    @property
+    def most(self) -> int: ...  # noqa: D102 - said above
+    @property
+    def room(self) -> int: ...  # noqa: D102 - said above
+
+
+class Begun(Protocol[Answer_co]):
+    """A batch whose answers come later.
+
+    Attributes:
+        done: whether they are there.
+    """
+
+    @property
+    def done(self) -> bool: ...  # noqa: D102 - said above
+
+    def then(self, wake: Callable[[], None]) -> None:
+        """Calls `wake` once when it is done, from any thread."""
+        ...
+
+    def answers(self) -> Sequence[Answer_co]:
+        """The answers, in order; must not raise."""
+        ...
+
 
 class Bounds(NamedTuple):
     """How much may wait.
@@ -66,13 +107,21 @@ class Bounds(NamedTuple):
     wait_s: float = math.inf
 
 
+class _Flight(NamedTuple):
+    """A batch that was begun."""
+
+    batch: list[Any]
+    begun: Any
+    began: float
+
+
 class Batcher(Generic[Job, Answer]):
     """Pairs jobs with where their answers go.
 
     Not safe for use from several threads: it belongs to the lane's thread.
 
     Args:
-        answer: answers a batch, in order; must not raise.
+        answer: answers a batch, in order, or begins to; must not raise.
         bounds: how much may wait.
         clock: monotonic seconds.
         unix: Unix seconds, for deadlines.
@@ -83,7 +132,7 @@ class Batcher(Generic[Job, Answer]):
 
     def __init__(
         self,
-        answer: Callable[[Sequence[Job]], Sequence[Answer]],
+        answer: Callable[[Sequence[Job]], Sequence[Answer] | Begun[Answer]],
         bounds: Bounds,
         *,
         clock: Callable[[], float],
@@ -92,8 +141,9 @@ class Batcher(Generic[Job, Answer]):
         expire: Callable[[Job], Answer],
         forget: Callable[[Job], None] = lambda _job: None,
     ) -> None:
+        self._ahead: Ahead | None = None
         self._answer = answer
-        self._limit = bounds.batch
+        self._most = self._limit = bounds.batch
         self._most_waiting = max(bounds.waiting, bounds.batch)
         self._most_wait_s = bounds.wait_s
         self._clock = clock
@@ -104,13 +154,31 @@ class Batcher(Generic[Job, Answer]):
         # By segment, in the order in which they take turns. Segments of which nothing waits are not in it.
         self._lines: dict[str, deque[tuple[Job, Deliver[Answer], Any, Caller]]] = {}
         self._waiting = 0
+        self._flights: deque[_Flight] = deque()
+        self._flying = 0
         self._batches = 0
         self._job_s = 0.0  # of the answering alone
         self._cycle_s = 0.0  # from the end of a full batch to that of the next
         self._ended: float | None = None  # of the latest batch, if more waited then
 
     def __len__(self) -> int:
-        return self._waiting
+        return self._waiting + self._flying
+
+    @property
+    def ready(self) -> bool:
+        """Whether a flush would do anything."""
+        if self._ahead is None and not self._flying:
+            return self._waiting > 0
+        return self._landed() or (self._waiting > 0 and (self._ahead is None or self._ahead.room > 0))
+
+    @property
+    def flying_since(self) -> float | None:
+        """Clock reading when the oldest batch was begun that is not landed; None if there is none."""
+        flights = self._flights
+        try:
+            return flights[0].began
+        except IndexError:
+            return None
 
     @property
     def full(self) -> bool:
@@ -128,8 +196,24 @@ class Batcher(Generic[Job, Answer]):
         return min(self._waiting + 1, self._limit) * self._job_s
 
     def jobs(self) -> Iterator[Job]:
-        """All that wait."""
-        return (entry[0] for line in self._lines.values() for entry in line)
+        """All that wait, or were begun and are not landed."""
+        yield from (entry[0] for line in self._lines.values() for entry in line)
+        yield from (entry[0] for flight in self._flights for entry in flight.batch)
+
+    @property
+    def ahead(self) -> Ahead | None:
+        """How much may be begun; None where batches are answered at once."""
+        return self._ahead
+
+    @ahead.setter
+    def ahead(self, ahead: Ahead | None) -> None:
+        self._ahead = ahead
+        self._limit = self._most
+        self._adapt()
+
+    def _adapt(self) -> None:
+        if self._ahead is not None:
+            self._limit = max(1, min(self._ahead.most, self._most))
 
     def add(self, job: Job, deliver: Deliver[Answer], key: Any, caller: Caller, segment: str = "") -> None:
         """Takes a job; `deliver(key, answer)` will be called once, from within flush, or at once if it is turned away.
@@ -148,15 +232,48 @@ class Batcher(Generic[Job, Answer]):
 
     def flush(self) -> None:
         """Answers one batch of what is waiting. Deliveries may add new jobs; these wait."""
+        if self._flying:
+            self._land()
         batch = self._take()
         if not batch:
-            self._ended = None
+            if not self._flying:
+                self._ended = None
             return
         began = self._clock()
         answers = self._answer([entry[0] for entry in batch])
+        if not isinstance(answers, Sequence):
+            self._flights.append(_Flight(batch, answers, began))
+            self._flying += len(batch)
+            answers.then(batch[0][3].waker())
+            return
         for (_, deliver, key, _), answer in zip(batch, answers, strict=True):
             _deliver(deliver, key, answer)
         self._learn(len(batch), began, self._clock())
+
+    def _landed(self) -> bool:
+        return bool(self._flights) and self._flights[0].begun.done
+
+    def _land(self) -> None:
+        """Delivers the answers that have come, in the order in which their batches were begun."""
+        while self._landed():
+            batch, begun, began = self._flights[0]
+            answers = begun.answers()
+            self._flights.popleft()
+            self._flying -= len(batch)
+            for (_, deliver, key, _), answer in zip(batch, answers, strict=True):
+                _deliver(deliver, key, answer)
+            self._adapt()
+            ended = self._clock()
+            # While it was tokenised another one ran: what counts is the time between two that end.
+            self._learn_flight(len(batch), ended - (began if self._ended is None else max(began, self._ended)))
+            self._ended = ended if self._flying else None
+
+    def _learn_flight(self, size: int, seconds: float) -> None:
+        self._batches += 1
+        each = seconds / size
+        if not self._job_s or each < self._job_s or size >= self._limit:  # see _learn
+            self._job_s += (each - self._job_s) * (LEARNING_RATE if self._job_s else 1.0)
+        self._cycle_s = self._limit * self._job_s
 
     def _learn(self, size: int, began: float, ended: float) -> None:
         self._batches += 1
@@ -185,7 +302,7 @@ class Batcher(Generic[Job, Answer]):
         ahead = min(self._waiting, mine * segments)
         wait_s = 0.0
         if self._batches >= ENOUGH_BATCHES:
-            wait_s = ahead // self._limit * max(self._cycle_s, self._limit * self._job_s)
+            wait_s = ahead // self._limit * max(self._cycle_s, self._limit * self._job_s) + self._flying * self._job_s
         if caller.expires != math.inf:
             left = caller.expires - self._unix()
             if left <= 0.0:
@@ -214,6 +331,8 @@ class Batcher(Generic[Job, Answer]):
     def _take(self) -> list[tuple[Job, Deliver[Answer], Any, Caller]]:
         """The next batch: what is left of it when the dead are gone."""
         lines, limit = self._lines, self._limit
+        if self._ahead is not None:
+            limit = min(limit, self._ahead.room)
         now = math.nan
         batch: list[tuple[Job, Deliver[Answer], Any, Caller]] = []
         while lines and len(batch) < limit:

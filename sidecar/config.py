@@ -15,6 +15,8 @@ from sidecar.fleet.settings import BudgetConfig, FleetConfig, check_budgets
 from sidecar.fleet.sources.engines import engines
 from sidecar.fleet.sources.settings import TelemetryConfig, check_telemetry
 from sidecar.routing.policy import Policy, Terms
+from sidecar.scoring.pace import Limits
+from sidecar.scoring.providers import Wanted
 
 # The upper bound is far beyond any price or time; it keeps infinity out.
 Price = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
@@ -34,6 +36,8 @@ METADATA_KEY = "metadata."
 MAX_PORT = 65535
 # Of fewer requests it says next to nothing on how many of them two bundles agree.
 MIN_SAMPLE = 20
+# A few entries of a bundle with as many candidates as a manifest may have.
+MIN_CACHE_BYTES = 64 << 10
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -129,6 +133,18 @@ class CoverageConfig(Entry, frozen=True):
     alarm_below: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.95
 
 
+class CacheConfig(Entry, frozen=True):
+    """What is kept of scores, so that a text that comes again need not be scored again.
+
+    Attributes:
+        max_bytes: of the entries in one worker, for each bundle in force (a canary has entries of its own); 0 keeps
+            nothing. An entry takes 8 bytes for each candidate and 21 more: the default keeps 63,000 texts for 14
+            candidates, ten minutes of a hundred different prompts a second.
+    """
+
+    max_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 34)] = 8 << 20
+
+
 class GateConfig(Entry, frozen=True):
     """What a new bundle may use in its trial, and what is demanded of it, before it takes over.
 
@@ -145,6 +161,23 @@ class GateConfig(Entry, frozen=True):
     memory_mib: Annotated[int, msgspec.Meta(ge=512, le=1 << 20)] = 2048
     sample: Annotated[int, msgspec.Meta(ge=0, le=4096)] = 256
     require_agreement: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
+
+
+class EncoderConfig(Entry, frozen=True):
+    """How a transformer is run; static bundles do not look at it.
+
+    Attributes:
+        run_ms: longest time in milliseconds that one run of the model should take. How many requests that is, is
+            learned from what runs take; max_score_batch bounds it.
+        threads: that one run may use on the CPU. More of them shorten a run, more workers answer more requests.
+    """
+
+    run_ms: Annotated[float, msgspec.Meta(gt=0.0, le=60_000.0)] = 25.0
+    threads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
+
+    def limits(self, rows: int) -> Limits:
+        """What runs of at most so many rows may take."""
+        return Limits(rows, self.run_ms / 1000.0, self.threads)
 
 
 class Config(Entry, frozen=True):
@@ -166,10 +199,14 @@ class Config(Entry, frozen=True):
         max_message_bytes: largest message that is accepted.
         max_batch_items: most items of one RouteBatch.
         max_score_batch: most requests that are scored in one run of the model.
+        provider: where encoders run: `cpu`, `cuda`, `tensorrt`, or `auto`: CUDA where it is at hand. What is demanded and
+            cannot be had ends the start. Static bundles run on the CPU, whatever it says.
+        encoder: how encoders run.
         drain_seconds: how long calls in flight may take to end at shutdown.
         workers: processes that serve, on one port; 0 is one for each core but one, and at least one.
         registry: directory of bundles, from which a running sidecar takes the one that its pointer file `active` names;
             empty: `bundle` runs until the end.
+        cache: what is kept of scores.
         overload: what happens when more comes than can be answered in time.
         coverage: when too few requests are really scored.
         gate: what a bundle must pass before it may take over.
@@ -201,9 +238,12 @@ class Config(Entry, frozen=True):
     max_message_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1 << 30)] = 8 << 20
     max_batch_items: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 256
     max_score_batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32
+    provider: Wanted = "auto"
+    encoder: EncoderConfig = EncoderConfig()
     drain_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=3600.0)] = 10.0
     workers: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
     registry: str = ""
+    cache: CacheConfig = CacheConfig()
     overload: OverloadConfig = OverloadConfig()
     coverage: CoverageConfig = CoverageConfig()
     gate: GateConfig = GateConfig()
@@ -252,6 +292,11 @@ class Config(Entry, frozen=True):
         for key in self.segment_keys:
             if key not in (SEGMENT_KEY, ENVELOPE_KEY) and not (key.startswith(METADATA_KEY) and key != METADATA_KEY):
                 raise ConfigError(f"segment_keys: {key!r} is none of segment, envelope, metadata.KEY.")
+        if 0 < self.cache.max_bytes < MIN_CACHE_BYTES:
+            raise ConfigError(
+                f"cache.max_bytes: {self.cache.max_bytes} bytes are too few to be of use; give at least "
+                f"{MIN_CACHE_BYTES}, or 0 for no cache."
+            )
         if self.gate.require_agreement and self.gate.sample < MIN_SAMPLE:
             raise ConfigError(
                 f"gate.require_agreement: {self.gate.sample} requests (gate.sample) are too few to tell; compare at "

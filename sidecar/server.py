@@ -16,11 +16,13 @@ from sidecar.lanes.auto import LaneChoice, choose_lane
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
 from sidecar.lanes.entrance import entrance_of
-from sidecar.lanes.health import COVERAGE, SCORING
+from sidecar.lanes.health import COVERAGE, DEVICE, SCORING
 from sidecar.lanes.info import Info
 from sidecar.lanes.lane import Cold, Lane, Watch
 from sidecar.lanes.services import INFO, RouterServices
 from sidecar.routing.decision_id import DecisionIds
+from sidecar.scoring.providers import demand
+from sidecar.scoring.session import available
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ class Server:
         shared: whether other processes may listen on the same port.
 
     Raises:
-        ConfigError: the configuration does not fit the bundle, or the lane or the address cannot be had.
+        ConfigError: the configuration does not fit the bundle, or the lane, the address or the provider cannot be had.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Server:
         *,
         shared: bool = False,
     ) -> None:
+        demand(config.provider, available())
         self._config = config
         self._clock: Callable[[], float] = time.perf_counter
         self._ids = DecisionIds(time.time)
@@ -64,6 +67,7 @@ class Server:
         self.lane: Lane = self.choice.make(self.services, entrance_of(config, shared=shared), engine.fault)
         self.services.on_fault = lambda fault: self.lane.report(SCORING, not fault)
         self._alarms: list[str] = []
+        self._device_fault = ""
 
     @property
     def bundle(self) -> Bundle | None:
@@ -96,7 +100,12 @@ class Server:
         return self.services.switch(engine, canary, patience_s)
 
     def tick(self) -> None:
-        """Moves the coverage window on; to be called every second, from one thread, not the lane's."""
+        """Moves the coverage window on, and health; to be called every second, from one thread, not the lane's."""
+        bundle = self.bundle
+        device_fault = bundle.placement.fault if bundle else ""
+        if bool(device_fault) != bool(self._device_fault):
+            self.lane.report(DEVICE, not device_fault)
+        self._device_fault = device_fault
         self.info.window = window = self.window.tick()
         alarms = self.window.alarms(window)
         if bool(alarms) != bool(self._alarms):
@@ -153,8 +162,14 @@ def load_bundle(config: Config, directory: Path | None = None, like: Bundle | No
 
     Raises:
         BundleError: the bundle is refused.
-        ConfigError: a key cannot be read.
+        ConfigError: a key cannot be read, or the provider is demanded and cannot be had.
     """
     path, trust = directory or configured_bundle(config), Trust.read(map(Path, config.trust))
     # The embedded bundle is part of the program: nobody needs to vouch for it.
-    return load(path, trust=ANYONE if path == DEFAULT_BUNDLE else trust, like=like)
+    return load(
+        path,
+        provider=config.provider,
+        limits=config.encoder.limits(config.max_score_batch),
+        trust=ANYONE if path == DEFAULT_BUNDLE else trust,
+        like=like,
+    )

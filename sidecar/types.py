@@ -3,8 +3,8 @@
 Shapes are written [B, C]: B requests of one batch, C candidates in the bundle's output order.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ class Scores(NamedTuple):
         novelty: [B] in [0, 1], 1 - p-value of the prompt among the training data.
         tokenize_s: seconds spent tokenising the batch.
         score_s: seconds spent in the model.
+        embedding: [B, D] of the prompts; None where nobody wants them.
+        cached: [B] whether the model did not run for this request; empty where every text is scored.
     """
 
     quality: Floats
@@ -43,6 +45,8 @@ class Scores(NamedTuple):
     novelty: Floats
     tokenize_s: float
     score_s: float
+    cached: tuple[bool, ...] = ()
+    embedding: Floats | None = None
 
 
 class Score(Protocol):
@@ -50,6 +54,43 @@ class Score(Protocol):
 
     def __call__(self, texts: Sequence[str], /) -> Scores:
         """Scores B windows. Raises whatever the model raises: the router answers degraded then."""
+        ...
+
+
+class Pending(Protocol):
+    """A batch that was begun to be scored.
+
+    Attributes:
+        done: whether finishing it needs no waiting.
+    """
+
+    @property
+    def done(self) -> bool: ...  # noqa: D102 - said above
+
+    def then(self, wake: Callable[[], None], /) -> None:
+        """Calls `wake` once when it is done, from any thread."""
+        ...
+
+
+class ScoreAhead(Score, Protocol):
+    """Scores in two phases, so that others can be begun meanwhile. `begin` and `finish` belong to one thread.
+
+    Attributes:
+        most: windows of one batch, as far as runs of the model take no longer than they should.
+        room: windows that may be begun now.
+    """
+
+    @property
+    def most(self) -> int: ...  # noqa: D102 - said above
+    @property
+    def room(self) -> int: ...  # noqa: D102 - said above
+
+    def begin(self, texts: Sequence[str], /) -> Pending:
+        """Begins to score B windows. Raises where not even that is possible."""
+        ...
+
+    def finish(self, pending: Any, /) -> Scores:
+        """The scores of what was begun; waits if it is not done. To be called once for each. Raises as a Score."""
         ...
 
 

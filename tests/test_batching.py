@@ -1,5 +1,5 @@
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
@@ -20,6 +20,9 @@ class Waiting:
 
     def must_wait(self) -> None:
         self.watched = True
+
+    def waker(self) -> Callable[[], None]:
+        return lambda: None
 
 
 class Work:

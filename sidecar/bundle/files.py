@@ -10,17 +10,17 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import NamedTuple
 
-from sidecar.bundle.manifest import GOLDEN, MANIFEST, MODEL, REFERENCE, SIGNATURES, TOKENIZER
+from sidecar.bundle.manifest import GOLDEN_OF, MANIFEST, REFERENCE, SIGNATURES, TOKENIZER
 from sidecar.errors import BundleError
 
 _MIB = 1 << 20
 MAX_BYTES: Mapping[str, int] = {
     MANIFEST: _MIB,
-    MODEL: 1024 * _MIB,
     TOKENIZER: 64 * _MIB,
     REFERENCE: 64 * _MIB,
-    GOLDEN: 4 * _MIB,
     SIGNATURES: 16384,
+    **dict.fromkeys(GOLDEN_OF, 1024 * _MIB),
+    **dict.fromkeys(GOLDEN_OF.values(), 4 * _MIB),
 }
 # Far more than a bundle has, far fewer than would keep us busy.
 MAX_ENTRIES = 64

@@ -32,8 +32,13 @@ class GoldenVector(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _Vectors = Annotated[tuple[GoldenVector, ...], msgspec.Meta(min_length=1, max_length=MAX_VECTORS)]
 
 
-def read(data: bytes, candidates: int) -> tuple[GoldenVector, ...]:
-    """Reads golden.json.
+def read(data: bytes, candidates: int, name: str = GOLDEN) -> tuple[GoldenVector, ...]:
+    """Reads golden.json, or the golden vectors of another model.
+
+    Args:
+        data: bytes of the file.
+        candidates: how many the manifest lists.
+        name: of the file.
 
     Raises:
         BundleError: malformed (the message has the key's path), empty, or not one quality per candidate.
@@ -41,11 +46,11 @@ def read(data: bytes, candidates: int) -> tuple[GoldenVector, ...]:
     try:
         vectors = msgspec.json.decode(data, type=_Vectors)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"{GOLDEN}: {error}") from error
+        raise BundleError(f"{name}: {error}") from error
     for row, vector in enumerate(vectors):
         if len(vector.quality) != candidates:
             raise BundleError(
-                f"{GOLDEN}: has {len(vector.quality)} qualities where the manifest lists {candidates} candidates"
+                f"{name}: has {len(vector.quality)} qualities where the manifest lists {candidates} candidates"
                 f" - at `$[{row}].quality`"
             )
     return vectors
@@ -65,13 +70,14 @@ def record(scorer: Score, texts: Sequence[str]) -> tuple[GoldenVector, ...]:
     return tuple(vectors)
 
 
-def check(vectors: Sequence[GoldenVector], scorer: Score, tolerance: float) -> None:
+def check(vectors: Sequence[GoldenVector], scorer: Score, tolerance: float, name: str = GOLDEN) -> None:
     """Scores every vector, alone and in one batch, since live traffic comes both ways.
 
     Args:
         vectors: of the bundle.
         scorer: that was loaded from it.
         tolerance: largest difference allowed in any quality or novelty.
+        name: of the file that they come from.
 
     Raises:
         BundleError: a score differs, is outside [0, 1], or the scorer fails.
@@ -81,19 +87,19 @@ def check(vectors: Sequence[GoldenVector], scorer: Score, tolerance: float) -> N
         together = scorer(texts)
         alone = [scorer([text]) for text in texts]
     except RouterError as error:
-        raise BundleError(f"{GOLDEN}: its texts cannot be scored: {error}") from error
+        raise BundleError(f"{name}: its texts cannot be scored: {error}") from error
     for row, vector in enumerate(vectors):
-        _compare(vector, together, row, tolerance, f"$[{row}] in a batch")
-        _compare(vector, alone[row], 0, tolerance, f"$[{row}] alone")
+        _compare(vector, together, row, tolerance, name, f"$[{row}] in a batch")
+        _compare(vector, alone[row], 0, tolerance, name, f"$[{row}] alone")
 
 
-def _compare(vector: GoldenVector, scores: Scores, row: int, tolerance: float, where: str) -> None:
+def _compare(vector: GoldenVector, scores: Scores, row: int, tolerance: float, name: str, where: str) -> None:
     got = np.append(scores.quality[row], scores.novelty[row]).astype(np.float64)
     tokens = scores.output_tokens[row]
     if not ((got >= 0.0) & (got <= 1.0)).all():  # written so that NaN fails
-        raise BundleError(f"{GOLDEN}: a score is outside [0, 1] - at `{where}`")
+        raise BundleError(f"{name}: a score is outside [0, 1] - at `{where}`")
     if not ((tokens >= 0.0) & np.isfinite(tokens)).all():
-        raise BundleError(f"{GOLDEN}: expected output tokens are negative or not finite - at `{where}`")
+        raise BundleError(f"{name}: expected output tokens are negative or not finite - at `{where}`")
     worst = float(np.abs(got - np.array([*vector.quality, vector.novelty])).max())
     if not worst <= tolerance:
-        raise BundleError(f"{GOLDEN}: a score differs by {worst:.3g}, over the tolerance {tolerance} - at `{where}`")
+        raise BundleError(f"{name}: a score differs by {worst:.3g}, over the tolerance {tolerance} - at `{where}`")

@@ -151,21 +151,32 @@ class Shape(NamedTuple):
     operators: frozenset[str]
 
 
-def check(model: bytes, family: str, candidates: int) -> Shape:
+class _Refusal(Exception):
+    """Why a model is refused."""
+
+
+def check(model: bytes, family: str, candidates: int, name: str = MODEL) -> Shape:
     """Refuses a model that could do anything but arithmetic on its own numbers, or that breaks the contract.
 
     Args:
-        model: the bytes of model.onnx.
+        model: the bytes of the file.
         family: of the router; says which operator domains are allowed.
         candidates: how many the manifest lists.
+        name: of the file.
 
     Raises:
-        BundleError: names model.onnx and the reason.
+        BundleError: names the file and the reason.
     """
     try:
-        shape = _Inspection(DOMAINS[family]).model(memoryview(model))
+        return _checked(model, family, candidates)
+    except _Refusal as refusal:
+        raise BundleError(f"{name}: {refusal}") from refusal
     except WireError as error:
-        raise BundleError(f"{MODEL}: is not a valid ONNX model: it {error}") from error
+        raise BundleError(f"{name}: is not a valid ONNX model: it {error}") from error
+
+
+def _checked(model: bytes, family: str, candidates: int) -> Shape:
+    shape = _Inspection(DOMAINS[family]).model(memoryview(model))
     _expect(shape.inputs, "input", {"input_ids": (_INT64, None), "attention_mask": (_INT64, None)})
     _expect(
         shape.outputs,
@@ -177,7 +188,7 @@ def check(model: bytes, family: str, candidates: int) -> Shape:
 
 def _expect(found: Mapping[str, Value], what: str, wanted: Mapping[str, tuple[int, int | None]]) -> None:
     if set(found) != set(wanted):
-        raise BundleError(f"{MODEL}: its {what}s are {_listed(found)}; the contract says {_listed(wanted)}")
+        raise _Refusal(f"its {what}s are {_listed(found)}; the contract says {_listed(wanted)}")
     for name, (element, columns) in wanted.items():
         value = found[name]
         if value.element != element:
@@ -185,11 +196,11 @@ def _expect(found: Mapping[str, Value], what: str, wanted: Mapping[str, tuple[in
                 f"{MODEL}: {what} {name} has ONNX element type {value.element}; it must be {_TYPE_NAMES[element]}"
             )
         if len(value.axes) != 2:  # noqa: PLR2004 (the contract's rank)
-            raise BundleError(f"{MODEL}: {what} {name} has {len(value.axes)} axes; the contract says 2")
+            raise _Refusal(f"{what} {name} has {len(value.axes)} axes; the contract says 2")
         if value.axes[0] is not None:
-            raise BundleError(f"{MODEL}: {what} {name} has a fixed batch of {value.axes[0]}; the axis must be free")
+            raise _Refusal(f"{what} {name} has a fixed batch of {value.axes[0]}; the axis must be free")
         if what == "input" and value.axes[1] is not None:
-            raise BundleError(f"{MODEL}: input {name} has a fixed length of {value.axes[1]}; the axis must be free")
+            raise _Refusal(f"input {name} has a fixed length of {value.axes[1]}; the axis must be free")
         if columns is not None and value.axes[1] not in (None, columns):
             raise BundleError(
                 f"{MODEL}: output {name} has {value.axes[1]} columns, but the manifest lists {columns} candidates"
@@ -216,7 +227,7 @@ class _Inspection:
         opset: int | None = None
         for name, value in self._fields(message, _MODEL, "model"):
             if name in _REFUSED:
-                raise BundleError(f"{MODEL}: {_REFUSED[name]}")
+                raise _Refusal(_REFUSED[name])
             if name == "graph":
                 graph = _view(value)
             elif name == "opset_import":
@@ -226,9 +237,9 @@ class _Inspection:
         if graph is None:
             raise WireError("has no graph")
         if opset is None:
-            raise BundleError(f"{MODEL}: imports no version of the standard operators")
+            raise _Refusal("imports no version of the standard operators")
         if not 1 <= opset <= MAX_OPSET:
-            raise BundleError(f"{MODEL}: needs operator set {opset}; this build takes 1 to {MAX_OPSET}")
+            raise _Refusal(f"needs operator set {opset}; this build takes 1 to {MAX_OPSET}")
         inputs, outputs = self._graph(graph, 0)
         self._sub_graphs()
         return Shape(opset, inputs, outputs, self._nodes, frozenset(self._operators))
@@ -237,7 +248,7 @@ class _Inspection:
         while self._pending:
             sub_graph, depth = self._pending.pop()
             if depth > MAX_DEPTH:
-                raise BundleError(f"{MODEL}: nests graphs more than {MAX_DEPTH} deep")
+                raise _Refusal(f"nests graphs more than {MAX_DEPTH} deep")
             self._graph(sub_graph, depth)
 
     def _graph(self, message: memoryview, depth: int) -> tuple[dict[str, Value], dict[str, Value]]:
@@ -266,7 +277,7 @@ class _Inspection:
             elif name == "attribute":
                 self._attribute(_view(value), depth)
         if op_type in FORBIDDEN_OPS:
-            raise BundleError(f"{MODEL}: has a node of type {op_type}, which carries native code")
+            raise _Refusal(f"has a node of type {op_type}, which carries native code")
         if domain not in self._domains:
             allowed = ", ".join(repr(each) for each in sorted(self._domains))
             raise BundleError(
@@ -303,9 +314,9 @@ class _Inspection:
             if name == "dims":
                 elements = self._extended(elements, value)
             if name == "external_data" or (name == "data_location" and value == _EXTERNAL):
-                raise BundleError(f"{MODEL}: keeps weights in another file (external data); store them inside")
+                raise _Refusal("keeps weights in another file (external data); store them inside")
         if elements > _ELEMENTS_PER_BYTE * len(message):
-            raise BundleError(f"{MODEL}: has a tensor that declares more elements than it holds")
+            raise _Refusal("has a tensor that declares more elements than it holds")
 
     def _extended(self, elements: int, dims: int | memoryview) -> int:
         """The number of elements after one more dimension, or several packed ones; a negative one counts as huge."""
@@ -330,7 +341,7 @@ class _Inspection:
             elif name == "type":
                 value_type = self._type(_view(value), label)
         if label in into:
-            raise BundleError(f"{MODEL}: declares {label[:64]!r} twice")
+            raise _Refusal(f"declares {label[:64]!r} twice")
         into[label] = value_type or Value(0, ())
 
     def _type(self, message: memoryview, label: str) -> Value:
@@ -339,7 +350,7 @@ class _Inspection:
             if name == "tensor_type":
                 value_type = self._tensor_type(_view(value))
             elif name != "denotation":
-                raise BundleError(f"{MODEL}: {label[:64]!r} is no tensor")
+                raise _Refusal(f"{label[:64]!r} is no tensor")
         return value_type
 
     def _tensor_type(self, message: memoryview) -> Value:

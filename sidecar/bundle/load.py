@@ -8,15 +8,20 @@ import numpy as np
 
 from sidecar.bundle import arrays, files, memory
 from sidecar.bundle import golden as golden_vectors
+from sidecar.bundle.encoder import Encoder
 from sidecar.bundle.golden import GoldenVector
-from sidecar.bundle.manifest import GOLDEN, MANIFEST, MODEL, REFERENCE, TOKENIZER, Manifest
+from sidecar.bundle.manifest import GOLDEN_OF, MANIFEST, MODEL, REFERENCE, TOKENIZER, Manifest
 from sidecar.bundle.signature import ANYONE, Trust
 from sidecar.bundle.verify import Verified, examine
 from sidecar.errors import BundleError
 from sidecar.routing.novelty import Novelty
+from sidecar.scoring.pace import LIMITS, Limits
+from sidecar.scoring.placement import Placement
+from sidecar.scoring.providers import Wanted
 from sidecar.scoring.scorer import Scorer
 from sidecar.scoring.session import Session
 from sidecar.scoring.tokenizer import Tokenizer
+from sidecar.types import Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class Bundle:
         manifest_sha256: of manifest.json; identifies the bundle.
         tokenizer: what the scorer tokenises with.
         scorer: scores windows; safe to call from several threads.
-        execution_provider: what ONNX Runtime runs the model on, such as CPUExecutionProvider.
+        placement: where the model runs.
         vouched: ids of the trusted keys that signed it; empty where nobody is trusted.
         vectors: the golden vectors that it was tried on; empty if it was not.
     """
@@ -38,15 +43,23 @@ class Bundle:
     manifest: Manifest
     manifest_sha256: str
     tokenizer: Tokenizer
-    scorer: Scorer
-    execution_provider: str
+    scorer: Score
+    placement: Placement
     vouched: tuple[str, ...]
     vectors: tuple[GoldenVector, ...]
+
+    @property
+    def execution_provider(self) -> str:
+        """What ONNX Runtime runs the model on just now, such as CPUExecutionProvider."""
+        return self.placement.execution_provider
 
 
 def load(
     directory: Path,
     *,
+    model: str = MODEL,
+    provider: Wanted = "cpu",
+    limits: Limits = LIMITS,
     golden: bool = True,
     trust: Trust = ANYONE,
     like: Bundle | None = None,
@@ -56,6 +69,9 @@ def load(
 
     Args:
         directory: of the bundle.
+        model: which of its models the CPU runs, by the name of the file.
+        provider: where an encoder should run.
+        limits: what the runs of an encoder may take.
         golden: score the golden vectors; False only where they are about to be recorded.
         trust: by one of whose keys it must be signed.
         like: a loaded bundle; if it has the same tokenizer, that is used again. Making one holds up all other threads
@@ -64,47 +80,67 @@ def load(
 
     Raises:
         BundleError: the bundle is refused; the message names the file and the reason.
+        ConfigError: the provider is demanded, and cannot be had.
     """
     on_stage(MANIFEST)
-    bundle = _load(examine(directory, trust=trust), golden=golden, like=like, on_stage=on_stage)
+    verified = examine(directory, trust=trust)
+    bundle = _load(verified, model, provider, limits, golden=golden, like=like, on_stage=on_stage)
     memory.give_back()
     return bundle
 
 
-def _load(verified: Verified, *, golden: bool, like: Bundle | None, on_stage: Callable[[str], None]) -> Bundle:
+def _load(
+    verified: Verified,
+    model: str,
+    provider: Wanted,
+    limits: Limits,
+    *,
+    golden: bool,
+    like: Bundle | None,
+    on_stage: Callable[[str], None],
+) -> Bundle:
     manifest = verified.manifest
+    if model not in verified.shapes:
+        raise BundleError(f"{model}: is not part of this bundle, which has {', '.join(verified.shapes)}")
     candidates = len(manifest.candidates)
-    vectors = golden_vectors.read(verified.golden, candidates) if golden else ()
-    limits = manifest.tokenizer
+    vectors = golden_vectors.read(verified.goldens[model], candidates, GOLDEN_OF[model]) if golden else ()
+    cut = manifest.tokenizer
     on_stage(TOKENIZER)
-    if like and limits == like.manifest.tokenizer and manifest.files[TOKENIZER] == like.manifest.files[TOKENIZER]:
+    if like and cut == like.manifest.tokenizer and manifest.files[TOKENIZER] == like.manifest.files[TOKENIZER]:
         tokenizer = like.tokenizer
     else:
-        tokenizer = Tokenizer(verified.tokenizer, max_tokens=limits.max_tokens, pad_id=limits.pad_id)
+        tokenizer = Tokenizer(verified.tokenizer, max_tokens=cut.max_tokens, pad_id=cut.pad_id)
     on_stage(REFERENCE)
     prior = np.array([candidate.prior_quality for candidate in manifest.candidates], np.float32)
     with np.errstate(all="ignore"):  # hostile numbers end in refusals, not in warnings
         novelty = Novelty(manifest.novelty, arrays.read(verified.reference), prior)
-    on_stage(MODEL)
-    with files.pinned(verified.directory / MODEL, verified.model_stamp) as path:
-        session = Session(path, family=manifest.family, candidates=candidates)
-    width = session.probe(sorted({0, limits.pad_id, tokenizer.last_id}))
+    on_stage(model)
+    threads = limits.threads if manifest.family == "encoder" else 1
+    with files.pinned(verified.directory / model, verified.model_stamps[model]) as path:
+        session = Session(path, candidates=candidates, threads=threads, name=model)
+    width = session.probe(sorted({0, cut.pad_id, tokenizer.last_id}))
     if width != novelty.dimensions:
         raise BundleError(
-            f"{REFERENCE}: measures embeddings of {novelty.dimensions} dimensions, but {MODEL} gives {width}; "
+            f"{REFERENCE}: measures embeddings of {novelty.dimensions} dimensions, but {model} gives {width}; "
             "export the bundle again"
         )
-    scorer = Scorer(tokenizer, session, novelty)
+    plain = Scorer(tokenizer, session, novelty)
     if golden:
-        on_stage(GOLDEN)
-        golden_vectors.check(vectors, scorer, manifest.golden_tolerance)
+        on_stage(GOLDEN_OF[model])
+        golden_vectors.check(vectors, plain, manifest.golden_tolerance, GOLDEN_OF[model])
+    scorer: Score = plain
+    placement = Placement(session.execution_provider)
+    if manifest.family == "encoder":
+        on_stage(provider)
+        encoder = Encoder(verified, session, width, tokenizer, novelty, limits, golden=golden)
+        scorer, placement = encoder.scorer(provider)
     return Bundle(
         directory=verified.directory,
         manifest=manifest,
         manifest_sha256=verified.manifest_sha256,
         tokenizer=tokenizer,
         scorer=scorer,
-        execution_provider=session.execution_provider,
+        placement=placement,
         vouched=verified.vouched,
         vectors=vectors,
     )

@@ -1,5 +1,6 @@
 """The manifest of a bundle: everything that can be known of a router without loading it."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import msgspec
@@ -13,6 +14,11 @@ TOKENIZER = "tokenizer.json"
 REFERENCE = "reference.npz"
 GOLDEN = "golden.json"
 SIGNATURES = "signatures.json"
+# The same router in other precisions: half for GPUs, and full, to measure the others by. A bundle may have them.
+MODEL_FP16, GOLDEN_FP16 = "model.fp16.onnx", "golden.fp16.json"
+MODEL_FP32, GOLDEN_FP32 = "model.fp32.onnx", "golden.fp32.json"
+# Models, each with the golden vectors that it must reproduce.
+GOLDEN_OF: Mapping[str, str] = {MODEL: GOLDEN, MODEL_FP16: GOLDEN_FP16, MODEL_FP32: GOLDEN_FP32}
 
 # \Z, not $: `$` would also match before a newline at the end.
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}\Z")]

@@ -6,7 +6,7 @@ import msgspec
 
 from sidecar.bundle import files
 from sidecar.bundle.manifest import MANIFEST, SIGNATURES, FileEntry, Manifest
-from sidecar.bundle.verify import SEALED, decode
+from sidecar.bundle.verify import OPTIONAL, SEALED, decode
 
 
 def seal(directory: Path, manifest: Manifest) -> Manifest:
@@ -16,7 +16,7 @@ def seal(directory: Path, manifest: Manifest) -> Manifest:
     allowed; it removes signatures.json, since what was signed is no more.
 
     Args:
-        directory: holds model.onnx, tokenizer.json, reference.npz and golden.json.
+        directory: holds model.onnx, tokenizer.json, reference.npz and golden.json, and maybe the model in other precisions.
         manifest: with `files` of any content.
 
     Returns:
@@ -27,7 +27,8 @@ def seal(directory: Path, manifest: Manifest) -> Manifest:
     """
     with files.opened(directory) as descriptor:
         entries = {}
-        for name in SEALED:
+        present = files.names(descriptor)
+        for name in (*SEALED, *(name for name in OPTIONAL if name in present)):
             content = files.read(descriptor, name)
             entries[name] = FileEntry(sha256=content.sha256, size=len(content.data))
         sealed = msgspec.structs.replace(manifest, files=entries)

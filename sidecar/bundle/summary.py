@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from sidecar.bundle.manifest import MODEL
 from sidecar.bundle.verify import examine
 
 
@@ -21,7 +22,7 @@ def summarise(directory: Path) -> dict[str, Any]:
         BundleError: the bundle is refused; the message names the file and the reason.
     """
     verified = examine(directory)
-    shape = verified.shape
+    shape = verified.shapes[MODEL]
     facts: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(verified.manifest))
     return facts | {
         "directory": str(verified.directory),

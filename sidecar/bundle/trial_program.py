@@ -65,10 +65,17 @@ def report(request: TrialRequest, say: Say, clock: Callable[[], float] = time.pe
         ConfigError: its candidates do not fit the configuration.
     """
     began = clock()
-    bundle = load(Path(request.directory), trust=Trust.read(map(Path, request.trust)), on_stage=_stage(say))
+    config = request.config
+    bundle = load(
+        Path(request.directory),
+        provider=config.provider,
+        limits=config.encoder.limits(config.max_score_batch),
+        trust=Trust.read(map(Path, request.trust)),
+        on_stage=_stage(say),
+    )
     ended = clock()
     say(Line(stage="candidates"))
-    table = join(request.config, bundle.manifest.candidates)
+    table = join(config, bundle.manifest.candidates)
     say(Line(stage="timing"))
     speed = microseconds_per_text(bundle.scorer, [vector.text for vector in bundle.vectors], clock)
     resident = _resident_bytes()

@@ -1,5 +1,6 @@
 """Every check of a bundle that needs no model to run: what is in the directory, and whether it is what was sealed."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,11 +10,13 @@ from sidecar.bundle import files, graph, signature
 from sidecar.bundle.manifest import (
     FORMAT_VERSION,
     GOLDEN,
+    GOLDEN_OF,
     MANIFEST,
     MODEL,
     REFERENCE,
     SIGNATURES,
     TOKENIZER,
+    FileEntry,
     Manifest,
 )
 from sidecar.bundle.signature import ANYONE, Signature, Trust
@@ -21,6 +24,8 @@ from sidecar.errors import BundleError
 from sidecar.scoring.recipe import TextRecipe
 
 SEALED = (MODEL, TOKENIZER, REFERENCE, GOLDEN)
+# A bundle may have these besides, a model only together with its golden vectors.
+OPTIONAL = tuple(name for pair in GOLDEN_OF.items() for name in pair if name not in SEALED)
 RECIPE_VERSION = TextRecipe().version
 
 
@@ -37,11 +42,11 @@ class Verified(NamedTuple):
         directory: where it lies, links resolved.
         manifest: its manifest.
         manifest_sha256: of manifest.json; identifies the bundle, since the manifest holds the digests of the rest.
-        shape: what model.onnx declares.
+        shapes: what each model declares, by the name of its file.
         tokenizer: bytes of tokenizer.json.
         reference: bytes of reference.npz.
-        golden: bytes of golden.json.
-        model_stamp: identity of model.onnx when it was hashed (see files.pinned); it is loaded by path.
+        goldens: bytes of the golden vectors, by the name of the model.
+        model_stamps: identity of each model when it was hashed (see files.pinned), by its name; they are loaded by path.
         sealed: bytes of manifest.json; what signatures cover.
         signatures: of signatures.json, whether they hold or not; empty without that file.
         vouched: ids of the trusted keys whose signatures hold.
@@ -50,11 +55,11 @@ class Verified(NamedTuple):
     directory: Path
     manifest: Manifest
     manifest_sha256: str
-    shape: graph.Shape
+    shapes: Mapping[str, graph.Shape]
     tokenizer: bytes
     reference: bytes
-    golden: bytes
-    model_stamp: tuple[int, ...]
+    goldens: Mapping[str, bytes]
+    model_stamps: Mapping[str, tuple[int, ...]]
     sealed: bytes
     signatures: tuple[Signature, ...]
     vouched: tuple[str, ...]
@@ -101,25 +106,37 @@ def examine(directory: Path, *, trust: Trust = ANYONE) -> Verified:
         unlisted = sorted(set(present) - {MANIFEST, SIGNATURES} - set(manifest.files))
         if unlisted:
             raise BundleError(f"{files.shown(unlisted[0])}: is not listed in {MANIFEST}; remove it")
-        content = {name: files.read(descriptor, name) for name in SEALED}
-    for name, entry in manifest.files.items():
-        if len(content[name].data) != entry.size:
-            raise BundleError(f"{name}: has {len(content[name].data)} bytes; {MANIFEST} says {entry.size}")
-        if content[name].sha256 != entry.sha256:
-            raise BundleError(f"{name}: its sha256 is {content[name].sha256}; {MANIFEST} says {entry.sha256}")
+        content: dict[str, bytes] = {}
+        shapes: dict[str, graph.Shape] = {}
+        stamps: dict[str, tuple[int, ...]] = {}
+        for name in manifest.files:
+            found = _matching(files.read(descriptor, name), name, manifest.files[name])
+            if name in GOLDEN_OF:  # only one model at a time in memory
+                shapes[name] = graph.check(found.data, manifest.family, len(manifest.candidates), name)
+                stamps[name] = found.stamp
+            else:
+                content[name] = found.data
     return Verified(
         directory=resolved,
         manifest=manifest,
         manifest_sha256=raw.sha256,
-        shape=graph.check(content[MODEL].data, manifest.family, len(manifest.candidates)),
-        tokenizer=content[TOKENIZER].data,
-        reference=content[REFERENCE].data,
-        golden=content[GOLDEN].data,
-        model_stamp=content[MODEL].stamp,
+        shapes=shapes,
+        tokenizer=content[TOKENIZER],
+        reference=content[REFERENCE],
+        goldens={model: content[GOLDEN_OF[model]] for model in shapes},
+        model_stamps=stamps,
         sealed=raw.data,
         signatures=signatures,
         vouched=vouched,
     )
+
+
+def _matching(content: files.Content, name: str, entry: FileEntry) -> files.Content:
+    if len(content.data) != entry.size:
+        raise BundleError(f"{name}: has {len(content.data)} bytes; {MANIFEST} says {entry.size}")
+    if content.sha256 != entry.sha256:
+        raise BundleError(f"{name}: its sha256 is {content.sha256}; {MANIFEST} says {entry.sha256}")
+    return content
 
 
 def decode(data: bytes) -> Manifest:
@@ -147,12 +164,22 @@ def decode(data: bytes) -> Manifest:
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise BundleError(f"{MANIFEST}: candidates lists {twice!r} twice")
-    for name in manifest.files:
+    _check_listed(manifest.files)
+    return manifest
+
+
+def _check_listed(listed: Collection[str]) -> None:
+    """Refuses a list of files that is not a bundle's."""
+    for name in listed:
         if "/" in name or "\\" in name or name in ("", ".", ".."):
             raise BundleError(f"{MANIFEST}: files lists {files.shown(name)}, which leaves the directory")
-        if name not in SEALED:
-            raise BundleError(f"{MANIFEST}: files lists {files.shown(name)}; a bundle holds only {', '.join(SEALED)}")
+        if name not in (*SEALED, *OPTIONAL):
+            raise BundleError(
+                f"{MANIFEST}: files lists {files.shown(name)}; a bundle holds only {', '.join((*SEALED, *OPTIONAL))}"
+            )
     for name in SEALED:
-        if name not in manifest.files:
+        if name not in listed:
             raise BundleError(f"{MANIFEST}: files does not list {name}")
-    return manifest
+    for model, golden in GOLDEN_OF.items():
+        if (model in listed) != (golden in listed):
+            raise BundleError(f"{MANIFEST}: files lists only one of {model} and {golden}; they belong together")

@@ -3,19 +3,27 @@
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from sidecar.bundle.load import Bundle
 from sidecar.config import Config
 from sidecar.coverage import Coverage
+from sidecar.errors import RouterError
 from sidecar.lanes.intake import Intake
 from sidecar.lanes.lane import Encoded
 from sidecar.lanes.reply import Replies
 from sidecar.routing.ask import Ask
 from sidecar.routing.candidates import CandidateTable, join, without_bundle
 from sidecar.routing.decision_id import DecisionIds
-from sidecar.routing.router import Router, Tally
-from sidecar.routing.rule import Unsensed
+from sidecar.routing.router import Decided, Router, Tally
+from sidecar.routing.rule import MakeRule, Unsensed
+from sidecar.scoring.cache import CacheCounts, ScoreCache
+from sidecar.scoring.cache_ahead import remembering
 from sidecar.scoring.recipe import TextRecipe
+from sidecar.types import Pending, Score, ScoreAhead
+
+
+Record = Callable[["Engine", Decided], None]
 
 
 class Engine:
@@ -27,6 +35,8 @@ class Engine:
         fault: why there is none.
         ids: where decision ids come from.
         coverage: counts what was scored.
+        make_rule: makes the decision rule over the candidates.
+        record: takes what was decided; None where nobody keeps it.
         clock: monotonic seconds.
         on_fault: called with the reason when scoring begins to fail, with "" when it works again.
 
@@ -34,6 +44,7 @@ class Engine:
         bundle: as given.
         table: the candidates.
         intake: from a request to an Ask.
+        ahead: scores in two phases; None where one phase is quicker (a static model).
         recent: the latest requests that were decided, for the comparison with the next bundle.
 
     Raises:
@@ -49,6 +60,8 @@ class Engine:
         ids: DecisionIds,
         coverage: Coverage,
         clock: Callable[[], float],
+        make_rule: MakeRule = Unsensed,
+        record: Record | None = None,
         on_fault: Callable[["Engine", str], None] = lambda _engine, _reason: None,
     ) -> None:
         self.bundle = bundle
@@ -66,8 +79,15 @@ class Engine:
             if (engine := me()) is not None:
                 on_fault(engine, reason)
 
-        self._router = Router(Unsensed(self.table), bundle.scorer if bundle else None, clock, fault, faulty)
-        self._replies = Replies(self.table, (name, version), ids, clock)
+        score: Score | None = bundle.scorer if bundle else None
+        self._cache: ScoreCache | None = None
+        if score is not None and config.cache.max_bytes:
+            # Of this bundle alone: another one starts with an empty cache. The gate and golden vectors know no cache.
+            self._cache = score = remembering(score, len(self.table), config.cache.max_bytes)
+        self.ahead = _ahead(score)
+        self._router = Router(make_rule(self.table), score, ids, clock, fault, faulty)
+        self._replies = Replies(self.table, (name, version), clock)
+        self._record = record
         self._coverage = coverage
 
     @property
@@ -80,10 +100,40 @@ class Engine:
         """What this bundle decided."""
         return self._router.tally
 
+    @property
+    def cache(self) -> CacheCounts:
+        """What its score cache was good for."""
+        return self._cache.counts if self._cache else CacheCounts()
+
+    def retire(self) -> None:
+        """Begins to count anew and forgets scores, once another engine has taken over. With nothing in flight."""
+        self.tally.reset()
+        if self._cache:
+            self._cache.clear()
+
     def answer(self, asks: Sequence[Ask]) -> list[Encoded]:
         """Decides a batch; replies in its order, or errors in their place."""
-        pieces = self._router.decide(asks)
+        return self._replied(asks, self._router.decide(asks))
+
+    def begin(self, asks: Sequence[Ask]) -> Pending | None:
+        """Begins to score a batch; None if there is nothing to wait for: answer it then."""
+        if self.ahead is None:
+            return None
+        try:
+            return self._router.begin(self.ahead, asks)
+        except RouterError:
+            return None  # it will show again when they are answered, and be dealt with there
+
+    def finish(self, asks: Sequence[Ask], pending: Pending, began: float) -> list[Encoded]:
+        """Decides a batch that was begun at that clock reading; as answer."""
+        assert self.ahead is not None  # noqa: S101 - begin gave the pending batch
+        return self._replied(asks, self._router.finish(self.ahead, asks, pending, began))
+
+    def _replied(self, asks: Sequence[Ask], pieces: Sequence[Decided]) -> list[Encoded]:
         replies = [encoded for piece in pieces for encoded in self._replies.encode(piece)]
+        if self._record is not None:
+            for piece in pieces:
+                self._record(self, piece)
         for piece in pieces:
             count = self._coverage.scored if piece.scored else self._coverage.unscored
             for ask in piece.asks:
@@ -93,6 +143,14 @@ class Engine:
 
     def degrade(self, ask: Ask) -> Encoded:
         """Answers one request without scoring it: the safe candidate, marked DEGRADED."""
-        (reply,) = self._replies.encode(self._router.degrade([ask]))
+        decided = self._router.degrade([ask])
+        (reply,) = self._replies.encode(decided)
+        if self._record is not None:
+            self._record(self, decided)
         self._coverage.unscored(ask.segment)
         return reply
+
+
+def _ahead(score: Score | None) -> ScoreAhead | None:
+    """The same scorer, if it scores in two phases."""
+    return cast("ScoreAhead", score) if hasattr(score, "room") else None

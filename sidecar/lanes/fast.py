@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from contextlib import suppress
 from typing import Any
@@ -210,6 +210,21 @@ class FastLane:
         if call.start_server_batch(operations, tag) == cygrpc.CallError.ok:
             self._due += 1  # else the call is over and no event will come
 
+    def waker(self, call: Any) -> Callable[[], None]:
+        """A function that any thread may call, once; the loop flushes then. The call must not be answered before.
+
+        An empty batch of operations is done at once, and its event wakes the loop, which nothing else outside can.
+        """
+        self._due += 1
+
+        def wake() -> None:
+            call.start_server_batch((), self._woken)
+
+        return wake
+
+    def _woken(self, _event: Any) -> None:
+        self._flush()
+
     def _serve(self) -> None:
         poll, batcher, services, now, clock = (
             self._queue.poll,
@@ -221,7 +236,7 @@ class FastLane:
         timeout = cygrpc.CompletionType.queue_timeout
         patience, enough = MOST_EVENTS, 0.0
         while self._due or batcher:  # what waits to be answered owes no event
-            event = poll(0.0 if batcher else now() + IDLE_S)
+            event = poll(0.0 if batcher.ready else now() + IDLE_S)
             if event.completion_type == timeout:
                 self._flush()
                 self._silent = clock()
@@ -340,6 +355,9 @@ class _Unary:
             self._watched = True
             self._lane.start_batch(self._call, (cygrpc.ReceiveCloseOnServerOperation(0),), self._closed)
 
+    def waker(self) -> Callable[[], None]:
+        return self._lane.waker(self._call)
+
     def _closed(self, event: Any) -> None:
         self.gone = event.batch_operations[0].cancelled()
 
@@ -424,6 +442,9 @@ class _Stream:
 
     def must_wait(self) -> None:
         """Streams always know whether their caller is there."""
+
+    def waker(self) -> Callable[[], None]:
+        return self._lane.waker(self._call)
 
     def _read(self) -> None:
         self._reading = True

@@ -18,6 +18,8 @@ ANSWERING = ("", SERVICE, "liveness", "readiness")
 SCORING = "scoring"
 # This one says whether enough of the latest requests were scored, in every segment.
 COVERAGE = "coverage"
+# This one says whether an encoder runs on the device that it was meant to run on.
+DEVICE = "device"
 
 REFLECTED = (SERVICE, health.SERVICE_NAME)
 # Younger clients ask for v1 first; its messages are the same to the byte.
@@ -30,7 +32,7 @@ def statuses(fault: str) -> dict[str, int]:
     Args:
         fault: why nothing is scored; empty if scoring works.
     """
-    return {**dict.fromkeys((*ANSWERING, COVERAGE), SERVING), SCORING: status(not fault)}
+    return {**dict.fromkeys((*ANSWERING, COVERAGE, DEVICE), SERVING), SCORING: status(not fault)}
 
 
 def status(serving: bool) -> int:  # noqa: FBT001 - the one thing it takes

@@ -46,14 +46,20 @@ class Info:
 
     def own(self) -> Stats:
         """What this worker served."""
-        drops = self._services.drops
+        drops, cache, bundle = self._services.drops, self._services.cache(), self._services.engine.bundle
         return Stats(
             versions={name: tuple(counts) for name, counts in self._services.decisions().items()},
             invalid=drops.invalid,
             shed=drops.shed,
             expired=drops.expired,
             cancelled=drops.cancelled,
+            cache_hits=cache.hits,
+            cache_misses=cache.misses,
+            cache_evictions=cache.evictions,
+            cache_bytes=cache.held_bytes,
             window={segment: tuple(covered) for segment, covered in self.window.items()},
+            providers=_providers(bundle),
+            device_faults=bundle.placement.faults if bundle else 0,
         )
 
     def describe(self) -> pb.InfoResponse:
@@ -83,6 +89,7 @@ class Info:
                 max_waiting=overload.max_waiting,
                 max_queue_ms=overload.max_queue_ms,
                 overload_action=overload.action,
+                cache_max_bytes=config.cache.max_bytes,
             ),
             counters=pb.Counters(
                 decisions=sum(one.decisions for one in decided),
@@ -92,6 +99,10 @@ class Info:
                 shed=served.shed,
                 expired=served.expired,
                 cancelled=served.cancelled,
+                cache_hits=served.cache_hits,
+                cache_misses=served.cache_misses,
+                cache_evictions=served.cache_evictions,
+                cache_bytes=served.cache_bytes,
             ),
             versions=[
                 pb.VersionCounters(version=version, **counts._asdict())
@@ -102,6 +113,8 @@ class Info:
             canary_share=canary.share if canary else 0.0,
             worker=self.worker,
             workers=self.workers,
+            device_fault=bundle.placement.fault if bundle else "",
+            execution_provider_reason=bundle.placement.reason if bundle else "",
         )
 
     def _coverage(self, window: Mapping[str, Covered]) -> pb.Coverage:
@@ -118,6 +131,10 @@ class Info:
             overall=told("", sum(window.values(), Covered(0, 0))),
             segments=[told(segment, covered) for segment, covered in lowest[:MOST_SEGMENTS_SHOWN]],
         )
+
+
+def _providers(bundle: Bundle | None) -> dict[str, tuple[int, ...]]:
+    return {bundle.execution_provider: (1,)} if bundle else {}
 
 
 def describe_bundle(bundle: Bundle) -> pb.BundleInfo:

@@ -29,6 +29,11 @@ class Waiting(Protocol):
         ...
 
     @property
+    def ready(self) -> bool:
+        """Whether a flush would answer any, or begin to."""
+        ...
+
+    @property
     def full(self) -> bool:
         """Whether they fill a batch."""
         ...

@@ -5,8 +5,9 @@ import logging
 import math
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -112,8 +113,8 @@ class PortableLane:
     def _ask(self, take: Take, raw: bytes, context: Any) -> "asyncio.Future[Encoded]":
         reply: asyncio.Future[Encoded] = self._loop.create_future()
         left = context.time_remaining()
-        take(raw, _resolve, reply, _Caller(reply, math.inf if left is None else time.time() + left))
-        if self._batcher:
+        take(raw, _resolve, reply, _Caller(reply, math.inf if left is None else time.time() + left, self._wake))
+        if self._batcher.ready:
             self._flush_soon()
         return reply
 
@@ -129,8 +130,13 @@ class PortableLane:
             self._services.flush()
         except Exception as error:  # noqa: BLE001 - one batch must not end the others
             log.error("the portable lane failed to deliver a batch; the lane lives: %s", place(error))  # noqa: TRY400
-        if self._batcher:
+        if self._batcher.ready:
             self._flush_soon()
+
+    def _wake(self) -> None:
+        """From any thread."""
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._flush_soon)
 
     def _idle(self) -> None:
         self._flush_soon()
@@ -187,10 +193,11 @@ class PortableLane:
 class _Caller:
     """Who waits for an answer (see batching)."""
 
-    __slots__ = ("_reply", "expires")
+    __slots__ = ("_reply", "_wake", "expires")
 
-    def __init__(self, reply: "asyncio.Future[Encoded]", expires: float) -> None:
+    def __init__(self, reply: "asyncio.Future[Encoded]", expires: float, wake: Callable[[], None]) -> None:
         self._reply = reply
+        self._wake = wake
         self.expires = expires
 
     @property
@@ -199,6 +206,9 @@ class _Caller:
 
     def must_wait(self) -> None:
         """The loop cancels what nobody waits for any more."""
+
+    def waker(self) -> Callable[[], None]:
+        return self._wake
 
 
 async def _abort(context: Any, error: RouterError) -> None:

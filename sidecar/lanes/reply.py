@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from sidecar.lanes.lane import Encoded
 from sidecar.routing.candidates import CandidateTable
 from sidecar.routing.decision import Choice, Expectations, Reason
-from sidecar.routing.decision_id import DecisionIds
 from sidecar.routing.router import Decided
 from sidecar.wire import router_pb2 as pb
 
@@ -48,12 +47,11 @@ class Replies:
     Args:
         table: the candidates.
         bundle: (name, version) of the running bundle; empty strings if there is none.
-        ids: where decision ids come from.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, table: CandidateTable, bundle: tuple[str, str], ids: DecisionIds, clock: Callable[[], float]
+        self, table: CandidateTable, bundle: tuple[str, str], clock: Callable[[], float]
     ) -> None:
         self._models = [row.model for row in table.rows]
         self._bundle = bundle
@@ -61,7 +59,6 @@ class Replies:
         self._head = pb.RouteResponse(timings=pb.Timings())
         # The part of a reply that is the same wherever the reasons are.
         self._constants: dict[tuple[Reason, ...], bytes] = {}
-        self._ids = ids
         self._clock = clock
         fields = pb.RankedCandidate.DESCRIPTOR.fields_by_name
         tags = bytes(fields[name].number << 3 | FIXED32 for name in FLOAT_FIELDS)
@@ -87,8 +84,9 @@ class Replies:
         timings.tokenize_us, timings.score_us = int(decided.tokenize_s * 1e6), int(decided.score_s * 1e6)
         timings.decide_us = int((decided.ended - decided.began - decided.tokenize_s - decided.score_s) * 1e6)
         timings.batch_size = size
-        ids = self._ids.take(size).ids
-        for ask, outcome, body, decision_id in zip(decided.asks, decided.outcomes, bodies, ids, strict=True):
+        cached = decided.cached or (False,) * size
+        rows = zip(decided.asks, decided.outcomes, bodies, decided.ids, cached, strict=True)
+        for ask, outcome, body, decision_id, at_hand in rows:
             if not isinstance(outcome, Choice):
                 yield outcome
                 continue
@@ -103,6 +101,7 @@ class Replies:
             head.prompt_tokens = ask.prompt_tokens
             timings.intake_us = int((ask.ready - ask.arrived) * 1e6)
             timings.queue_us = max(0, int((decided.began - ask.ready) * 1e6))
+            timings.cached = at_hand
             timings.total_us = int((self._clock() - ask.arrived) * 1e6)
             constant = self._constants.get(outcome.reasons) or self._constant(outcome.reasons)
             ranking = b"".join([body[slices[index]] for index in outcome.ranking])

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -15,10 +16,12 @@ from sidecar.errors import Expired, InvalidRequest, Overloaded, RouterError, Too
 from sidecar.faults import place
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
+from sidecar.lanes.flight import Flight, Job
 from sidecar.lanes.lane import SERVICE, Deliver, Encoded, Take
 from sidecar.lanes.malformed import explain
 from sidecar.lanes.reply import delimited
-from sidecar.routing.ask import Ask
+from sidecar.scoring.cache import CacheCounts
+from sidecar.types import ScoreAhead
 from sidecar.wire import router_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -45,8 +48,6 @@ LATEST_BATCHES = 2048
 OLDER = "(older)"
 # Calls that are turned away before they are read have no segment yet.
 UNREAD = "(not read)"
-
-Job = tuple[Engine, Ask]
 
 
 class Drops:
@@ -114,8 +115,7 @@ class RouterServices:
         self.coverage = coverage
         self.drops = Drops()
         self.on_fault = on_fault
-        # Since when the lane's thread has been at work on one batch; None between batches.
-        self.busy_since: float | None = None
+        self._busy_since: float | None = None
         self.busy_s = 0.0
         # The latest batches: when each ended, the seconds since its first request arrived, its size.
         self.batches: deque[tuple[float, float, int]] = deque(maxlen=LATEST_BATCHES)
@@ -135,11 +135,19 @@ class RouterServices:
         self.streams: dict[str, Take] = {ROUTE_STREAM: self.route_stream}
         self.cold: dict[str, Callable[[bytes], bytes]] = {}
         self.watches: dict[str, Callable[[bytes, Callable[[], bool]], Any]] = {}
+        self._pace_batches()
         self._switch: _Switch | None = None
         # Held while something changes, and by other threads that must not look in the midst of it. Not on the hot path.
         self._changing = threading.Lock()
         self._outgoing: set[Engine] = set()
         self._retired: dict[str, Decisions] = {}
+        self._forgotten_caches = CacheCounts()
+
+    @property
+    def busy_since(self) -> float | None:
+        """Since when one batch has been worked on, by the lane's thread or by the one that runs the model, or None."""
+        begun = [at for at in (self._busy_since, self.batcher.flying_since) if at is not None]
+        return min(begun, default=None)
 
     def decisions(self) -> dict[str, Decisions]:
         """What each version decided since the start, the running ones last."""
@@ -148,6 +156,12 @@ class RouterServices:
             for engine in dict.fromkeys((*self._outgoing, *self._running())):
                 found[engine.version] = _more(found.pop(engine.version, NONE_YET), engine)
         return found
+
+    def cache(self) -> CacheCounts:
+        """What the score caches of all engines were good for since the start."""
+        with self._changing:
+            engines = dict.fromkeys((*self._outgoing, *self._running()))
+            return reduce(_added, (engine.cache for engine in engines), self._forgotten_caches)
 
     def _running(self) -> list[Engine]:
         canary = self.canary
@@ -160,9 +174,9 @@ class RouterServices:
 
     def flush(self) -> None:
         """Answers one batch of what waits; between two batches also changes what is asked to be changed."""
-        began = self.busy_since = self._clock()
+        began = self._busy_since = self._clock()
         self.batcher.flush()
-        self.busy_since = None
+        self._busy_since = None
         self.busy_s = self._clock() - began
         if self._switch is not None:
             with self._changing:
@@ -191,6 +205,7 @@ class RouterServices:
         before = self._running()
         switch.taken = True
         self.engine, self.canary = switch.engine, switch.canary
+        self._pace_batches()
         after = self._running()
         self._outgoing = self._outgoing.union(before).difference(after)
         if before[0].fault != after[0].fault:
@@ -203,11 +218,16 @@ class RouterServices:
         self._switch = None
         switch.done.set()
 
+    def _pace_batches(self) -> None:
+        scorers = [engine.ahead for engine in self._running() if engine.ahead is not None]
+        self.batcher.ahead = _Slowest(scorers) if scorers else None
+
     def _retire(self, engine: Engine) -> None:
         """Keeps what an engine decided: under its version, or of the versions that ended longest ago, all together."""
         retired = self._retired
         retired[engine.version] = _more(retired.pop(engine.version, NONE_YET), engine)
-        engine.tally.reset()
+        self._forgotten_caches = _added(self._forgotten_caches, engine.cache)._replace(held_bytes=0)
+        engine.retire()
         while len(retired) > MOST_VERSIONS:
             oldest = next(version for version in retired if version != OLDER)
             older = zip(retired.pop(OLDER, NONE_YET), retired.pop(oldest), strict=True)
@@ -271,7 +291,9 @@ class RouterServices:
             raise TooLarge(f"requests: {len(requests)} items; send at most {self._max_batch_items} in one call.")
         return requests
 
-    def _answer(self, jobs: Sequence[Job]) -> list[Encoded]:
+    def _answer(self, jobs: Sequence[Job]) -> list[Encoded] | Flight:
+        if self.batcher.ahead is not None and any(engine.ahead is not None for engine, _ in jobs):
+            return Flight(jobs, self._clock, self._landed)
         first, ask = jobs[0]
         try:
             if all(engine is first for engine, _ in jobs):
@@ -279,10 +301,18 @@ class RouterServices:
             else:
                 replies = _answer_each(jobs)
         except Exception as error:  # noqa: BLE001 - the callers get it as a status
-            log.error("a batch of %d requests could not be answered: %s", len(jobs), place(error))  # noqa: TRY400
-            return [RouterError("the sidecar failed to answer; its log says why.")] * len(jobs)
+            return _unanswered(jobs, error)
         ended = self._clock()
         self.batches.append((ended, ended - ask.arrived, len(jobs)))
+        return replies
+
+    def _landed(self, jobs: Sequence[Job], answers: Callable[[], list[Encoded]]) -> list[Encoded]:
+        try:
+            replies = answers()
+        except Exception as error:  # noqa: BLE001 - the callers get it as a status
+            return _unanswered(jobs, error)
+        ended = self._clock()
+        self.batches.append((ended, ended - jobs[0][1].arrived, len(jobs)))
         return replies
 
     def _degraded(self, job: Job, _wait_s: float) -> Encoded:
@@ -313,6 +343,32 @@ class RouterServices:
         return RouterError("the sidecar failed to read the request; its log says why.")
 
 
+class _Slowest:
+    """How much may be begun where several bundles are at work.
+
+    Args:
+        scorers: of those that score in two phases; at least one.
+    """
+
+    def __init__(self, scorers: Sequence[ScoreAhead]) -> None:
+        self._scorers = scorers
+
+    @property
+    def most(self) -> int:
+        """See batching.Ahead."""
+        return min(scorer.most for scorer in self._scorers)
+
+    @property
+    def room(self) -> int:
+        """See batching.Ahead."""
+        return min(scorer.room for scorer in self._scorers)
+
+
+def _unanswered(jobs: Sequence[Job], error: Exception) -> list[Encoded]:
+    log.error("a batch of %d requests could not be answered: %s", len(jobs), place(error))
+    return [RouterError("the sidecar failed to answer; its log says why.")] * len(jobs)
+
+
 def _answer_each(jobs: Sequence[Job]) -> list[Encoded]:
     """Answers a batch of several engines, in its order."""
     answers: list[Encoded] = [b""] * len(jobs)
@@ -329,6 +385,10 @@ def _more(before: Decisions, engine: Engine) -> Decisions:
     return Decisions(
         before.decisions + tally.decisions, before.degraded + tally.degraded, before.batches + tally.batches
     )
+
+
+def _added(some: CacheCounts, more: CacheCounts) -> CacheCounts:
+    return CacheCounts(*map(sum, zip(some, more, strict=True)))
 
 
 class _Group:

@@ -1,6 +1,6 @@
 """How a batch is decided: by what the bundle says alone, or with the fleet's live state and the sessions as well."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from sidecar.routing.ask import Ask
@@ -25,6 +25,9 @@ class Rule(Protocol):
     def took(self, first: int, asks: Sequence[Ask], decision: Decision, /) -> None:
         """The batch was decided, and its decisions are numbered from `first` on."""
         ...
+
+
+MakeRule = Callable[[CandidateTable], Rule]
 
 
 class Unsensed:

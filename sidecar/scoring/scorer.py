@@ -21,6 +21,11 @@ class ScoreFault(RouterError):
     status: ClassVar[str] = "INTERNAL"
 
 
+def fault_of(error: Exception) -> ScoreFault:
+    """What may be told of an error of tokenizer or model: what it says may quote a prompt."""
+    return ScoreFault(f"scoring failed in {type(error).__module__}: {type(error).__name__}")
+
+
 class Scorer:
     """Scores windows. Holds no state between calls, so any number of threads may share it.
 
@@ -50,7 +55,7 @@ class Scorer:
             novelty = self._novelty(embedding)
             quality = self._shrink(raw_quality, novelty)
         except Exception as error:  # foreign code: tokenizers raises bare Exception, ONNX Runtime one type per status
-            raise ScoreFault(f"scoring failed in {type(error).__module__}: {type(error).__name__}") from error
+            raise fault_of(error) from error
         # One product is finite only if every factor is: under a microsecond, where two isfinite().all() take three.
         if not isfinite(np.vdot(quality, output_tokens)):
             raise ScoreFault("scoring gave a quality or a token count that is not finite")

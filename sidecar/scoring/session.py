@@ -1,61 +1,92 @@
 """The model in ONNX Runtime."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from sidecar.errors import BundleError
+from sidecar.scoring.providers import CPU
 from sidecar.types import Floats
 
-_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _FILE = "model.onnx"
 _FATAL = 4
-_OUTPUTS = ["quality", "embedding", "output_tokens"]
+INPUTS = ("input_ids", "attention_mask")
+OUTPUTS = ("quality", "embedding", "output_tokens")
 
 
-def providers(family: str, available: Sequence[str]) -> list[str]:
-    """Where a model should run, best first.
+def available() -> list[str]:
+    """The providers that are installed; whether they work here only trying tells."""
+    return list(ort.get_available_providers())
 
-    A static model is a few microseconds of arithmetic: moving it to a GPU costs more than it saves.
+
+def opened(
+    path: Path,
+    providers: Sequence[Any] = (CPU,),
+    *,
+    threads: int = 1,
+    dimensions: Mapping[str, int] | None = None,
+    strict: bool = False,
+    name: str = _FILE,
+) -> ort.InferenceSession:
+    """A session of ONNX Runtime, as we want it.
+
+    Args:
+        path: of the model. Never bytes: relative paths inside would then resolve against the working directory.
+        providers: in ONNX Runtime's terms, best first.
+        threads: that one run may use; the calling thread is one of them.
+        dimensions: values of symbolic dimensions, by name; what depends on them is computed now, and not in every run.
+        strict: refuse a model of which a part would run on the CPU.
+        name: of the model, for errors.
+
+    Raises:
+        BundleError: ONNX Runtime refuses the model.
     """
-    return [_CUDA, _CPU] if family == "encoder" and _CUDA in available else [_CPU]
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.enable_mem_pattern = False  # pays for fixed shapes only, and must not allocate while a graph is captured
+    options.log_severity_level = _FATAL  # what matters arrives as an exception
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    if strict:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    for dimension, value in (dimensions or {}).items():
+        options.add_free_dimension_override_by_name(dimension, value)
+    try:
+        # With its fallback it would print, and answer from another provider than we report.
+        return ort.InferenceSession(str(path), options, providers=list(providers), enable_fallback=0)
+    except Exception as error:  # ONNX Runtime has an exception type per status code, without a common base
+        raise BundleError(f"{name}: ONNX Runtime cannot load it: {_first_line(error)}") from error
 
 
 class Session:
-    """One loaded model; safe to call from several threads.
+    """One model loaded on the CPU; safe to call from several threads.
 
     Attributes:
         execution_provider: the first that ONNX Runtime uses.
+        dimensions: names of the symbolic dimensions of a batch and of a row; empty where they are none.
 
     Args:
-        path: of model.onnx. Never bytes: relative paths inside would then resolve against the working directory.
-        family: of the router.
+        path: of the model; see opened.
         candidates: columns that quality and output_tokens must have.
+        threads: that one run may use; more than one would fight with the lane for the core of a static model.
+        name: of the model, for errors.
 
     Raises:
         BundleError: ONNX Runtime refuses the model.
     """
 
-    def __init__(self, path: Path, *, family: str, candidates: int) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1  # the calling thread itself; more would fight with the lane for the core
-        options.inter_op_num_threads = 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.enable_mem_pattern = False  # pays for fixed shapes only; every batch has its own length
-        options.log_severity_level = _FATAL  # what matters arrives as an exception
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-        wanted = providers(family, ort.get_available_providers())
-        try:
-            # With its fallback it would print, and answer from another provider than we report.
-            session = ort.InferenceSession(str(path), options, providers=wanted, enable_fallback=0)
-        except Exception as error:  # ONNX Runtime has an exception type per status code, without a common base
-            raise BundleError(f"{_FILE}: ONNX Runtime cannot load it: {_first_line(error)}") from error
+    def __init__(self, path: Path, *, candidates: int, threads: int = 1, name: str = _FILE) -> None:
+        session = opened(path, threads=threads, name=name)
         self.execution_provider: str = session.get_providers()[0]
+        self.dimensions = [axis if isinstance(axis, str) else "" for axis in session.get_inputs()[0].shape]
+        self._name = name
         self._candidates = candidates
         self._run = session.run
 
@@ -75,7 +106,7 @@ class Session:
             Exception: whatever ONNX Runtime raises.
         """
         quality, embedding, output_tokens = self._run(
-            _OUTPUTS, {"input_ids": input_ids, "attention_mask": attention_mask}
+            OUTPUTS, {"input_ids": input_ids, "attention_mask": attention_mask}
         )
         return quality, embedding, output_tokens
 
@@ -96,16 +127,18 @@ class Session:
         try:
             outputs = self(input_ids, mask)
         except Exception as error:  # see __init__
-            raise BundleError(f"{_FILE}: fails on ids of its own tokenizer: {_first_line(error)}") from error
+            raise BundleError(f"{self._name}: fails on ids of its own tokenizer: {_first_line(error)}") from error
         columns = (self._candidates, outputs[1].shape[-1] if outputs[1].ndim else 0, self._candidates)
-        for name, output, wanted in zip(_OUTPUTS, outputs, columns, strict=True):
+        for name, output, wanted in zip(OUTPUTS, outputs, columns, strict=True):
             if output.dtype != np.float32 or output.shape != (3, wanted):
                 raise BundleError(
-                    f"{_FILE}: output {name} is {output.dtype} {output.shape} for a batch of 3; "
+                    f"{self._name}: output {name} is {output.dtype} {output.shape} for a batch of 3; "
                     f"the contract says float32 (3, {wanted})"
                 )
             if not np.isfinite(output).all():
-                raise BundleError(f"{_FILE}: output {name} is not finite for an empty, a padded or an ordinary row")
+                raise BundleError(
+                    f"{self._name}: output {name} is not finite for an empty, a padded or an ordinary row"
+                )
         return int(outputs[1].shape[1])
 
 

@@ -67,6 +67,10 @@ class Tokenizer:
         self._ones = np.ones((1, max_tokens), np.int64)
         self._ones.flags.writeable = False
 
+    def rows(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token ids of each text; at least one of each, since a row without any token is none."""
+        return [row or [self._pad_id] for row in self._encode(texts)]
+
     def __call__(self, texts: Sequence[str]) -> tuple[Ids, Ids]:
         """Tokenises a batch.
 

@@ -185,7 +185,7 @@ class RankedCandidate(_message.Message):
     def __init__(self, candidate: _Optional[str] = ..., model: _Optional[str] = ..., quality: _Optional[float] = ..., cost_usd: _Optional[float] = ..., expected_seconds: _Optional[float] = ..., utility_usd: _Optional[float] = ...) -> None: ...
 
 class Timings(_message.Message):
-    __slots__ = ("intake_us", "queue_us", "tokenize_us", "score_us", "decide_us", "total_us", "batch_size")
+    __slots__ = ("intake_us", "queue_us", "tokenize_us", "score_us", "decide_us", "total_us", "batch_size", "cached")
     INTAKE_US_FIELD_NUMBER: _ClassVar[int]
     QUEUE_US_FIELD_NUMBER: _ClassVar[int]
     TOKENIZE_US_FIELD_NUMBER: _ClassVar[int]
@@ -193,6 +193,7 @@ class Timings(_message.Message):
     DECIDE_US_FIELD_NUMBER: _ClassVar[int]
     TOTAL_US_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    CACHED_FIELD_NUMBER: _ClassVar[int]
     intake_us: int
     queue_us: int
     tokenize_us: int
@@ -200,7 +201,8 @@ class Timings(_message.Message):
     decide_us: int
     total_us: int
     batch_size: int
-    def __init__(self, intake_us: _Optional[int] = ..., queue_us: _Optional[int] = ..., tokenize_us: _Optional[int] = ..., score_us: _Optional[int] = ..., decide_us: _Optional[int] = ..., total_us: _Optional[int] = ..., batch_size: _Optional[int] = ...) -> None: ...
+    cached: bool
+    def __init__(self, intake_us: _Optional[int] = ..., queue_us: _Optional[int] = ..., tokenize_us: _Optional[int] = ..., score_us: _Optional[int] = ..., decide_us: _Optional[int] = ..., total_us: _Optional[int] = ..., batch_size: _Optional[int] = ..., cached: bool = ...) -> None: ...
 
 class RouteBatchRequest(_message.Message):
     __slots__ = ("requests",)
@@ -319,7 +321,7 @@ class InfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class InfoResponse(_message.Message):
-    __slots__ = ("version", "lane", "lane_reason", "execution_provider", "bundle", "degraded", "candidates", "policies", "default_policy", "safe_candidate", "limits", "counters", "versions", "coverage", "canary", "canary_share", "worker", "workers")
+    __slots__ = ("version", "lane", "lane_reason", "execution_provider", "bundle", "degraded", "candidates", "policies", "default_policy", "safe_candidate", "limits", "counters", "versions", "coverage", "canary", "canary_share", "worker", "workers", "device_fault", "execution_provider_reason")
     class PoliciesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -345,6 +347,8 @@ class InfoResponse(_message.Message):
     CANARY_SHARE_FIELD_NUMBER: _ClassVar[int]
     WORKER_FIELD_NUMBER: _ClassVar[int]
     WORKERS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FAULT_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_PROVIDER_REASON_FIELD_NUMBER: _ClassVar[int]
     version: str
     lane: str
     lane_reason: str
@@ -363,7 +367,9 @@ class InfoResponse(_message.Message):
     canary_share: float
     worker: int
     workers: int
-    def __init__(self, version: _Optional[str] = ..., lane: _Optional[str] = ..., lane_reason: _Optional[str] = ..., execution_provider: _Optional[str] = ..., bundle: _Optional[_Union[BundleInfo, _Mapping]] = ..., degraded: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[CandidateInfo, _Mapping]]] = ..., policies: _Optional[_Mapping[str, Policy]] = ..., default_policy: _Optional[str] = ..., safe_candidate: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., versions: _Optional[_Iterable[_Union[VersionCounters, _Mapping]]] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ..., canary: _Optional[_Union[BundleInfo, _Mapping]] = ..., canary_share: _Optional[float] = ..., worker: _Optional[int] = ..., workers: _Optional[int] = ...) -> None: ...
+    device_fault: str
+    execution_provider_reason: str
+    def __init__(self, version: _Optional[str] = ..., lane: _Optional[str] = ..., lane_reason: _Optional[str] = ..., execution_provider: _Optional[str] = ..., bundle: _Optional[_Union[BundleInfo, _Mapping]] = ..., degraded: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[CandidateInfo, _Mapping]]] = ..., policies: _Optional[_Mapping[str, Policy]] = ..., default_policy: _Optional[str] = ..., safe_candidate: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., versions: _Optional[_Iterable[_Union[VersionCounters, _Mapping]]] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ..., canary: _Optional[_Union[BundleInfo, _Mapping]] = ..., canary_share: _Optional[float] = ..., worker: _Optional[int] = ..., workers: _Optional[int] = ..., device_fault: _Optional[str] = ..., execution_provider_reason: _Optional[str] = ...) -> None: ...
 
 class Coverage(_message.Message):
     __slots__ = ("window_seconds", "alarm_below", "overall", "segments")
@@ -434,7 +440,7 @@ class CandidateInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., input_usd_per_mtok: _Optional[float] = ..., output_usd_per_mtok: _Optional[float] = ..., context_window: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., prior_quality: _Optional[float] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_batch_items", "max_score_batch", "max_scored_chars", "max_waiting", "max_queue_ms", "overload_action")
+    __slots__ = ("max_message_bytes", "max_batch_items", "max_score_batch", "max_scored_chars", "max_waiting", "max_queue_ms", "overload_action", "cache_max_bytes")
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_ITEMS_FIELD_NUMBER: _ClassVar[int]
     MAX_SCORE_BATCH_FIELD_NUMBER: _ClassVar[int]
@@ -442,6 +448,7 @@ class Limits(_message.Message):
     MAX_WAITING_FIELD_NUMBER: _ClassVar[int]
     MAX_QUEUE_MS_FIELD_NUMBER: _ClassVar[int]
     OVERLOAD_ACTION_FIELD_NUMBER: _ClassVar[int]
+    CACHE_MAX_BYTES_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_batch_items: int
     max_score_batch: int
@@ -449,10 +456,11 @@ class Limits(_message.Message):
     max_waiting: int
     max_queue_ms: float
     overload_action: str
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_batch_items: _Optional[int] = ..., max_score_batch: _Optional[int] = ..., max_scored_chars: _Optional[int] = ..., max_waiting: _Optional[int] = ..., max_queue_ms: _Optional[float] = ..., overload_action: _Optional[str] = ...) -> None: ...
+    cache_max_bytes: int
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_batch_items: _Optional[int] = ..., max_score_batch: _Optional[int] = ..., max_scored_chars: _Optional[int] = ..., max_waiting: _Optional[int] = ..., max_queue_ms: _Optional[float] = ..., overload_action: _Optional[str] = ..., cache_max_bytes: _Optional[int] = ...) -> None: ...
 
 class Counters(_message.Message):
-    __slots__ = ("decisions", "degraded", "invalid", "batches", "shed", "expired", "cancelled")
+    __slots__ = ("decisions", "degraded", "invalid", "batches", "shed", "expired", "cancelled", "cache_hits", "cache_misses", "cache_evictions", "cache_bytes")
     DECISIONS_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     INVALID_FIELD_NUMBER: _ClassVar[int]
@@ -460,6 +468,10 @@ class Counters(_message.Message):
     SHED_FIELD_NUMBER: _ClassVar[int]
     EXPIRED_FIELD_NUMBER: _ClassVar[int]
     CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    CACHE_HITS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_MISSES_FIELD_NUMBER: _ClassVar[int]
+    CACHE_EVICTIONS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_BYTES_FIELD_NUMBER: _ClassVar[int]
     decisions: int
     degraded: int
     invalid: int
@@ -467,4 +479,8 @@ class Counters(_message.Message):
     shed: int
     expired: int
     cancelled: int
-    def __init__(self, decisions: _Optional[int] = ..., degraded: _Optional[int] = ..., invalid: _Optional[int] = ..., batches: _Optional[int] = ..., shed: _Optional[int] = ..., expired: _Optional[int] = ..., cancelled: _Optional[int] = ...) -> None: ...
+    cache_hits: int
+    cache_misses: int
+    cache_evictions: int
+    cache_bytes: int
+    def __init__(self, decisions: _Optional[int] = ..., degraded: _Optional[int] = ..., invalid: _Optional[int] = ..., batches: _Optional[int] = ..., shed: _Optional[int] = ..., expired: _Optional[int] = ..., cancelled: _Optional[int] = ..., cache_hits: _Optional[int] = ..., cache_misses: _Optional[int] = ..., cache_evictions: _Optional[int] = ..., cache_bytes: _Optional[int] = ...) -> None: ...

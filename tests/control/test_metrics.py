@@ -25,6 +25,10 @@ def metrics() -> Metrics:
         shed=2,
         expired=3,
         cancelled=4,
+        cache_hits=5,
+        cache_misses=6,
+        cache_evictions=7,
+        cache_bytes=8,
         window={"good": (99, 1), "bad": (10, 90), "few": (0, 5)},
     )
     metrics.state = State(ONE, TWO, TWO, 0.25)
@@ -56,6 +60,10 @@ def test_prometheus_gets_every_figure(metrics: Metrics, unused_tcp_port_factory:
             ("router_drops_total", ("shed",)): 2,
             ("router_drops_total", ("expired",)): 3,
             ("router_drops_total", ("cancelled",)): 4,
+            ("router_cache_lookups_total", ("hit",)): 5,
+            ("router_cache_lookups_total", ("miss",)): 6,
+            ("router_cache_evictions_total", ()): 7,
+            ("router_cache_bytes", ()): 8,
             ("router_coverage", ("good",)): 0.99,
             ("router_coverage", ("bad",)): 0.1,
             ("router_coverage_alarm", ("good",)): 0,

@@ -14,7 +14,7 @@ TEXTS = ["simmer the onions", "solve the equation (integer) root. root, root", "
 def session(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Session:
     path = tmp_path_factory.mktemp("graph") / "model.onnx"
     path.write_bytes(graph.build(trained.plan))
-    return Session(path, family="static", candidates=2)
+    return Session(path, candidates=2)
 
 
 def _inputs(trained: Trained, texts: list[str], padding: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ the message.
 import logging
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from google.protobuf.message import DecodeError, Message
@@ -134,6 +134,10 @@ class _Caller:
 
     def must_wait(self) -> None:
         """Nothing changes meanwhile."""
+
+    def waker(self) -> Callable[[], None]:
+        """Static bundles are answered at once."""
+        return lambda: None
 
 
 class _Log(logging.Handler):

@@ -31,6 +31,9 @@ class Patient:
 
     def must_wait(self) -> None: ...
 
+    def waker(self) -> Callable[[], None]:
+        return lambda: None
+
 
 PATIENT: Caller = Patient()
 

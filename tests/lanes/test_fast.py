@@ -24,6 +24,10 @@ class Waiting:
     def __len__(self) -> int:
         return 0 if self.flushed_after else 1
 
+    @property
+    def ready(self) -> bool:
+        return len(self) > 0
+
 
 class BusyQueue:
     """A completion queue that never falls silent until it is shut down."""

@@ -173,9 +173,15 @@ def test_tokens_are_taken_up_and_dropped_without_a_restart(
     assert a_second_later(old.token) is UNAUTHENTICATED
 
 
+class Idle(list[Any]):
+    """A batcher in which nothing waits."""
+
+    ready = False
+
+
 def test_a_method_that_stands_in_no_table_needs_the_role_operate(lane: str, file: Path, tokens: dict[str, str]) -> None:
     nothing: Any = SimpleNamespace(
-        unary={}, streams={}, cold={LIST: lambda _raw: b"bundles"}, watches={}, batcher=[], flush=lambda: None
+        unary={}, streams={}, cold={LIST: lambda _raw: b"bundles"}, watches={}, batcher=Idle(), flush=lambda: None
     )
     serving = choose_lane(lane).make(nothing, Entrance(admission=Admission(str(file))))
     with grpc.insecure_channel(serving.start("127.0.0.1:0")) as channel:

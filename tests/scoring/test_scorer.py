@@ -19,7 +19,13 @@ TEXTS = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=80).map("
 
 @pytest.fixture(scope="module")
 def scorer(tiny_bundle: Path) -> Scorer:
-    return load(tiny_bundle).scorer
+    return static_scorer(tiny_bundle)
+
+
+def static_scorer(directory: Path) -> Scorer:
+    scorer = load(directory).scorer
+    assert isinstance(scorer, Scorer)
+    return scorer
 
 
 def together(parts: Sequence[Scores]) -> tuple[Floats, Floats, Floats]:
@@ -87,7 +93,7 @@ def test_quality_is_what_novelty_leaves_of_it(tiny_bundle: Path) -> None:
         def shrink(self, quality: Floats, novelty: Floats, /) -> Floats:
             return quality * novelty[:, None]
 
-    whole = load(tiny_bundle).scorer
+    whole = static_scorer(tiny_bundle)
     halved = Scorer(whole._tokenizer, whole._session, Halved())
     raw = whole._session(*whole._tokenizer(["rice"]))[0]
     np.testing.assert_allclose(halved(["rice"]).quality, raw / 2)

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from sidecar.errors import BundleError
-from sidecar.scoring.session import Session, providers
+from sidecar.scoring.session import Session
 
 
 @pytest.fixture(scope="module")
 def session(tiny_bundle: Path) -> Session:
-    return Session(tiny_bundle / "model.onnx", family="static", candidates=3)
+    return Session(tiny_bundle / "model.onnx", candidates=3)
 
 
 def test_outputs_come_in_the_contracts_order_and_types(session: Session) -> None:
@@ -45,28 +45,12 @@ def test_the_probe_gives_the_embeddings_width_and_refuses_unknown_ids(session: S
 
 def test_a_missing_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"^model.onnx: ONNX Runtime cannot load it"):
-        Session(tmp_path / "model.onnx", family="static", candidates=3)
-
-
-@pytest.mark.parametrize(
-    ("family", "available", "chosen"),
-    [
-        ("static", ["CUDAExecutionProvider", "CPUExecutionProvider"], ["CPUExecutionProvider"]),
-        ("encoder", ["CPUExecutionProvider"], ["CPUExecutionProvider"]),
-        (
-            "encoder",
-            ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
-            ["CUDAExecutionProvider", "CPUExecutionProvider"],
-        ),
-    ],
-)
-def test_only_an_encoder_goes_to_the_gpu(family: str, available: list[str], chosen: list[str]) -> None:
-    assert providers(family, available) == chosen
+        Session(tmp_path / "model.onnx", candidates=3)
 
 
 def test_a_refusal_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str], tiny_model: Any) -> None:
     broken = tiny_model.SerializeToString().replace(b"Gather", b"Gath\xff\xff")  # an unprintable complaint
     (tmp_path / "model.onnx").write_bytes(broken)
     with pytest.raises(BundleError):
-        Session(tmp_path / "model.onnx", family="static", candidates=3)
+        Session(tmp_path / "model.onnx", candidates=3)
     assert capfd.readouterr() == ("", "")
