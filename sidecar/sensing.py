@@ -8,19 +8,21 @@ from pathlib import Path
 import numpy as np
 
 from sidecar.config import Config
+from sidecar.errors import ConfigError
 from sidecar.fleet import sessions
 from sidecar.fleet.budget import Budgets, BudgetView
 from sidecar.fleet.estimate import Priors
 from sidecar.fleet.live import LiveFleet
 from sidecar.fleet.outcome import Fault, Outcome
-from sidecar.fleet.table import FleetTable
-from sidecar.fleet.view import FleetView
+from sidecar.fleet.table import FleetTable, key_of
+from sidecar.fleet.telemetry import Telemetry
+from sidecar.fleet.view import Fleet, FleetView
 from sidecar.routing.ask import Ask
 from sidecar.routing.assign import Assignment, Rules
 from sidecar.routing.candidates import CandidateTable, Mask
 from sidecar.routing.conversations import Conversations
 from sidecar.routing.decision import Choice
-from sidecar.routing.live import Live
+from sidecar.routing.live import Barred, Live
 from sidecar.routing.rule import Decision
 from sidecar.types import Scores
 
@@ -53,7 +55,7 @@ class Shared:
 
 
 class Sensing:
-    """What one worker senses. But for `live.report`, all belongs to the lane's thread.
+    """What one worker senses. But for `of` and `report`, all belongs to the lane's thread.
 
     Args:
         config: checked.
@@ -65,6 +67,8 @@ class Sensing:
 
     Attributes:
         live: the fleet.
+        clock: monotonic seconds.
+        blur_s: see Live.blur.
 
     Raises:
         ConfigError: the memory cannot be had.
@@ -81,7 +85,7 @@ class Sensing:
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._config = config
-        self._clock = clock
+        self.clock, self.blur_s = clock, config.fleet.tie_ms / 1000.0
         self._unix = unix
         self._draw = draw
         self.live = LiveFleet(
@@ -91,22 +95,33 @@ class Sensing:
         self._sessions = sessions.SessionTable(runtime / SESSIONS, number)
 
     def of(self, table: CandidateTable) -> "Sensed":
-        """The decision rule over the candidates of one bundle.
+        """The decision rule over the candidates of one bundle. From any thread.
 
         Raises:
-            ConfigError: a model's name cannot be kept in the fleet table.
+            ConfigError: the models' names cannot be kept in the fleet table.
         """
-        config, now = self._config, self._clock()
-        view = FleetView(self.live, priors_of(table), now)
-        budgets = BudgetView(self._budgets, table.names) if self._budgets else None
+        config = self._config
+        known = set(self.live.writer.names())
+        known.update(row.model for row in table.rows if key_of(row.model))
+        if len(known) > config.fleet.max_names:
+            raise ConfigError(f"fleet.max_names: {len(known)} candidates were met so far; raise it, and restart.")
         conversations = Conversations(table, self._sessions, config.sessions.forget_seconds, self._unix)
         rules = Rules(config.sessions.max_switch_share, config.last_resort)
-        assignment = Assignment(table, rules, self._draw)
-        return Sensed(table, assignment, view, budgets, conversations, config.fleet.tie_ms / 1000.0, self._clock)
+        return Sensed(self, table, Assignment(table, rules, self._draw), conversations)
+
+    def views(self, table: CandidateTable) -> tuple[FleetView, BudgetView | None]:
+        """The fleet and the budgets in the order of a bundle's candidates."""
+        budgets = BudgetView(self._budgets, table.names) if self._budgets else None
+        return FleetView(self.live, priors_of(table), self.clock()), budgets
+
+    def report(self, model: str, telemetry: Telemetry) -> None:
+        """A model's server or provider said something of its load. From any thread."""
+        if model in self.live.writer.names():
+            self.live.report(model, telemetry)
 
     def hear(self, decision_id: str, outcome: Outcome, model: str, session: str) -> None:
         """A call has ended, or its first token has come."""
-        self.live.hear(decision_id, outcome, self._clock(), model)
+        self.live.hear(decision_id, outcome, self.clock(), model)
         if session and outcome.fault not in (Fault.NONE, Fault.CLIENT):
             self._sessions.fail(session, self._unix())
 
@@ -118,35 +133,27 @@ class Sensing:
 class Sensed:
     """The decision rule of one bundle's candidates, with the fleet's live state and the sessions. A Rule.
 
+    Made in any thread, as bundles are loaded; all else belongs to the lane's thread.
+
     Args:
+        sensing: of the worker.
         table: the candidates.
         assignment: of requests to them.
-        view: of the fleet.
-        budgets: None where there are none.
         conversations: the sessions.
-        blur_s: see Live.blur.
-        clock: monotonic seconds.
     """
 
     def __init__(
-        self,
-        table: CandidateTable,
-        assignment: Assignment,
-        view: FleetView,
-        budgets: BudgetView | None,
-        conversations: Conversations,
-        blur_s: float,
-        clock: Callable[[], float],
+        self, sensing: Sensing, table: CandidateTable, assignment: Assignment, conversations: Conversations
     ) -> None:
+        self._sensing = sensing
         self._table = table
         self._assignment = assignment
-        self._view = view
-        self._budgets = budgets
-        self._barred = self._used_up if budgets else None
         self._conversations = conversations
-        self._blur_s = blur_s
-        self._clock = clock
-        self._fleet = view.read(clock())
+        self._clock, self._blur_s = sensing.clock, sensing.blur_s
+        self._view: FleetView | None = None
+        self._budgets: BudgetView | None = None
+        self._barred: Barred | None = None
+        self._fleet: Fleet
 
     def choose(self, asks: Sequence[Ask], scores: Scores) -> Decision:
         """See Rule."""
@@ -162,7 +169,8 @@ class Sensed:
     def took(self, first: int, asks: Sequence[Ask], decision: Decision) -> None:
         """See Rule. Counts the calls that the decisions lead to."""
         expected, outcomes = decision
-        now, fleet, find = self._clock(), self._fleet, self._table.find
+        now, view, fleet, find = self._clock(), self._view, self._fleet, self._table.find
+        assert view is not None  # noqa: S101 - what was decided was looked at
         for row, (ask, outcome) in enumerate(zip(asks, outcomes, strict=True)):
             if not isinstance(outcome, Choice):
                 continue
@@ -172,11 +180,14 @@ class Sensed:
             answer, seconds = float(expected.tokens[row, chosen]), float(expected.seconds[row, chosen])
             service = float(fleet.first_token_seconds[chosen]) + answer * float(fleet.seconds_per_token[chosen])
             tokens = ask.prompt_tokens + answer
-            self._view.decided(first + row, chosen, tokens, seconds, max(0.0, seconds - service), now)
+            view.decided(first + row, chosen, tokens, seconds, max(0.0, seconds - service), now)
             if self._budgets:
                 self._budgets.decided(ask.segment, chosen, tokens, float(expected.cost[row, chosen]))
 
     def _look(self) -> Live:
+        if self._view is None:
+            self._view, self._budgets = self._sensing.views(self._table)
+            self._barred = self._used_up if self._budgets else None
         self._fleet = self._view.read(self._clock())
         return Live(self._fleet, self._barred, self._blur_s)
 

@@ -22,7 +22,6 @@ from sidecar.scoring.cache_ahead import remembering
 from sidecar.scoring.recipe import TextRecipe
 from sidecar.types import Pending, Score, ScoreAhead
 
-
 Record = Callable[["Engine", Decided], None]
 
 

@@ -50,9 +50,7 @@ class Replies:
         clock: monotonic seconds.
     """
 
-    def __init__(
-        self, table: CandidateTable, bundle: tuple[str, str], clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, table: CandidateTable, bundle: tuple[str, str], clock: Callable[[], float]) -> None:
         self._models = [row.model for row in table.rows]
         self._bundle = bundle
         # Filled anew for every reply, by the lane's one thread: setting fields costs half of making a message.

@@ -140,9 +140,7 @@ class Router:
     def _degraded(self, asks: Sequence[Ask], began: float) -> Decided:
         self.tally.degraded += len(asks)
         decision = self._rule.degrade(asks)
-        return Decided(
-            asks, *decision, self._numbered(asks, decision), began, 0.0, 0.0, self._clock(), scored=False
-        )
+        return Decided(asks, *decision, self._numbered(asks, decision), began, 0.0, 0.0, self._clock(), scored=False)
 
     def _numbered(self, asks: Sequence[Ask], decision: Decision) -> list[str]:
         taken = self._ids.take(len(asks))
