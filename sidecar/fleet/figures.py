@@ -20,6 +20,7 @@ from sidecar.fleet.columns import (
     IN_FLIGHT,
     KV_USED,
     LOAD_AT,
+    OPEN,
     OUTCOMES,
     RUNNING,
     STARTED,
@@ -33,7 +34,7 @@ from sidecar.fleet.limits import exhaust
 from sidecar.fleet.reader import Block, Reader
 from sidecar.fleet.settings import FleetConfig
 from sidecar.fleet.table import FleetTable
-from sidecar.fleet.view import compose
+from sidecar.fleet.view import Fleet, compose
 
 
 class CandidateFigures(NamedTuple):
@@ -140,7 +141,7 @@ class Figures:
         return [
             CandidateFigures(
                 name,
-                self._state(block, at, bool(fleet.open[at]), float(fleet.share[at]), float(fleet.quota[at])),
+                _state(block, at, fleet, now),
                 float(fleet.share[at]),
                 float(fleet.recovery_seconds[at]),
                 float(fleet.in_flight[at]),
@@ -170,14 +171,15 @@ class Figures:
         unknown = (math.nan, math.nan, 0.0, math.nan)
         return Priors(names, *np.array([self._priors.get(name, unknown) for name in names]).T)
 
-    def _state(self, block: Block, at: int, closed: bool, share: float, quota: float) -> str:  # noqa: FBT001 - a row's
-        changes = block[:, at, CHANGED_AT:COOL_UNTIL]
-        broken = bool(changes[changes[:, 0].argmax(), 1])
-        if broken:
-            return "open" if closed and quota == math.inf else "half_open"
-        if closed:
-            return "cooling"
-        return "slow_start" if share < 1.0 else "closed"
+
+def _state(block: Block, at: int, fleet: Fleet, now: float) -> str:
+    changes = block[:, at, CHANGED_AT:COOL_UNTIL]
+    _, kind, until, _ = changes[changes[:, 0].argmax()].tolist()
+    if kind == OPEN:
+        return "open" if now < until else "half_open"
+    if fleet.open[at]:
+        return "cooling"
+    return "slow_start" if fleet.share[at] < 1.0 else "closed"
 
 
 def _blank(rows: int) -> "memoryview[float]":

@@ -60,7 +60,9 @@ def test_a_candidate_that_fails_is_left_alone_and_comes_back_without_a_stampede(
     assert share(chosen, FAILS + 2.0, RECOVERS) < 0.01
     assert share(chosen, RECOVERS + 10.0, ENDS) == 1.0
     # It grows back over seconds: never more than what the straight line allows, with some room for chance.
-    begin = next(tenth for tenth in range(int(RECOVERS * 10), 450) if share(chosen, tenth / 10, tenth / 10 + 0.5) > 0.05)
+    begin = next(
+        tenth for tenth in range(int(RECOVERS * 10), 450) if share(chosen, tenth / 10, tenth / 10 + 0.5) > 0.05
+    )
     for second in range(3):
         since = begin / 10 + second
         assert share(chosen, since, since + 0.5) < 0.1 + 0.9 * (second + 1.0) / 4.0 + 0.12

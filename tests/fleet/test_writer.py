@@ -72,7 +72,13 @@ def test_a_successor_goes_on_with_what_was_known_but_not_with_the_calls_in_fligh
     assert successor.number == 0
     assert successor.names() == ["a", "b"]
     for rows in (successor.rows, table.rows[0]):
-        assert rows[row, [IN_FLIGHT, TOKENS_IN_FLIGHT, FIRST_N, PROBES, PROBES_OK]].tolist() == [0.0, 0.0, 7.0, 1.0, 1.0]
+        assert rows[row, [IN_FLIGHT, TOKENS_IN_FLIGHT, FIRST_N, PROBES, PROBES_OK]].tolist() == [
+            0.0,
+            0.0,
+            7.0,
+            1.0,
+            1.0,
+        ]
     assert successor.epoch != epoch
     assert table.control[0, EPOCH] == successor.epoch
 
