@@ -131,7 +131,7 @@ class Figures:
         admission = exhaust(block, breaker.merge(block, alive, 0, now), now)
         estimates = estimate(block, self._prior_columns(names), self._settings, now)
         own = alive @ block[:, :, IN_FLIGHT]
-        fleet = compose(estimates, own + estimates.foreign, admission)
+        fleet = compose(estimates, own + estimates.foreign, estimates.zeros, admission)
         totals = block[:, :, (STARTED, TOKENS_STARTED, OUTCOMES, FAULTS, EXPIRED)].sum(axis=0)
         load = block[block[:, :, LOAD_AT].argmax(axis=0), np.arange(len(names))]
         decay = np.exp2(np.minimum(block[:, :, ERRORS_AT] - now, 0.0) / self._settings.breaker.window_seconds)

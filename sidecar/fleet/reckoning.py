@@ -90,9 +90,8 @@ class Reckoning:
             keep = seconds
         else:
             keep = self._factor * seconds
-            if keep < self._least:
-                keep = self._least
-        self._expires[place] = now + (keep if keep < self._most else self._most)
+            keep = max(keep, self._least)
+        self._expires[place] = now + (min(self._most, keep))
         self._numbers[place] = number
         self._rows[place] = row
         self._tokens[place] = tokens

@@ -41,7 +41,8 @@ class Fleet(NamedTuple):
         seconds_per_token: for each token after that; 0 where unknown.
         in_flight: calls there.
         slots: calls that are answered at a time; inf where unknown.
-        backlog: calls that must end before another one's turn comes; below 0 where slots are free, -inf where unknown.
+        backlog: calls that must end before another one's turn comes, those among them that other workers are presumed to
+            have decided since the last merge; below 0 where slots are free, -inf where unknown.
         step_seconds: what each of these costs: after k more calls of this batch the wait is
             max(0, backlog + k * crowd) * step_seconds.
         crowd: calls that all workers decide while this one decides one; 1 or more.
@@ -125,11 +126,8 @@ class FleetView:
         elif live.reckoning.moves == self._moves:
             return self._fleet
         self._moves = live.reckoning.moves
-        counted = self._elsewhere + live.reckoning.in_flight[self._pick]
-        if self._crowd > 1.0:
-            since = live.reckoning.in_flight[self._pick] - self._own
-            counted += (self._crowd - 1.0) * np.maximum(since, self._estimates.zeros)
-        self._fleet = compose(self._estimates, counted, self._admission, self._crowd)
+        own = live.reckoning.in_flight[self._pick]
+        self._fleet = compose(self._estimates, self._elsewhere + own, own - self._own, self._admission, self._crowd)
         return self._fleet
 
     def decided(
@@ -168,10 +166,20 @@ class FleetView:
         return max(1.0, min(most, (self._decided_all + 1.0) / (self._decided_own + 1.0)))
 
 
-def compose(estimates: Estimates, counted: Column, admission: Admission, crowd: float = 1.0) -> Fleet:
-    """The fleet, given the calls in flight [C], of this sidecar and others; a count below 0 is taken as 0."""
+def compose(estimates: Estimates, counted: Column, since: Column, admission: Admission, crowd: float = 1.0) -> Fleet:
+    """The fleet.
+
+    Args:
+        estimates: of all processes together.
+        counted: [C] calls in flight, of this sidecar and others; below 0 is taken as 0.
+        since: [C] of these, what this process added since the last merge.
+        admission: who may be chosen.
+        crowd: calls that all processes decide while this one decides one.
+    """
     in_flight = np.maximum(counted, estimates.zeros)
     backlog = in_flight - estimates.slots_but_one
+    if crowd > 1.0:
+        backlog += (crowd - 1.0) * np.maximum(since, estimates.zeros)
     return Fleet(
         np.maximum(backlog, estimates.zeros) * estimates.step_seconds,
         estimates.first_token_seconds,

@@ -51,7 +51,7 @@ def test_whatever_is_counted_nothing_is_below_0_and_nothing_is_not_a_number(rows
     counted, slots = np.array([row[0] for row in rows]), [row[1] for row in rows]
     priors = priors_of([str(at) for at in range(len(rows))], first=0.5, slots=slots)
     estimates = estimate(np.zeros((1, len(rows), 49)), priors, FleetConfig(), 1000.0)
-    fleet = compose(estimates, counted, Admission.of_all(len(rows)))
+    fleet = compose(estimates, counted, estimates.zeros, Admission.of_all(len(rows)))
     for column in fleet:
         assert not np.isnan(column).any()
     assert (fleet.wait_seconds >= 0.0).all()
