@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sidecar.errors import ConfigError
 from sidecar.fleet.admission import Admission
 from sidecar.fleet.breaker import Breaker
 from sidecar.fleet.columns import (
@@ -27,7 +28,7 @@ from sidecar.fleet.reader import Reader
 from sidecar.fleet.reckoning import Reckoning
 from sidecar.fleet.relay import Relay
 from sidecar.fleet.settings import FleetConfig
-from sidecar.fleet.table import EPOCH, FleetTable
+from sidecar.fleet.table import EPOCH, FleetTable, key_of
 from sidecar.fleet.telemetry import Telemetry
 from sidecar.fleet.writer import Writer
 
@@ -92,6 +93,19 @@ class LiveFleet:
         self.alive: NDArray[np.bool_] = np.ones(1, np.bool_)
         self.admission = Admission.of_all(0)
         self._refresh(clock())
+
+    def check(self, names: Sequence[str]) -> None:
+        """Sees to it that `enter` will succeed; from any thread.
+
+        Raises:
+            ConfigError: a name is unusable, or there are too many.
+        """
+        new = {key_of(name) for name in names}.difference(self._table.label(self.writer.number))
+        if len(self._table.label(self.writer.number)) + len(new) > self._table.names:
+            raise ConfigError(
+                f"fleet.max_names: there is room for {self._table.names} candidates and budgets in a worker's life, and "
+                f"{len(new)} more do not fit; raise it, or restart."
+            )
 
     def enter(self, names: Sequence[str], now: float) -> NDArray[np.intp]:
         """The rows of some names, new ones among them.
@@ -173,7 +187,10 @@ class LiveFleet:
         if now >= self._sweep_due:
             self._sweep_due = now + SWEEP_S
             for call in self.reckoning.sweep(now):
-                self._breaker.unknown(call.row, call.decided)
+                if self.reckoning.silent:
+                    self._breaker.unknown(call.row, call.decided)
+                else:
+                    self._stale |= self._breaker.lost(call.row, call.decided, now)
         self._publish(now)
         writer = self.writer
         self.block = block = self._reader.read()

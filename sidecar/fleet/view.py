@@ -73,24 +73,22 @@ class Fleet(NamedTuple):
 
 
 class FleetView:
-    """The fleet in the order of one bundle's candidates.
+    """The fleet in the order of one bundle's candidates. May be made in any thread; all else belongs to the lane's.
 
     Args:
         live: the worker's.
         priors: of the candidates, in output order.
-        now: monotonic seconds.
 
     Raises:
         ConfigError: a model name is unusable, or there are too many.
     """
 
-    def __init__(self, live: LiveFleet, priors: Priors, now: float) -> None:
+    def __init__(self, live: LiveFleet, priors: Priors) -> None:
         self._live = live
         self._priors = priors
-        rows = live.enter(priors.names, now)
-        self._rows: list[int] = rows.tolist()
-        # A slice costs nothing; as a rule the first bundle's candidates are the first rows.
-        self._pick: Pick = slice(len(rows)) if self._rows == list(range(len(rows))) else rows
+        live.check(priors.names)
+        self._rows: list[int] = []
+        self._pick: Pick = slice(0)
         self._version = -1
         self._moves = -1
         self._estimate_due = 0.0
@@ -100,7 +98,7 @@ class FleetView:
         self._crowd = 1.0
         self._decided_all = self._decided_own = 0.0  # decayed, as of _counted_at
         self._started_all = self._started_own = -1.0
-        self._counted_at = now
+        self._counted_at = 0.0
         self._admission: Admission
         self._fleet: Fleet
 
@@ -112,6 +110,8 @@ class FleetView:
         live = self._live
         live.refresh(now)
         if live.version != self._version:
+            if not self._rows:
+                self._enter(now)
             self._version = live.version
             pick = self._pick
             block = live.block[:, pick]
@@ -133,7 +133,7 @@ class FleetView:
     def decided(
         self, number: int, candidate: int, tokens: float, seconds: float, wait_seconds: float, now: float
     ) -> None:
-        """A decision was made.
+        """A decision was made, from what `read` gave.
 
         Args:
             number: of the decision, the last part of its id; each larger than the one before.
@@ -153,6 +153,12 @@ class FleetView:
     def columns(self) -> NDArray[np.float64]:
         """[W, C, COLUMNS]: all processes' rows that the last `read` rested on."""
         return self._live.block[:, self._pick].reshape(-1, len(self._rows), COLUMNS)
+
+    def _enter(self, now: float) -> None:
+        rows = self._live.enter(self._priors.names, now)
+        self._rows = rows.tolist()
+        # A slice costs nothing; as a rule the first bundle's candidates are the first rows.
+        self._pick = slice(len(rows)) if self._rows == list(range(len(rows))) else rows
 
     def _count(self, block: NDArray[np.float64], most: float, now: float) -> float:
         """The crowd, at most as many as there are processes."""

@@ -32,7 +32,7 @@ def main() -> None:
     table = FleetTable.attach(Path(sys.argv[1]))
     live = LiveFleet(table, int(sys.argv[2]), SETTINGS, clock=time.monotonic, unix=time.time)
     ones = np.ones(len(NAMES))
-    view = FleetView(live, Priors(NAMES, ones, 0.0 * ones, 0.0 * ones, np.array(SLOTS)), time.monotonic())
+    view = FleetView(live, Priors(NAMES, ones, 0.0 * ones, 0.0 * ones, np.array(SLOTS)))
     ids = DecisionIds(time.time, live.process)
     for line in sys.stdin:
         command: dict[str, Any] = json.loads(line)
