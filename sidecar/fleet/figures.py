@@ -7,12 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from sidecar.fleet.breaker import Breaker
-from sidecar.fleet.budget import PREFIX
+from sidecar.fleet.budget import DAY_S, PREFIX
 from sidecar.fleet.columns import (
     CALLS,
     CHANGED_AT,
     COLUMNS,
     COOL_UNTIL,
+    DAY,
     ERRORS,
     ERRORS_AT,
     EXPIRED,
@@ -26,6 +27,7 @@ from sidecar.fleet.columns import (
     STARTED,
     TOKENS_IN_FLIGHT,
     TOKENS_STARTED,
+    USD,
     WAITING,
 )
 from sidecar.fleet.estimate import Priors, estimate
@@ -89,6 +91,22 @@ class CandidateFigures(NamedTuple):
     outcomes: float
     faults: float
     expired: float
+
+
+class BudgetFigures(NamedTuple):
+    """What was used of one budget, by all workers together.
+
+    Attributes:
+        name: of the budget.
+        requests: since the start.
+        tokens: expected in them.
+        usd_today: expected cost of those since midnight UTC; 0 where the budget does not limit it.
+    """
+
+    name: str
+    requests: float
+    tokens: float
+    usd_today: float
 
 
 class Figures:
@@ -163,9 +181,24 @@ class Figures:
             for at, name in enumerate(names)
         ]
 
-    def _known(self) -> list[str]:
+    def budgets(self, unix: float) -> list[BudgetFigures]:
+        """What was used of all budgets that any process knows, by name.
+
+        Args:
+            unix: Unix seconds.
+        """
+        names = self._known(budgets=True)
+        block = Reader(self._table, names).read()
+        used = block[:, :, (STARTED, TOKENS_STARTED)].sum(axis=0)
+        today = np.where(block[:, :, DAY] == unix // DAY_S, block[:, :, USD], 0.0).sum(axis=0)
+        return [
+            BudgetFigures(name.removeprefix(PREFIX), *used[at].tolist(), float(today[at]))
+            for at, name in enumerate(names)
+        ]
+
+    def _known(self, *, budgets: bool = False) -> list[str]:
         labels = {label for writer in self._table.claimed().tolist() for label in self._table.label(writer)}
-        return sorted(name for label in labels if not (name := label.decode()).startswith(PREFIX))
+        return sorted(name for label in labels if (name := label.decode()).startswith(PREFIX) is budgets)
 
     def _prior_columns(self, names: list[str]) -> Priors:
         unknown = (math.nan, math.nan, 0.0, math.nan)

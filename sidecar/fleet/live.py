@@ -3,6 +3,7 @@
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,7 +161,12 @@ class LiveFleet:
         return False
 
     def report(self, model: str, telemetry: Telemetry) -> None:
-        """Telemetry came, as of a call of ReportLoad; from any thread. It is published with the next merge."""
+        """Telemetry came, as of a call of ReportLoad; from any thread. It is published with the next merge.
+
+        Raises:
+            ConfigError: the name is unusable, or there are too many.
+        """
+        self.check([model])
         self._reports.append((model, telemetry))
 
     def publish(self, now: float) -> None:
@@ -183,7 +189,8 @@ class LiveFleet:
         for number, outcome in self._relay.receive():
             self._take(number, outcome, now)
         while self._reports:
-            self._publisher.publish(*self._reports.popleft())
+            with suppress(ConfigError):  # it was checked, but others may have taken the last row since
+                self._publisher.publish(*self._reports.popleft())
         if now >= self._sweep_due:
             self._sweep_due = now + SWEEP_S
             for call in self.reckoning.sweep(now):

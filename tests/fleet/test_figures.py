@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from sidecar.fleet.budget import Budgets
+from sidecar.fleet.budget import DAY_S, Budgets, BudgetView
 from sidecar.fleet.figures import CandidateFigures, Figures
 from sidecar.fleet.outcome import Fault, Outcome
 from sidecar.fleet.publisher import Publisher
@@ -57,8 +57,24 @@ def test_budgets_are_no_candidates(table: FleetTable, clock: Clock) -> None:
     assert list(figures_of(table, clock)) == ["a"]
 
 
+def test_the_use_of_budgets_is_added_up(table: FleetTable, clock: Clock) -> None:
+    configs = (
+        BudgetConfig(name="usd", usd_per_day=9.0),
+        BudgetConfig(name="rate", requests_per_minute=60.0, candidates=("b",)),
+    )
+    for number in range(2):
+        worker = Worker(table, number, priors_of(["a", "b"]), clock)
+        limits = BudgetView(Budgets(worker.live, configs, clock.unix, clock.now), ["a", "b"])
+        limits.decided("x", number, 100.0, 0.25)
+        worker.look()
+    figures = Figures(table, FleetConfig())
+    assert figures.budgets(clock.unix()) == [("rate", 1.0, 100.0, 0.0), ("usd", 2.0, 200.0, 0.5)]
+    assert figures.budgets(clock.unix() + DAY_S)[1].usd_today == 0.0
+
+
 def test_an_empty_table_has_no_figures(table: FleetTable, clock: Clock) -> None:
     assert figures_of(table, clock) == {}
+    assert Figures(table, FleetConfig()).budgets(clock.unix()) == []
 
 
 def test_the_state_tells_what_keeps_a_candidate_away(table: FleetTable, clock: Clock) -> None:

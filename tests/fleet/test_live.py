@@ -146,6 +146,18 @@ def test_telemetry_from_any_thread_is_published_with_the_next_merge(table: Fleet
     assert two.look(0.06).in_flight.tolist() == pytest.approx([0.0, 10.0], rel=0.02)
 
 
+def test_telemetry_of_a_name_that_does_not_fit_is_refused_where_it_came(table: FleetTable, clock: Clock) -> None:
+    one, _ = workers_of(table, clock)
+    with pytest.raises(ConfigError, match="model name"):
+        one.live.report("", Telemetry(running=1.0))
+    for number in range(40):  # more than there are rows: each was checked when there was still room
+        one.live._reports.append((f"model-{number}", Telemetry(running=1.0)))
+    one.look()
+    assert len(one.live.writer.names()) == 32
+    with pytest.raises(ConfigError, match="1 more do not fit"):
+        one.live.report("another", Telemetry(running=1.0))
+
+
 def test_two_bundles_in_one_worker_share_what_is_known_of_a_model(table: FleetTable, clock: Clock) -> None:
     one, _ = workers_of(table, clock)
     canary = type(one.view)(one.live, priors_of(["c", "b"]))
