@@ -192,7 +192,7 @@ class Figures:
         used = block[:, :, (STARTED, TOKENS_STARTED)].sum(axis=0)
         today = np.where(block[:, :, DAY] == unix // DAY_S, block[:, :, USD], 0.0).sum(axis=0)
         return [
-            BudgetFigures(name.removeprefix(PREFIX), *used[at].tolist(), float(today[at]))
+            BudgetFigures(name.removeprefix(PREFIX), float(used[at, 0]), float(used[at, 1]), float(today[at]))
             for at, name in enumerate(names)
         ]
 

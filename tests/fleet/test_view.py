@@ -1,4 +1,3 @@
-import time
 from collections import Counter
 
 import numpy as np
@@ -186,17 +185,6 @@ def test_the_learned_times_and_the_queue_add_up_to_what_was_measured(table: Flee
     assert took == pytest.approx(2.5, abs=0.01)
     assert fleet.in_flight[0] == 4.0
     assert fleet.wait_seconds[0] + fleet.first_token_seconds[0] == pytest.approx(2.5, rel=0.1)
-
-
-def test_reading_again_costs_next_to_nothing(table: FleetTable) -> None:
-    """No figure, only that it is no merge: a hundred times what is measured here (0.1 us) is allowed."""
-    clock = Clock()
-    worker = Worker(table, 0, priors_of(NAMES), clock)
-    worker.read()
-    began = time.perf_counter()
-    for _ in range(1000):
-        worker.read()
-    assert (time.perf_counter() - began) / 1000 < 1e-5 * 10
 
 
 def test_a_view_may_have_its_candidates_in_any_order(table: FleetTable, clock: Clock) -> None:
