@@ -112,11 +112,28 @@ class Breaker:
             self._cells[row * COLUMNS + PROBES] += 1.0
 
     def unknown(self, row: int, decided: float) -> None:
-        """A call ended, or expired, and says nothing of the candidate; if it was a probe, another may try."""
+        """A call ended and says nothing of the candidate; if it was a probe, another may try."""
         change = self._changes.get(row)
         base = row * COLUMNS
         if change is not None and _is_probe(change, decided) and self._cells[base + EPISODE] == change.at:
             self._cells[base + PROBES] = max(self._cells[base + PROBES_OK], self._cells[base + PROBES] - 1.0)
+
+    def lost(self, row: int, decided: float, now: float) -> bool:
+        """Nothing was heard of a call in time. It hangs, if nothing has succeeded there since; else its outcome was lost.
+
+        Args:
+            row: the candidate's.
+            decided: when the call was decided, monotonic seconds.
+            now: monotonic seconds.
+
+        Returns:
+            Whether that changed the breaker.
+        """
+        succeeded = max(entry[LAST_SUCCESS] for entry in (*self._others(row), self._own(row)))
+        if succeeded < decided:
+            return self.failed(row, Fault.TIMEOUT, 0.0, decided, now)
+        self.unknown(row, decided)
+        return False
 
     def succeeded(self, row: int, decided: float, now: float) -> bool:
         """A call ended well.
@@ -228,8 +245,7 @@ class Breaker:
         return min(1.0, least + (1.0 - least) * since_s / whole_s)
 
     def _too_many(self, row: int, change: Change, now: float) -> bool:
-        settings, base = self._settings, row * COLUMNS
-        own = list(self._cells[base : base + COLUMNS])
+        settings, own = self._settings, self._own(row)
         streak, calls, errors = own[STREAK], own[CALLS], own[ERRORS]
         if streak >= settings.consecutive_errors:
             return True
@@ -244,6 +260,9 @@ class Breaker:
         return streak >= settings.consecutive_errors or (
             calls >= settings.min_volume and errors >= settings.error_rate * calls
         )
+
+    def _own(self, row: int) -> list[float]:
+        return list(self._cells[row * COLUMNS : (row + 1) * COLUMNS])
 
     def _others(self, row: int) -> list[list[float]]:
         if row >= self._block.shape[1]:

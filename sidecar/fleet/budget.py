@@ -103,6 +103,7 @@ class Budgets:
         self.buckets = tuple(Bucket(config, row) for config, row in zip(configs, rows, strict=True))
         self.version = -1
         self._unix = unix
+        self.refresh(now)  # what is used from here on counts
 
     def refresh(self, now: float) -> None:
         """To be called after LiveFleet.refresh; does nothing unless that merged."""

@@ -7,12 +7,13 @@ from typing import NamedTuple
 import numpy as np
 
 from sidecar.fleet.breaker import Breaker
-from sidecar.fleet.budget import PREFIX
+from sidecar.fleet.budget import DAY_S, PREFIX
 from sidecar.fleet.columns import (
     CALLS,
     CHANGED_AT,
     COLUMNS,
     COOL_UNTIL,
+    DAY,
     ERRORS,
     ERRORS_AT,
     EXPIRED,
@@ -20,11 +21,13 @@ from sidecar.fleet.columns import (
     IN_FLIGHT,
     KV_USED,
     LOAD_AT,
+    OPEN,
     OUTCOMES,
     RUNNING,
     STARTED,
     TOKENS_IN_FLIGHT,
     TOKENS_STARTED,
+    USD,
     WAITING,
 )
 from sidecar.fleet.estimate import Priors, estimate
@@ -33,7 +36,7 @@ from sidecar.fleet.limits import exhaust
 from sidecar.fleet.reader import Block, Reader
 from sidecar.fleet.settings import FleetConfig
 from sidecar.fleet.table import FleetTable
-from sidecar.fleet.view import compose
+from sidecar.fleet.view import Fleet, compose
 
 
 class CandidateFigures(NamedTuple):
@@ -90,6 +93,22 @@ class CandidateFigures(NamedTuple):
     expired: float
 
 
+class BudgetFigures(NamedTuple):
+    """What was used of one budget, by all workers together.
+
+    Attributes:
+        name: of the budget.
+        requests: since the start.
+        tokens: expected in them.
+        usd_today: expected cost of those since midnight UTC; 0 where the budget does not limit it.
+    """
+
+    name: str
+    requests: float
+    tokens: float
+    usd_today: float
+
+
 class Figures:
     """Reads the whole table now and then; costs a fraction of a millisecond.
 
@@ -130,7 +149,7 @@ class Figures:
         admission = exhaust(block, breaker.merge(block, alive, 0, now), now)
         estimates = estimate(block, self._prior_columns(names), self._settings, now)
         own = alive @ block[:, :, IN_FLIGHT]
-        fleet = compose(estimates, own + estimates.foreign, admission)
+        fleet = compose(estimates, own + estimates.foreign, estimates.zeros, admission)
         totals = block[:, :, (STARTED, TOKENS_STARTED, OUTCOMES, FAULTS, EXPIRED)].sum(axis=0)
         load = block[block[:, :, LOAD_AT].argmax(axis=0), np.arange(len(names))]
         decay = np.exp2(np.minimum(block[:, :, ERRORS_AT] - now, 0.0) / self._settings.breaker.window_seconds)
@@ -140,7 +159,7 @@ class Figures:
         return [
             CandidateFigures(
                 name,
-                self._state(block, at, bool(fleet.open[at]), float(fleet.share[at]), float(fleet.quota[at])),
+                _state(block, at, fleet, now),
                 float(fleet.share[at]),
                 float(fleet.recovery_seconds[at]),
                 float(fleet.in_flight[at]),
@@ -162,22 +181,38 @@ class Figures:
             for at, name in enumerate(names)
         ]
 
-    def _known(self) -> list[str]:
+    def budgets(self, unix: float) -> list[BudgetFigures]:
+        """What was used of all budgets that any process knows, by name.
+
+        Args:
+            unix: Unix seconds.
+        """
+        names = self._known(budgets=True)
+        block = Reader(self._table, names).read()
+        used = block[:, :, (STARTED, TOKENS_STARTED)].sum(axis=0)
+        today = np.where(block[:, :, DAY] == unix // DAY_S, block[:, :, USD], 0.0).sum(axis=0)
+        return [
+            BudgetFigures(name.removeprefix(PREFIX), float(used[at, 0]), float(used[at, 1]), float(today[at]))
+            for at, name in enumerate(names)
+        ]
+
+    def _known(self, *, budgets: bool = False) -> list[str]:
         labels = {label for writer in self._table.claimed().tolist() for label in self._table.label(writer)}
-        return sorted(name for label in labels if not (name := label.decode()).startswith(PREFIX))
+        return sorted(name for label in labels if (name := label.decode()).startswith(PREFIX) is budgets)
 
     def _prior_columns(self, names: list[str]) -> Priors:
         unknown = (math.nan, math.nan, 0.0, math.nan)
         return Priors(names, *np.array([self._priors.get(name, unknown) for name in names]).T)
 
-    def _state(self, block: Block, at: int, closed: bool, share: float, quota: float) -> str:  # noqa: FBT001 - a row's
-        changes = block[:, at, CHANGED_AT:COOL_UNTIL]
-        broken = bool(changes[changes[:, 0].argmax(), 1])
-        if broken:
-            return "open" if closed and quota == math.inf else "half_open"
-        if closed:
-            return "cooling"
-        return "slow_start" if share < 1.0 else "closed"
+
+def _state(block: Block, at: int, fleet: Fleet, now: float) -> str:
+    changes = block[:, at, CHANGED_AT:COOL_UNTIL]
+    _, kind, until, _ = changes[changes[:, 0].argmax()].tolist()
+    if kind == OPEN:
+        return "open" if now < until else "half_open"
+    if fleet.open[at]:
+        return "cooling"
+    return "slow_start" if fleet.share[at] < 1.0 else "closed"
 
 
 def _blank(rows: int) -> "memoryview[float]":

@@ -3,10 +3,12 @@
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sidecar.errors import ConfigError
 from sidecar.fleet.admission import Admission
 from sidecar.fleet.breaker import Breaker
 from sidecar.fleet.columns import (
@@ -27,7 +29,7 @@ from sidecar.fleet.reader import Reader
 from sidecar.fleet.reckoning import Reckoning
 from sidecar.fleet.relay import Relay
 from sidecar.fleet.settings import FleetConfig
-from sidecar.fleet.table import EPOCH, FleetTable
+from sidecar.fleet.table import EPOCH, FleetTable, key_of
 from sidecar.fleet.telemetry import Telemetry
 from sidecar.fleet.writer import Writer
 
@@ -93,6 +95,19 @@ class LiveFleet:
         self.admission = Admission.of_all(0)
         self._refresh(clock())
 
+    def check(self, names: Sequence[str]) -> None:
+        """Sees to it that `enter` will succeed; from any thread.
+
+        Raises:
+            ConfigError: a name is unusable, or there are too many.
+        """
+        new = {key_of(name) for name in names}.difference(self._table.label(self.writer.number))
+        if len(self._table.label(self.writer.number)) + len(new) > self._table.names:
+            raise ConfigError(
+                f"fleet.max_names: there is room for {self._table.names} candidates and budgets in a worker's life, and "
+                f"{len(new)} more do not fit; raise it, or restart."
+            )
+
     def enter(self, names: Sequence[str], now: float) -> NDArray[np.intp]:
         """The rows of some names, new ones among them.
 
@@ -146,7 +161,12 @@ class LiveFleet:
         return False
 
     def report(self, model: str, telemetry: Telemetry) -> None:
-        """Telemetry came, as of a call of ReportLoad; from any thread. It is published with the next merge."""
+        """Telemetry came, as of a call of ReportLoad; from any thread. It is published with the next merge.
+
+        Raises:
+            ConfigError: the name is unusable, or there are too many.
+        """
+        self.check([model])
         self._reports.append((model, telemetry))
 
     def publish(self, now: float) -> None:
@@ -169,11 +189,15 @@ class LiveFleet:
         for number, outcome in self._relay.receive():
             self._take(number, outcome, now)
         while self._reports:
-            self._publisher.publish(*self._reports.popleft())
+            with suppress(ConfigError):  # it was checked, but others may have taken the last row since
+                self._publisher.publish(*self._reports.popleft())
         if now >= self._sweep_due:
             self._sweep_due = now + SWEEP_S
             for call in self.reckoning.sweep(now):
-                self._breaker.unknown(call.row, call.decided)
+                if self.reckoning.silent:
+                    self._breaker.unknown(call.row, call.decided)
+                else:
+                    self._stale |= self._breaker.lost(call.row, call.decided, now)
         self._publish(now)
         writer = self.writer
         self.block = block = self._reader.read()

@@ -1,7 +1,8 @@
 """Dead reckoning: the calls in flight that follow from this worker's own decisions.
 
 A call is in flight from its decision until its outcome is heard, or if it never is, until a multiple of the time that it
-was expected to take. Memory is fixed: decisions are numbered, and the ring has a place for each of the latest ones.
+was expected to take. Where no outcomes are heard at all (a gateway that does not report them) that would count calls for
+several times too long, so there it is just the expected time (Little's law then gives the right number). Memory is fixed: decisions are numbered, and the ring has a place for each of the latest ones.
 """
 
 import math
@@ -11,6 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from sidecar.fleet.settings import FleetConfig
+
+# Of the latest calls that ended, at least these many, fewer than this share by an outcome: nobody reports them.
+SILENT_CALLS, SILENT_SHARE = 20.0, 0.05
+# What was seen counts by so much less with each sweep.
+FORGET = 0.98
 
 
 class Call(NamedTuple):
@@ -40,6 +46,7 @@ class Reckoning:
         in_flight: [names] calls.
         tokens: [names] tokens expected in them.
         expired: [names] calls that never had an outcome, since the start.
+        silent: whether it seems that nobody reports outcomes.
         moves: how often any of these changed.
     """
 
@@ -56,6 +63,8 @@ class Reckoning:
         self._expires = array("d", [math.inf]) * size  # inf: nothing is open here
         self._deadlines = np.frombuffer(self._expires, np.float64)
         self._tail = self._head = 0  # all that is open has a number from the tail on, below the head
+        self._heard = self._lost = 0.0  # calls that ended by an outcome, and by time; decayed
+        self.silent = False
         self.moves = 0
         self.in_flight = np.zeros(names)
         self.tokens = np.zeros(names)
@@ -77,8 +86,12 @@ class Reckoning:
         place = number & self._mask
         if self._expires[place] != math.inf:
             self._expire(place)  # the ring is full; the oldest call is given up
-        keep = self._factor * seconds
-        self._expires[place] = now + (self._least if keep < self._least else min(keep, self._most))
+        if self.silent and seconds > 0.0:
+            keep = seconds
+        else:
+            keep = self._factor * seconds
+            keep = max(keep, self._least)
+        self._expires[place] = now + (min(self._most, keep))
         self._numbers[place] = number
         self._rows[place] = row
         self._tokens[place] = tokens
@@ -96,6 +109,7 @@ class Reckoning:
             return None
         call = self._call(place)
         self._take_off(place)
+        self._heard += 1.0
         return call
 
     def sweep(self, now: float) -> list[Call]:
@@ -120,6 +134,9 @@ class Reckoning:
                 oldest = tail + first if still[first] else head
             tail += piece.size
         self._tail = oldest
+        self._heard *= FORGET
+        self._lost = self._lost * FORGET + len(calls)
+        self.silent = self._heard + self._lost >= SILENT_CALLS and self._heard < SILENT_SHARE * self._lost
         return calls
 
     def _call(self, place: int) -> Call:

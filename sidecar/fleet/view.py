@@ -41,7 +41,8 @@ class Fleet(NamedTuple):
         seconds_per_token: for each token after that; likewise.
         in_flight: calls there.
         slots: calls that are answered at a time; inf where unknown.
-        backlog: calls that must end before another one's turn comes; below 0 where slots are free, -inf where unknown.
+        backlog: calls that must end before another one's turn comes, those among them that other workers are presumed to
+            have decided since the last merge; below 0 where slots are free, -inf where unknown.
         step_seconds: what each of these costs: after k more calls of this batch the wait is
             max(0, backlog + k * crowd) * step_seconds.
         crowd: calls that all workers decide while this one decides one; 1 or more.
@@ -72,24 +73,22 @@ class Fleet(NamedTuple):
 
 
 class FleetView:
-    """The fleet in the order of one bundle's candidates.
+    """The fleet in the order of one bundle's candidates. May be made in any thread; all else belongs to the lane's.
 
     Args:
         live: the worker's.
         priors: of the candidates, in output order.
-        now: monotonic seconds.
 
     Raises:
         ConfigError: a model name is unusable, or there are too many.
     """
 
-    def __init__(self, live: LiveFleet, priors: Priors, now: float) -> None:
+    def __init__(self, live: LiveFleet, priors: Priors) -> None:
         self._live = live
         self._priors = priors
-        rows = live.enter(priors.names, now)
-        self._rows: list[int] = rows.tolist()
-        # A slice costs nothing; as a rule the first bundle's candidates are the first rows.
-        self._pick: Pick = slice(len(rows)) if self._rows == list(range(len(rows))) else rows
+        live.check(priors.names)
+        self._rows: list[int] = []
+        self._pick: Pick = slice(0)
         self._version = -1
         self._moves = -1
         self._estimate_due = 0.0
@@ -99,7 +98,7 @@ class FleetView:
         self._crowd = 1.0
         self._decided_all = self._decided_own = 0.0  # decayed, as of _counted_at
         self._started_all = self._started_own = -1.0
-        self._counted_at = now
+        self._counted_at = 0.0
         self._admission: Admission
         self._fleet: Fleet
 
@@ -111,6 +110,8 @@ class FleetView:
         live = self._live
         live.refresh(now)
         if live.version != self._version:
+            if not self._rows:
+                self._enter(now)
             self._version = live.version
             pick = self._pick
             block = live.block[:, pick]
@@ -125,17 +126,14 @@ class FleetView:
         elif live.reckoning.moves == self._moves:
             return self._fleet
         self._moves = live.reckoning.moves
-        counted = self._elsewhere + live.reckoning.in_flight[self._pick]
-        if self._crowd > 1.0:
-            since = live.reckoning.in_flight[self._pick] - self._own
-            counted += (self._crowd - 1.0) * np.maximum(since, self._estimates.zeros)
-        self._fleet = compose(self._estimates, counted, self._admission, self._crowd)
+        own = live.reckoning.in_flight[self._pick]
+        self._fleet = compose(self._estimates, self._elsewhere + own, own - self._own, self._admission, self._crowd)
         return self._fleet
 
     def decided(
         self, number: int, candidate: int, tokens: float, seconds: float, wait_seconds: float, now: float
     ) -> None:
-        """A decision was made.
+        """A decision was made, from what `read` gave.
 
         Args:
             number: of the decision, the last part of its id; each larger than the one before.
@@ -156,6 +154,12 @@ class FleetView:
         """[W, C, COLUMNS]: all processes' rows that the last `read` rested on."""
         return self._live.block[:, self._pick].reshape(-1, len(self._rows), COLUMNS)
 
+    def _enter(self, now: float) -> None:
+        rows = self._live.enter(self._priors.names, now)
+        self._rows = rows.tolist()
+        # A slice costs nothing; as a rule the first bundle's candidates are the first rows.
+        self._pick = slice(len(rows)) if self._rows == list(range(len(rows))) else rows
+
     def _count(self, block: NDArray[np.float64], most: float, now: float) -> float:
         """The crowd, at most as many as there are processes."""
         started = block[:, :, STARTED]
@@ -168,10 +172,20 @@ class FleetView:
         return max(1.0, min(most, (self._decided_all + 1.0) / (self._decided_own + 1.0)))
 
 
-def compose(estimates: Estimates, counted: Column, admission: Admission, crowd: float = 1.0) -> Fleet:
-    """The fleet, given the calls in flight [C], of this sidecar and others; a count below 0 is taken as 0."""
+def compose(estimates: Estimates, counted: Column, since: Column, admission: Admission, crowd: float = 1.0) -> Fleet:
+    """The fleet.
+
+    Args:
+        estimates: of all processes together.
+        counted: [C] calls in flight, of this sidecar and others; below 0 is taken as 0.
+        since: [C] of these, what this process added since the last merge.
+        admission: who may be chosen.
+        crowd: calls that all processes decide while this one decides one.
+    """
     in_flight = np.maximum(counted, estimates.zeros)
     backlog = in_flight - estimates.slots_but_one
+    if crowd > 1.0:
+        backlog += (crowd - 1.0) * np.maximum(since, estimates.zeros)
     return Fleet(
         np.maximum(backlog, estimates.zeros) * estimates.step_seconds,
         estimates.first_token_seconds,

@@ -19,7 +19,7 @@ def main() -> None:
     table, number = FleetTable.attach(Path(sys.argv[1])), int(sys.argv[2])
     writer = Writer(table, number, time.monotonic)
     rows = [writer.row(f"model-{row}") for row in range(ROWS)]
-    print("writing", flush=True)
+    print("writing", flush=True)  # noqa: T201 - the test listens
     stamp = 0.0
     while not select.select([sys.stdin], [], [], 0)[0]:
         for _ in range(50):

@@ -50,8 +50,9 @@ class Worker:
         self.live = LiveFleet(
             table, number, settings or FleetConfig(), clock=clock, unix=clock.unix, chance=lambda: 0.0
         )
-        self.view = FleetView(self.live, priors, clock.now)
+        self.view = FleetView(self.live, priors)
         self.taken = 0
+        self.read()
 
     def read(self) -> Fleet:
         return self.view.read(self.clock.now)

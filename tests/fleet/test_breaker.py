@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sidecar.fleet.columns import OPEN
+from sidecar.fleet.columns import CLOSED, OPEN
 from sidecar.fleet.outcome import Fault, Outcome
 from sidecar.fleet.settings import BreakerConfig, FleetConfig
 from sidecar.fleet.table import FleetTable
@@ -124,7 +124,8 @@ def test_a_rate_limit_with_a_time_is_a_cool_down_for_that_long_and_no_error(tabl
     one, two, _ = workers_of(table, clock)
     call(one, Outcome(Fault.RATE_LIMIT, retry_after_seconds=30.0))
     began = clock.now
-    fleet = two.look() if one.look() else two.look()
+    one.look()
+    fleet = two.look()
     assert fleet.open.tolist() == [True, False]
     assert fleet.recovery_seconds[0] == pytest.approx(began + 30.0 - clock.now)
     clock.now = began + 29.9
@@ -209,7 +210,20 @@ def test_a_probe_of_which_nothing_is_heard_does_not_block_it_for_ever(table: Fle
     one.look(0.0)
     one.decide(0)
     assert one.look().open[0]
-    assert not one.look(SETTINGS.min_expiry_seconds + 1.0).open[0]
+    # It has failed then, and the next one may try after twice the time.
+    assert one.look(SETTINGS.min_expiry_seconds + 1.0).recovery_seconds[0] == pytest.approx(2.0)
+    assert one.look(2.1).quota[0] == 1.0
+
+
+def test_of_two_changes_at_the_same_moment_the_second_one_is_later(table: FleetTable, clock: Clock) -> None:
+    one, two, _ = workers_of(table, clock)
+    break_it(one)
+    opened = one.live._breaker._changes[0]
+    one.live._breaker._change(0, opened._replace(kind=CLOSED))
+    one.live.publish(clock.now)
+    one.look()
+    assert one.live._breaker._changes[0].at > opened.at
+    assert not two.look().open[0]
 
 
 def test_a_probe_that_the_client_broke_off_makes_room_for_another(table: FleetTable, clock: Clock) -> None:

@@ -123,7 +123,7 @@ def test_a_server_that_does_not_say_how_many_run_says_nothing_of_the_queue() -> 
     ],
 )
 def test_slots_are_configured_or_stated_or_learned(slots: float, load: dict[str, float], expected: float) -> None:
-    assert of(block_of(**load), priors_of(["a"], slots=slots)).slots[0] == expected
+    assert of(block_of(0, None, **load), priors_of(["a"], slots=slots)).slots[0] == expected
 
 
 def test_times_that_a_server_states_count_while_they_are_fresh_and_without_its_queue() -> None:

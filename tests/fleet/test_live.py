@@ -4,11 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.fleet.columns import COLUMNS, EXPIRED, FAULTS, OUTCOMES, STARTED, TOKENS_STARTED
+from sidecar.errors import ConfigError
+from sidecar.fleet.columns import COLUMNS, EXPIRED, FAULTS, OPEN, OUTCOMES, STARTED, TOKENS_STARTED
 from sidecar.fleet.outcome import Fault, Outcome
 from sidecar.fleet.settings import FleetConfig
 from sidecar.fleet.table import FleetTable
 from sidecar.fleet.telemetry import Telemetry
+from sidecar.fleet.view import FleetView
 from tests.fleet.stage import Clock, Worker, priors_of
 
 NAMES = ["a", "b"]
@@ -144,9 +146,22 @@ def test_telemetry_from_any_thread_is_published_with_the_next_merge(table: Fleet
     assert two.look(0.06).in_flight.tolist() == pytest.approx([0.0, 10.0], rel=0.02)
 
 
+def test_telemetry_of_a_name_that_does_not_fit_is_refused_where_it_came(table: FleetTable, clock: Clock) -> None:
+    one, _ = workers_of(table, clock)
+    with pytest.raises(ConfigError, match="model name"):
+        one.live.report("", Telemetry(running=1.0))
+    for number in range(40):  # more than there are rows: each was checked when there was still room
+        one.live._reports.append((f"model-{number}", Telemetry(running=1.0)))
+    one.look()
+    assert len(one.live.writer.names()) == 32
+    with pytest.raises(ConfigError, match="1 more do not fit"):
+        one.live.report("another", Telemetry(running=1.0))
+
+
 def test_two_bundles_in_one_worker_share_what_is_known_of_a_model(table: FleetTable, clock: Clock) -> None:
     one, _ = workers_of(table, clock)
-    canary = type(one.view)(one.live, priors_of(["c", "b"]), clock.now)
+    canary = type(one.view)(one.live, priors_of(["c", "b"]))
+    canary.read(clock.now)
     one.decide(1)
     assert canary.read(clock.now).in_flight.tolist() == [0.0, 1.0]
     assert one.read().in_flight.tolist() == [0.0, 1.0]
@@ -193,3 +208,41 @@ def test_whoever_hears_what_in_which_order_each_call_ends_once(events: list[tupl
         assert sum(worker.live.writer.rows[:, OUTCOMES].sum() for worker in workers) == len(heard)
         assert all(worker.live.writer.rows.shape[1] == COLUMNS for worker in workers)
         table.close()
+
+
+def test_candidates_that_do_not_fit_are_refused_before_anything_is_served(table: FleetTable, clock: Clock) -> None:
+    one, _ = workers_of(table, clock)
+    with pytest.raises(ConfigError, match="31 more do not fit"):
+        FleetView(one.live, priors_of([*NAMES, *(f"model-{number}" for number in range(31))]))
+    with pytest.raises(ConfigError, match="model name"):
+        FleetView(one.live, priors_of(["x" * 201]))
+    FleetView(one.live, priors_of([*NAMES, *(f"model-{number}" for number in range(30))])).read(clock.now)
+
+
+def test_a_candidate_that_hangs_is_found_out_when_its_calls_are_overdue(table: FleetTable, clock: Clock) -> None:
+    one, two = workers_of(table, clock)
+    for _ in range(10):
+        one.hear(one.decide(0))
+        two.hear(two.decide(1))
+    clock.now += 0.1
+    for _ in range(5):
+        one.decide(0)
+    for _ in range(20):
+        one.look(1.0)
+        two.look(0.0)
+        two.hear(two.decide(1))
+    assert one.live.writer.rows[0, EXPIRED] == 5.0
+    fleet = two.look(0.006)
+    assert one.live._breaker._changes[0].kind == OPEN
+    assert not fleet.plain
+    assert not fleet.open[1]
+
+
+def test_lost_outcomes_of_a_candidate_that_works_do_not_open_it(table: FleetTable, clock: Clock) -> None:
+    one, _ = workers_of(table, clock)
+    for _ in range(60):
+        for _ in range(4):
+            one.decide(0)
+        one.hear(one.decide(0))
+        assert one.look(0.5).plain
+    assert one.live.writer.rows[0, EXPIRED] > 50.0

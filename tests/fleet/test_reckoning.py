@@ -54,6 +54,38 @@ def test_when_the_ring_is_full_the_oldest_call_is_given_up() -> None:
     assert reckoning.end(69) is not None
 
 
+def test_where_nobody_reports_outcomes_a_call_counts_for_its_expected_time() -> None:
+    reckoning = Reckoning(NAMES, SETTINGS)
+    now = 100.0
+    counts = []
+    for number in range(3000):  # 10 a second, each of half a second
+        now += 0.1
+        reckoning.add(number, 0, 1.0, 0.5, 0.0, now)
+        if number % 5 == 0:
+            reckoning.sweep(now)
+        counts.append(float(reckoning.in_flight[0]))
+    assert reckoning.silent
+    assert sum(counts[-500:]) / 500 == pytest.approx(5.0, rel=0.6)
+    assert max(counts) >= 20.0  # as long as it was not known
+    for number in range(3000, 3200):
+        reckoning.add(number, 0, 1.0, 0.5, 0.0, now)
+        reckoning.end(number)
+    reckoning.sweep(now)
+    assert not reckoning.silent
+
+
+def test_a_few_lost_outcomes_among_many_do_not_change_how_long_calls_count() -> None:
+    reckoning = Reckoning(NAMES, SETTINGS)
+    now = 100.0
+    for number in range(2000):
+        now += 0.1
+        reckoning.add(number, 0, 1.0, 0.5, 0.0, now)
+        if number % 4 == 0:
+            reckoning.end(number)
+        reckoning.sweep(now)
+        assert not reckoning.silent
+
+
 class Conservation(RuleBasedStateMachine):
     """Against a dictionary of open calls."""
 
@@ -77,7 +109,12 @@ class Conservation(RuleBasedStateMachine):
             del self.open[number]
             self.given_up += 1
         self.reckoning.add(self.number, row, tokens, seconds, 0.0, self.now)
-        self.open[self.number] = (row, tokens, self.now + min(20.0, max(2.0, 3.0 * seconds)))
+        self.open[self.number] = (row, tokens, self.now + self.kept(seconds))
+
+    def kept(self, seconds: float) -> float:
+        if self.reckoning.silent and seconds > 0.0:
+            return min(20.0, seconds)
+        return min(20.0, max(2.0, 3.0 * seconds))
 
     @rule(back=st.integers(0, 80))
     def end(self, back: int) -> None:

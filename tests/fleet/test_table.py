@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +42,7 @@ def test_another_process_can_attach(table: FleetTable) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is a file")
 def test_it_has_no_pages_on_a_disk(table: FleetTable) -> None:
-    assert "memfd" in os.readlink(os.readlink(table.path))
+    assert "memfd" in str(table.path.readlink().readlink())
 
 
 def test_a_table_that_is_gone_is_refused_with_the_reason(tmp_path: Path) -> None:
