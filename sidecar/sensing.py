@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from sidecar.config import Config
-from sidecar.errors import ConfigError
 from sidecar.fleet import sessions
 from sidecar.fleet.budget import Budgets, BudgetView
 from sidecar.fleet.estimate import Priors
 from sidecar.fleet.live import LiveFleet
 from sidecar.fleet.outcome import Fault, Outcome
-from sidecar.fleet.table import FleetTable, key_of
+from sidecar.fleet.table import FleetTable
 from sidecar.fleet.telemetry import Telemetry
 from sidecar.fleet.view import Fleet, FleetView
 from sidecar.routing.ask import Ask
@@ -101,18 +100,11 @@ class Sensing:
             ConfigError: the models' names cannot be kept in the fleet table.
         """
         config = self._config
-        known = set(self.live.writer.names())
-        known.update(row.model for row in table.rows if key_of(row.model))
-        if len(known) > config.fleet.max_names:
-            raise ConfigError(f"fleet.max_names: {len(known)} candidates were met so far; raise it, and restart.")
-        conversations = Conversations(table, self._sessions, config.sessions.forget_seconds, self._unix)
-        rules = Rules(config.sessions.max_switch_share, config.last_resort)
-        return Sensed(self, table, Assignment(table, rules, self._draw), conversations)
-
-    def views(self, table: CandidateTable) -> tuple[FleetView, BudgetView | None]:
-        """The fleet and the budgets in the order of a bundle's candidates."""
+        view = FleetView(self.live, priors_of(table))
         budgets = BudgetView(self._budgets, table.names) if self._budgets else None
-        return FleetView(self.live, priors_of(table), self.clock()), budgets
+        conversations = Conversations(table, self._sessions, config.sessions.forget_seconds, self._unix)
+        assignment = Assignment(table, Rules(config.sessions.max_switch_share, config.last_resort), self._draw)
+        return Sensed(self, table, assignment, view, budgets, conversations)
 
     def report(self, model: str, telemetry: Telemetry) -> None:
         """A model's server or provider said something of its load. From any thread."""
@@ -139,20 +131,27 @@ class Sensed:
         sensing: of the worker.
         table: the candidates.
         assignment: of requests to them.
+        view: of the fleet.
+        budgets: None where there are none.
         conversations: the sessions.
     """
 
     def __init__(
-        self, sensing: Sensing, table: CandidateTable, assignment: Assignment, conversations: Conversations
+        self,
+        sensing: Sensing,
+        table: CandidateTable,
+        assignment: Assignment,
+        view: FleetView,
+        budgets: BudgetView | None,
+        conversations: Conversations,
     ) -> None:
-        self._sensing = sensing
         self._table = table
         self._assignment = assignment
+        self._view = view
+        self._budgets = budgets
+        self._barred: Barred | None = self._used_up if budgets else None
         self._conversations = conversations
         self._clock, self._blur_s = sensing.clock, sensing.blur_s
-        self._view: FleetView | None = None
-        self._budgets: BudgetView | None = None
-        self._barred: Barred | None = None
         self._fleet: Fleet
 
     def choose(self, asks: Sequence[Ask], scores: Scores) -> Decision:
@@ -169,8 +168,7 @@ class Sensed:
     def took(self, first: int, asks: Sequence[Ask], decision: Decision) -> None:
         """See Rule. Counts the calls that the decisions lead to."""
         expected, outcomes = decision
-        now, view, fleet, find = self._clock(), self._view, self._fleet, self._table.find
-        assert view is not None  # noqa: S101 - what was decided was looked at
+        now, fleet, find = self._clock(), self._fleet, self._table.find
         for row, (ask, outcome) in enumerate(zip(asks, outcomes, strict=True)):
             if not isinstance(outcome, Choice):
                 continue
@@ -180,14 +178,11 @@ class Sensed:
             answer, seconds = float(expected.tokens[row, chosen]), float(expected.seconds[row, chosen])
             service = float(fleet.first_token_seconds[chosen]) + answer * float(fleet.seconds_per_token[chosen])
             tokens = ask.prompt_tokens + answer
-            view.decided(first + row, chosen, tokens, seconds, max(0.0, seconds - service), now)
+            self._view.decided(first + row, chosen, tokens, seconds, max(0.0, seconds - service), now)
             if self._budgets:
                 self._budgets.decided(ask.segment, chosen, tokens, float(expected.cost[row, chosen]))
 
     def _look(self) -> Live:
-        if self._view is None:
-            self._view, self._budgets = self._sensing.views(self._table)
-            self._barred = self._used_up if self._budgets else None
         self._fleet = self._view.read(self._clock())
         return Live(self._fleet, self._barred, self._blur_s)
 

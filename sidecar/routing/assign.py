@@ -52,13 +52,14 @@ class _Room:
         even: whether there is somebody, and nobody is on its way back or limited to some calls.
     """
 
-    __slots__ = ("_backlog", "_quota", "_step", "even", "open", "wait")
+    __slots__ = ("_backlog", "_crowd", "_quota", "_step", "even", "open", "wait")
 
     def __init__(self, fleet: Fleet, offered: Mask, *, all_offered: bool) -> None:
         self.wait: list[float] = fleet.wait_seconds.tolist()
         self._backlog: list[float] = fleet.backlog.tolist()
         self._step: list[float] = fleet.step_seconds.tolist()
         self._quota: Column | None = None
+        self._crowd = fleet.crowd
         self.open, self.even = offered, True
         if fleet.plain and all_offered:
             return
@@ -72,7 +73,7 @@ class _Room:
 
     def take(self, candidate: int) -> None:
         """A request goes to a candidate."""
-        left = self._backlog[candidate] = self._backlog[candidate] + 1.0
+        left = self._backlog[candidate] = self._backlog[candidate] + self._crowd
         if left > 0.0:
             self.wait[candidate] = left * self._step[candidate]
         if self._quota is not None:

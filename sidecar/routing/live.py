@@ -39,6 +39,7 @@ def at_rest(table: CandidateTable) -> Live:
             slots=infinite,
             backlog=-infinite,
             step_seconds=zeros,
+            crowd=1.0,
             open=nobody,
             quota=infinite,
             share=np.ones(count),
