@@ -274,6 +274,10 @@ def test_sighup_starts_and_ends_the_observer_as_there_is_something_to_observe(
             sidecar.process.send_signal(signal.SIGHUP)
             sidecar.said(words, lines)
             until(partial(_are, sidecar, amount))
+            for observer in observers(sidecar):  # it is kept alive, however it came
+                observer.kill()
+                observer.wait(PATIENCE_S)
+            until(partial(_are, sidecar, amount))
         assert server.paths
         assert sidecar.version() == "1"
         sidecar.process.terminate()

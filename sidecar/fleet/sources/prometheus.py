@@ -55,12 +55,13 @@ class Scraper:
         self._unix = unix
         self._exposition = Exposition(engine.wanted(), config.model_name)
         headers = headers_of(config.headers, config.token_file)
-        tls = trusting(candidate, config.ca_file)
+        tls = trusting(candidate, config)
         self._fetchers = [
             Fetcher(url, timeout_s=config.timeout_seconds, headers=headers, tls=tls) for url in config.urls
         ]
         self._replicas = [Replica(engine, config.window_seconds) for _ in config.urls]
-        self.tallies: Sequence[Tally] = [Tally(candidate, "prometheus", urlsplit(url).netloc) for url in config.urls]
+        self.tallies: Sequence[Tally] = [Tally(candidate, "prometheus", target) for target in targets(config.urls)]
+        self._reading: dict[int, asyncio.Task[bool]] = {}
 
     async def run(self) -> None:
         """Scrapes until it is cancelled."""
@@ -70,13 +71,27 @@ class Scraper:
                 await self.scrape()
                 await asyncio.sleep(max(0.0, self._interval_s - (self._clock() - began)))
         finally:
+            reading = list(self._reading.values())
+            for task in reading:
+                task.cancel()
+            await asyncio.gather(*reading, return_exceptions=True)
             for fetcher in self._fetchers:
                 fetcher.close()
 
     async def scrape(self) -> None:
-        """Reads all replicas once, and publishes what they say together."""
-        read = await asyncio.gather(*(self._read(place) for place in range(len(self._fetchers))))
-        if any(read):
+        """Reads all replicas once, and publishes what they say together.
+
+        One that failed the last time is asked too, but not waited for: it may hang, and the others' news must not grow
+        old over it. What it says counts from the next time on.
+        """
+        reading = self._reading
+        for place in range(len(self._fetchers)):
+            if place not in reading:
+                reading[place] = asyncio.ensure_future(self._read(place))
+        sound = [task for place, task in reading.items() if not self.tallies[place].fault]
+        await asyncio.wait(sound or list(reading.values()))
+        over = [place for place, task in reading.items() if task.done()]
+        if any([reading.pop(place).result() for place in over]):  # noqa: C419 - all of them
             self._publish(self._candidate, observe(self._engine, self._replicas, self._unix()))
 
     async def _read(self, place: int) -> bool:
@@ -92,18 +107,28 @@ class Scraper:
         return True
 
 
-def trusting(candidate: str, ca_file: str) -> ssl.SSLContext | None:
-    """A context that trusts the authorities in a file; None if none is given.
+def targets(urls: Sequence[str]) -> list[str]:
+    """How messages and metrics call the URLs: without scheme and query, which may hold a secret, and each once."""
+    found: list[str] = []
+    for url in urls:
+        split = urlsplit(url)
+        name = f"{split.netloc}{split.path}"
+        found.append(f"{name} ({len(found) + 1})" if name in found else name)
+    return found
+
+
+def trusting(candidate: str, config: TelemetryConfig) -> ssl.SSLContext | None:
+    """The one context for all https URLs; None if there are none.
 
     Raises:
-        ConfigError: the file cannot be used.
+        ConfigError: the file of authorities cannot be used.
     """
-    if not ca_file:
+    if not config.ca_file and not any(url.startswith("https:") for url in config.urls):
         return None
     try:
-        return ssl.create_default_context(cafile=ca_file)
+        return ssl.create_default_context(cafile=config.ca_file or None)
     except (OSError, ssl.SSLError) as error:
         why = error.strerror if isinstance(error, FileNotFoundError | PermissionError) else "holds no certificates"
         raise ConfigError(
-            f"candidates.{candidate}.telemetry.ca_file: {ca_file}: {why}; give a PEM file of authorities."
+            f"candidates.{candidate}.telemetry.ca_file: {config.ca_file}: {why}; give a PEM file of authorities."
         ) from None

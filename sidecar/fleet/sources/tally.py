@@ -13,7 +13,7 @@ class Tally(msgspec.Struct):
     Attributes:
         candidate: whose telemetry it is.
         source: `prometheus` or `orca`.
-        target: HOST:PORT.
+        target: HOST:PORT, with the path if there is one.
         ok: how often it told something.
         failed: how often it did not.
         fault: why it does not at present; empty if it does.

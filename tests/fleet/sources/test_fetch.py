@@ -63,6 +63,20 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_made_anew(serve:
     assert len(server.clients) == 3
 
 
+async def test_a_connection_is_not_used_again_if_the_server_says_so(serve: Serve) -> None:
+    server = serve()
+    answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx"
+
+    def stay(handler: Handler) -> None:
+        handler.wfile.write(answer)  # and it does not hang up itself
+
+    server.answer = stay
+    async with fetching(server) as fetcher:
+        for _ in range(2):
+            assert await fetcher.fetch() == "x"
+    assert len(server.clients) == 2
+
+
 async def test_a_fetch_after_a_failed_one_works(serve: Serve) -> None:
     server = serve("x")
     async with fetching(server) as fetcher:

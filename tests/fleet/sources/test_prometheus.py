@@ -10,13 +10,13 @@ import trustme
 
 from sidecar.errors import ConfigError
 from sidecar.fleet.sources.engines import engines
-from sidecar.fleet.sources.prometheus import Scraper
+from sidecar.fleet.sources.prometheus import Scraper, targets
 from sidecar.fleet.sources.settings import TelemetryConfig
 from sidecar.fleet.telemetry import Telemetry
 from tests.fleet.sources import expositions
 from tests.fleet.sources.model_server import ModelServer, zipped
 from tests.fleet.sources.test_fetch import tls_of
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 Serve = Callable[..., ModelServer]
 
@@ -43,6 +43,8 @@ class Bench:
         return self.published[-1][1]
 
     def close(self) -> None:
+        for task in self.scraper._reading.values():
+            task.cancel()
         for fetcher in self.scraper._fetchers:
             fetcher.close()
 
@@ -127,7 +129,7 @@ async def test_replicas_that_answer_count_and_the_others_do_not(serve: Serve, be
     tallies = scraping.scraper.tallies
     assert [(tally.ok, tally.failed) for tally in tallies] == [(2, 0), (1, 1), (2, 0)]
     assert tallies[1].fault == "answers 503"
-    assert tallies[1].target == f"127.0.0.1:{servers[1].port}"
+    assert tallies[1].target == f"127.0.0.1:{servers[1].port}/metrics"
 
 
 async def test_while_nobody_answers_nothing_is_published(serve: Serve, bench: Any) -> None:
@@ -147,6 +149,31 @@ async def test_a_server_that_hangs_holds_up_no_other(serve: Serve, bench: Any) -
     sound.body = expositions.vllm(6.0)
     assert (await scraping.scrape()).running == 6.0
     assert scraping.scraper.tallies[0].failed == 1
+
+
+async def test_one_that_hung_before_is_not_waited_for_and_counts_again_when_it_is_back(
+    serve: Serve, bench: Any
+) -> None:
+    hanging, sound = serve(), serve(expositions.vllm(6.0))
+    hanging.answer = lambda handler: handler.send(b"", 503)
+    scraping = bench("vllm", hanging, sound)
+    await scraping.scrape()
+    hanging.answer = hanging.hang
+    for _ in range(3):  # with a patience of half a minute, of which nothing is used up
+        assert (await scraping.scrape()).running == 6.0
+    assert scraping.scraper.tallies[1].ok == 4
+    assert len(hanging.paths) == 2
+    hanging.answer = lambda handler: handler.send(expositions.vllm(1.0).encode())
+    hanging.closing.set()  # it hangs up, and is asked again
+    await until(scraping.scraper._reading[0].done)
+    await scraping.scrape()
+    await until(lambda: scraping.scraper._reading.get(0) is None or scraping.scraper._reading[0].done())
+    assert (await scraping.scrape()).running == 7.0
+
+
+def test_urls_are_told_apart_without_their_queries() -> None:
+    urls = ("https://a:1/x?token=secret", "https://a:1/x?token=other", "http://b/metrics")
+    assert targets(urls) == ["a:1/x", "a:1/x (2)", "b/metrics"]
 
 
 async def test_the_log_says_when_a_source_fails_and_when_it_is_back_once(
