@@ -11,6 +11,7 @@ import msgspec
 
 from sidecar.door.settings import LimitsConfig, TlsConfig
 from sidecar.errors import ConfigError, InvalidRequest
+from sidecar.ledger.settings import LedgerConfig
 from sidecar.routing.policy import Policy, Terms
 
 # The upper bound is far beyond any price or time; it keeps infinity out.
@@ -146,6 +147,7 @@ class Config(Entry, frozen=True):
         tokens: path of the file that lists the tokens that are let in; empty asks for none.
         insecure: whether an address that others reach may be open to strangers.
         limits: what one caller may take.
+        ledger: where decisions and outcomes are kept.
     """
 
     listen: str = "127.0.0.1:8470"
@@ -174,6 +176,7 @@ class Config(Entry, frozen=True):
     tokens: str = ""
     insecure: bool = False
     limits: LimitsConfig = LimitsConfig()
+    ledger: LedgerConfig = LedgerConfig()
 
     def all_policies(self) -> dict[str, Policy]:
         """The built-in policies and the configured ones; a configured one wins."""
@@ -219,6 +222,7 @@ class Config(Entry, frozen=True):
                 f"least {MIN_SAMPLE}, or drop it."
             )
         self._check_names()
+        self.ledger.checked()
         return self
 
     def _check_names(self) -> None:

@@ -250,7 +250,7 @@ class Journal:
         except OSError as error:
             fault = f"ledger: the journal cannot be written: {error.strerror or error}; see to ledger.directory, and send it again."
             if not self._fault:
-                log.error("%s", fault)
+                log.error("%s", fault)  # noqa: TRY400 - all is said
             self._fault = fault
             return fault
         if self._fault:

@@ -97,43 +97,34 @@ class Recorder:
 
     def _record(self, origin: Origin, batches: Sequence[Noted]) -> DecisionBatch:
         one = batches[0] if len(batches) == 1 else _joined(origin, batches)
-        asks, choices = one.asks, one.outcomes
+        choices = [outcome for outcome in one.outcomes if isinstance(outcome, Choice)]
+        if len(choices) < len(one.outcomes):
+            one = _rows(one, [row for row, outcome in enumerate(one.outcomes) if isinstance(outcome, Choice)])
+        asks, size = one.asks, len(choices)
         expected = np.array(one.expected, "<f4").transpose(1, 0, 2)
-        embedding, ids = one.embedding, one.ids
-        sessions, current, applied, propensity = one.sessions, one.current, one.applied, one.propensity
-        kept = [row for row, choice in enumerate(choices) if isinstance(choice, Choice)]
-        if len(kept) < len(choices):
-            asks, choices, ids = ([part[row] for row in kept] for part in (asks, choices, ids))
-            expected = expected[kept]
-            embedding = None if embedding is None else embedding[kept]
-            sessions, current, applied, propensity = (
-                None if part is None else [part[row] for row in kept]
-                for part in (sessions, current, applied, propensity)
-            )
-        size = len(asks)
-        rankings = [choice.ranking for choice in choices]  # type: ignore[union-attr]  # only choices are left
+        rankings = [choice.ranking for choice in choices]
         pack: Callable[[list[int]], bytes] = bytes if len(origin.candidates) <= ONE_BYTE else _two_bytes
         return DecisionBatch(
             bundle=origin.bundle,
             candidates=origin.candidates,
             models=origin.models,
-            ids=bytes.fromhex("".join(ids)),
+            ids=bytes.fromhex("".join(one.ids)),
             segments=[ask.segment for ask in asks],
-            sessions=[""] * size if sessions is None else list(sessions),
+            sessions=[""] * size if one.sessions is None else list(one.sessions),
             policies=[ask.policy for ask in asks],
             values=[ask.terms.answer_value_usd for ask in asks],
             seconds=[ask.terms.second_value_usd for ask in asks],
             chosen=[ranking[0] for ranking in rankings],
-            applied=[True] * size if applied is None else list(applied),
-            current=[""] * size if current is None else list(current),
-            propensity=[1.0] * size if propensity is None else list(propensity),
-            reasons=[self._named(choice.reasons) for choice in choices],  # type: ignore[union-attr]
-            novelty=[choice.novelty for choice in choices],  # type: ignore[union-attr]
+            applied=[True] * size if one.applied is None else list(one.applied),
+            current=[""] * size if one.current is None else list(one.current),
+            propensity=[1.0] * size if one.propensity is None else list(one.propensity),
+            reasons=[self._named(choice.reasons) for choice in choices],
+            novelty=[choice.novelty for choice in choices],
             prompt_tokens=[ask.prompt_tokens for ask in asks],
             expected=expected.tobytes(),
             rankings=[pack(ranking) for ranking in rankings],
             width=_width(one),
-            embedding=b"" if embedding is None else embedding.astype("<f2").tobytes(),
+            embedding=b"" if one.embedding is None else one.embedding.astype("<f2").tobytes(),
             prompts=[] if self._keep_prompt is None else [self._kept(ask.text) for ask in asks],
         )
 
@@ -178,6 +169,26 @@ def prompt_rule(config: LedgerConfig) -> Redact | None:
         raise ConfigError(f"ledger.redact: {config.redact!r} is no function.")
     redact: Redact = hook
     return redact
+
+
+def _rows(batch: Noted, rows: list[int]) -> Noted:
+    """The batch with these of its rows."""
+    return Noted(
+        batch.origin,
+        [batch.ids[row] for row in rows],
+        [batch.asks[row] for row in rows],
+        [batch.outcomes[row] for row in rows],
+        Expectations(*(part[rows] for part in batch.expected)),
+        None if batch.embedding is None else batch.embedding[rows],
+        _some(batch.sessions, rows),
+        _some(batch.current, rows),
+        _some(batch.applied, rows),
+        _some(batch.propensity, rows),
+    )
+
+
+def _some(values: Sequence[T] | None, rows: list[int]) -> list[T] | None:
+    return None if values is None else [values[row] for row in rows]
 
 
 def _joined(origin: Origin, batches: Sequence[Noted]) -> Noted:

@@ -92,26 +92,10 @@ def checked(outcome: Outcome) -> Outcome:
         raise InvalidRequest(
             "decision_id: begins with a time that is yet to come, so no sidecar made it; give the id of Route's reply."
         )
-    for field, text, most in (("key", outcome.key, MOST_KEY), ("model", outcome.model, MOST_NAME)):
-        _check_text(field, text or "", most)
-    _check_text("error", outcome.error or "", MOST_NAME)
+    _check_texts(outcome)
+    _check_numbers(outcome)
     if outcome.shadow and not outcome.model:
         raise InvalidRequest("model: is missing; an outcome of a shadow call must say which model answered.")
-    if outcome.quality is not None and not 0.0 <= outcome.quality <= 1.0:
-        raise InvalidRequest("quality: must be from 0 to 1; rescale it.")
-    for field in ("received", "observed", "latency_ms", "ttft_ms", "cost_usd"):
-        value = getattr(outcome, field)
-        if value is not None and not (math.isfinite(value) and value >= 0.0):
-            raise InvalidRequest(f"{field}: must be a finite number of 0 or more.")
-    for field in ("input_tokens", "output_tokens", "cached_tokens"):
-        value = getattr(outcome, field)
-        if value is not None and not 0 <= value <= MOST_TOKENS:
-            raise InvalidRequest(f"{field}: must be from 0 to {MOST_TOKENS}.")
-    if len(outcome.labels) > MOST_LABELS:
-        raise InvalidRequest(f"labels: at most {MOST_LABELS} are kept; send fewer.")
-    for name, text in outcome.labels.items():
-        _check_text("labels", name, MOST_NAME)
-        _check_text("labels", text, MOST_LABEL)
     if not outcome.labels and all(getattr(outcome, name) is None for name in (*MEASURES, "model")):
         raise InvalidRequest(
             "outcome: says nothing; set quality, latency_ms, tokens, cost_usd, error, model or labels."
@@ -124,6 +108,30 @@ def _derived(outcome: Outcome) -> str:
     # Not of when it came: the same report, sent again for want of an answer, is the same.
     said = msgspec.structs.replace(outcome, received=0.0, labels=dict(sorted(outcome.labels.items())))
     return f"~{hashlib.blake2b(msgspec.msgpack.encode(said), digest_size=12).hexdigest()}"
+
+
+def _check_numbers(outcome: Outcome) -> None:
+    if outcome.quality is not None and not 0.0 <= outcome.quality <= 1.0:
+        raise InvalidRequest("quality: must be from 0 to 1; rescale it.")
+    for field in ("received", "observed", "latency_ms", "ttft_ms", "cost_usd"):
+        value = getattr(outcome, field)
+        if value is not None and not (math.isfinite(value) and value >= 0.0):
+            raise InvalidRequest(f"{field}: must be a finite number of 0 or more.")
+    for field in ("input_tokens", "output_tokens", "cached_tokens"):
+        value = getattr(outcome, field)
+        if value is not None and not 0 <= value <= MOST_TOKENS:
+            raise InvalidRequest(f"{field}: must be from 0 to {MOST_TOKENS}.")
+
+
+def _check_texts(outcome: Outcome) -> None:
+    for field, text, most in (("key", outcome.key, MOST_KEY), ("model", outcome.model, MOST_NAME)):
+        _check_text(field, text or "", most)
+    _check_text("error", outcome.error or "", MOST_NAME)
+    if len(outcome.labels) > MOST_LABELS:
+        raise InvalidRequest(f"labels: at most {MOST_LABELS} are kept; send fewer.")
+    for name, text in outcome.labels.items():
+        _check_text("labels", name, MOST_NAME)
+        _check_text("labels", text, MOST_LABEL)
 
 
 def _check_text(field: str, text: str, most: int) -> None:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, LiteralString, cast
+from typing import Any
 
 from sidecar.ledger import schema
 from sidecar.ledger.rows import Added, Import, Row
@@ -138,11 +138,11 @@ class PostgresStore(Tables):
         if not rows:
             return 0
         columns = ", ".join(_INCOMING[table])
-        with self._connection.cursor() as cursor:
-            with cursor.copy(_literal(f"COPY incoming_{table} ({columns}) FROM STDIN (FORMAT BINARY)")) as copy:
-                copy.set_types([_KINDS[name] for name in _INCOMING[table]])
-                for row in rows:
-                    copy.write_row(list(map(_kept, row)))
+        incoming = f"COPY incoming_{table} ({columns}) FROM STDIN (FORMAT BINARY)"
+        with self._connection.cursor() as cursor, cursor.copy(incoming) as copy:
+            copy.set_types([_KINDS[name] for name in _INCOMING[table]])
+            for row in rows:
+                copy.write_row(list(map(_kept, row)))
         added: int = run(
             f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming_{table} ON CONFLICT DO NOTHING"  # noqa: S608
         ).rowcount
@@ -150,7 +150,7 @@ class PostgresStore(Tables):
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Row]:
         with self._faults():
-            return self._connection.execute(_literal(_ours(statement)), values).fetchall()
+            return self._connection.execute(_ours(statement), values).fetchall()
 
     def _run(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> int:
         with self._transaction() as run:
@@ -190,8 +190,3 @@ def _kept(value: Any) -> Any:
 
 def _ours(statement: str) -> str:
     return statement.replace("?", "%s")
-
-
-def _literal(statement: str) -> LiteralString:
-    # Statements are made of our own names; the type is psycopg's guard against those that are not.
-    return cast("LiteralString", statement)

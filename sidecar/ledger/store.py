@@ -62,6 +62,14 @@ class Store(Protocol):
         """
         ...
 
+    def check(self) -> None:
+        """Sees to it that the schema is the one of this program, without changing it.
+
+        Raises:
+            StoreError: it is another one, or there is none.
+        """
+        ...
+
     def add(self, batch: Import) -> Added:
         """Adds records and remembers the positions, all or nothing, durably. What is there already stays as it is.
 
@@ -91,8 +99,11 @@ class Store(Protocol):
         ...
 
     def outcomes_after(self, seq: int, limit: int) -> list[Reported]:
-        """Outcomes imported after that one, in order of import. Several sidecars import side by side: with PostgreSQL,
-        one with a lower number may become visible after one with a higher, so look back a little."""
+        """Outcomes imported after that one, in order of import.
+
+        Several sidecars import side by side: with PostgreSQL, one with a lower number may become visible after one with
+        a higher, so look back a little.
+        """
         ...
 
     def stat(self) -> Stat:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from sidecar.errors import RouterError
 from sidecar.ledger import schema
 from sidecar.ledger.rows import PARTS, Decision, Reported, Row, decided_at
 from sidecar.ledger.store import Stat, StoreError
@@ -36,6 +37,19 @@ class Tables(ABC):
     @abstractmethod
     def used_bytes(self) -> int:
         """See Store."""
+
+    def check(self) -> None:
+        """See Store."""
+        try:
+            version = self._rows("SELECT max(version) FROM ledger_schema")[0][0] or 0
+        except RouterError:
+            version = 0
+        self._check_version(version)
+        if version < schema.VERSION:
+            raise StoreError(
+                f"ledger.url: the store has schema {version}, and this program needs {schema.VERSION}; start the sidecar, "
+                "which makes and renews it."
+            )
 
     def positions(self) -> dict[str, int]:
         """See Store."""
@@ -82,7 +96,7 @@ class Tables(ABC):
             self._rows(f"SELECT decision_id FROM decisions ORDER BY decision_id {way} LIMIT 1")  # noqa: S608
             for way in ("ASC", "DESC")
         ]
-        oldest, newest = (decided_at(bytes(rows[0][0])) if rows else None for rows in ends)
+        oldest, newest = (decided_at(rows[0][0]) if rows else None for rows in ends)
         dropped = self._rows("SELECT reason, sum(amount) FROM drops GROUP BY reason ORDER BY reason")
         return Stat(
             decisions,
@@ -106,24 +120,23 @@ class Tables(ABC):
 
     def cut(self, limit: int) -> int:
         """See Store."""
-        borders = [
-            rows[0][0]
-            for table in ("decisions", "outcomes")
-            if (
-                rows := self._rows(
-                    "SELECT max(decision_id) FROM "  # noqa: S608
-                    f"(SELECT decision_id FROM {table} ORDER BY decision_id LIMIT ?) oldest",
-                    (limit,),
-                )
+        borders = []
+        for table in ("decisions", "outcomes"):
+            oldest = f"SELECT decision_id FROM {table} ORDER BY decision_id LIMIT ?"  # noqa: S608
+            rows = self._rows(
+                f"SELECT decision_id FROM ({oldest}) oldest ORDER BY decision_id DESC LIMIT 1",  # noqa: S608
+                (limit,),
             )
-            and rows[0][0] is not None
-        ]
+            borders += [row[0] for row in rows]
         if not borders:
             return 0
-        border = min(map(bytes, borders))
+        border = min(borders)
         return self._run(
-            [(f"DELETE FROM {table} WHERE decision_id <= ?", (border,)) for table in ("decisions", "outcomes")]
-        )  # noqa: S608
+            [
+                ("DELETE FROM decisions WHERE decision_id <= ?", (border,)),
+                ("DELETE FROM outcomes WHERE decision_id <= ?", (border,)),
+            ]
+        )
 
     def verify(self) -> list[str]:
         """See Store."""
@@ -171,8 +184,8 @@ def remembering() -> str:
 def _decision(row: Row) -> Decision:
     own, (name, version, digest, names, models) = list(row[: len(schema.DECISIONS)]), row[len(schema.DECISIONS) :]
     own[_APPLIED] = bool(own[_APPLIED])
-    return Decision(*own, (name, version, digest), _names.decode(names), _names.decode(models))
+    return Decision._make((*own, (name, version, digest), _names.decode(names), _names.decode(models)))
 
 
 def _reported(row: Row) -> Reported:
-    return Reported(*row[:_SHADOW], bool(row[_SHADOW]), *row[_SHADOW + 1 :])
+    return Reported._make((*row[:_SHADOW], bool(row[_SHADOW]), *row[_SHADOW + 1 :]))
