@@ -11,6 +11,7 @@ import sidecar
 from sidecar import operating
 from sidecar.access import Access, access_options
 from sidecar.errors import RouterError
+from sidecar.ledger.cli import ledger
 from sidecar.operating import TARGET
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -199,6 +200,9 @@ def inspect(directory: Path, as_json: bool) -> None:
         click.echo("\n".join(lines(summary)))
 
 
+main.add_command(ledger)
+
+
 @main.group()
 def token() -> None:
     """Make the tokens that callers show."""
@@ -256,9 +260,11 @@ def show(file: Path | None) -> None:
     import msgspec
 
     from sidecar.config import Config, load_config
+    from sidecar.ledger.settings import shown
 
     settings = load_config(file) if file else Config()
     effective = {**msgspec.to_builtins(settings), "policies": msgspec.to_builtins(settings.all_policies())}
+    effective["ledger"]["url"] = shown(settings.ledger.url)
     click.echo(msgspec.json.format(msgspec.json.encode(effective), indent=2).decode())
 
 

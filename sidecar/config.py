@@ -14,6 +14,7 @@ from sidecar.errors import ConfigError, InvalidRequest
 from sidecar.fleet.settings import BudgetConfig, FleetConfig, check_budgets
 from sidecar.fleet.sources.engines import engines
 from sidecar.fleet.sources.settings import TelemetryConfig, check_telemetry
+from sidecar.ledger.settings import LedgerConfig
 from sidecar.routing.policy import Policy, Terms
 from sidecar.scoring.pace import Limits
 from sidecar.scoring.providers import Wanted
@@ -222,6 +223,7 @@ class Config(Entry, frozen=True):
         sessions: how turns of one session hold together.
         fleet: how the live state of the candidates is kept.
         budgets: what may be asked of candidates, in requests, tokens and money.
+        ledger: where decisions and outcomes are kept.
     """
 
     listen: str = "127.0.0.1:8470"
@@ -258,6 +260,7 @@ class Config(Entry, frozen=True):
     sessions: SessionsConfig = SessionsConfig()
     fleet: FleetConfig = FleetConfig()
     budgets: tuple[BudgetConfig, ...] = ()
+    ledger: LedgerConfig = LedgerConfig()
 
     def all_policies(self) -> dict[str, Policy]:
         """The built-in policies and the configured ones; a configured one wins."""
@@ -304,6 +307,7 @@ class Config(Entry, frozen=True):
             )
         self._check_names()
         self._check_fleet()
+        self.ledger.checked()
         return self
 
     def observes(self) -> bool:
