@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -23,14 +24,19 @@ from sidecar.config import Config
 from sidecar.control import CONFIG, CONFIG_FAULT, OBSERVER, frames
 from sidecar.control.observed import Seen
 from sidecar.errors import ConfigError
+from sidecar.fleet.publisher import Publisher
 from sidecar.fleet.sources.build import Source, sources_of
 from sidecar.fleet.sources.prometheus import Publish
+from sidecar.fleet.table import FleetTable
 from sidecar.fleet.telemetry import Telemetry
+from sidecar.fleet.writer import Writer
+from sidecar.sensing import FLEET
 
 log = logging.getLogger(__name__)
 
 # How often it tells the control process what it sees.
 TELL_S = 1.0
+BEAT_S = 0.5
 # Before something is done again that failed in a way that was not foreseen.
 AGAIN_S = 1.0
 
@@ -145,8 +151,41 @@ class Observer:
             writer.close()
 
 
+class Feed:
+    """Brings observations into the fleet table, in the observer's own section. A Work: it gives signs of life.
+
+    Args:
+        config: checked.
+        runtime: where the table is.
+
+    Raises:
+        ConfigError: there is none, or no section is free.
+    """
+
+    def __init__(self, config: Config, runtime: Path) -> None:
+        table = FleetTable.attach(runtime / FLEET)
+        self._writer = Writer(table, table.writers - 1, time.monotonic)
+        self._publisher = Publisher(self._writer, config.fleet, time.monotonic, time.time)
+        self._models = {entry.name: entry.model or entry.name for entry in config.candidates}
+
+    def publish(self, candidate: str, observed: Telemetry) -> None:
+        """Takes what was observed of a candidate. In one thread."""
+        self._publisher.publish(self._models[candidate], observed)
+
+    def run(self, stop: threading.Event) -> None:
+        """Gives signs of life."""
+        while not stop.wait(BEAT_S):
+            self._writer.beat()
+
+
 async def _main(config: Config, runtime: Path) -> None:
-    observer = Observer(config)
+    feed = Feed(config, runtime)
+    works: list[Work] = [feed]
+    if config.ledger.directory:
+        from sidecar.ledger.importer import Importer  # noqa: PLC0415 - the store's library, for those who have one
+
+        works.append(Importer(config.ledger))
+    observer = Observer(config, [feed.publish], works)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)

@@ -1,7 +1,10 @@
 """A worker's senses: the fleet's live state, budgets and sessions, and the decision rule over them."""
 
+import math
 import os
 import random
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -47,10 +50,30 @@ class Shared:
         self._table = FleetTable.create(runtime / FLEET, 2 * workers + SECTIONS_BESIDE, config.fleet.max_names)
         self._sessions = sessions.create(runtime / SESSIONS, workers, config.sessions.slots)
 
+        self._runtime = runtime
+
     def close(self) -> None:
         """Nobody can open it any more."""
         self._table.close()
+        (self._runtime / SESSIONS).unlink(missing_ok=True)
         os.close(self._sessions)
+
+
+class OwnMemory:
+    """The memory of a server that shares it with nobody.
+
+    Attributes:
+        directory: where it can be opened.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="router-"))
+        self._shared = Shared(config, 1, self.directory)
+
+    def close(self) -> None:
+        """Gives it back."""
+        self._shared.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class Sensing:
@@ -65,6 +88,7 @@ class Sensing:
         draw: where chance comes from.
 
     Attributes:
+        table: the fleet's, as all processes share it.
         live: the fleet.
         clock: monotonic seconds.
         blur_s: see Live.blur.
@@ -87,9 +111,8 @@ class Sensing:
         self.clock, self.blur_s = clock, config.fleet.tie_ms / 1000.0
         self._unix = unix
         self._draw = draw
-        self.live = LiveFleet(
-            FleetTable.attach(runtime / FLEET), number, config.fleet, clock=clock, unix=unix, chance=draw
-        )
+        self.table = FleetTable.attach(runtime / FLEET)
+        self.live = LiveFleet(self.table, number, config.fleet, clock=clock, unix=unix, chance=draw)
         self._budgets = Budgets(self.live, config.budgets, unix, clock()) if config.budgets else None
         self._sessions = sessions.SessionTable(runtime / SESSIONS, number)
 
@@ -116,6 +139,10 @@ class Sensing:
         self.live.hear(decision_id, outcome, self.clock(), model)
         if session and outcome.fault not in (Fault.NONE, Fault.CLIENT):
             self._sessions.fail(session, self._unix())
+
+    def idle(self) -> None:
+        """Hears what others found out, while no batch comes that would ask."""
+        self.live.refresh(self.clock())
 
     def close(self) -> None:
         """Leaves the worker's section of the fleet table to its successor."""
@@ -201,3 +228,20 @@ def priors_of(table: CandidateTable) -> Priors:
         table.mean_output_tokens,
         np.array([c.concurrency or np.nan for c in configs], np.float64),
     )
+
+
+def configured(config: Config) -> dict[str, tuple[float, float, float, float]]:
+    """What is configured of each model, as sidecar.fleet.figures takes it."""
+
+    def given(value: float | None) -> float:
+        return math.nan if value is None else value
+
+    return {
+        entry.model or entry.name: (
+            given(entry.first_token_seconds),
+            given(entry.seconds_per_output_token),
+            0.0,
+            entry.concurrency or math.nan,
+        )
+        for entry in config.candidates
+    }

@@ -26,6 +26,7 @@ from sidecar.config import Config
 from sidecar.control import CONFIG
 from sidecar.errors import ConfigError
 from sidecar.host import cores, reserve
+from sidecar.sensing import Shared
 
 log = logging.getLogger(__name__)
 
@@ -216,6 +217,7 @@ class Supervisor:
         self._workers: list[Child] = []
         self._control = Child("control", (), alone=True)
         self._observer: Child | None = None
+        self._shared: Shared | None = None
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def run(self) -> None:
@@ -232,6 +234,8 @@ class Supervisor:
             await self._serve(listen)
         finally:
             reserved.close()
+            if self._shared is not None:
+                self._shared.close()
             shutil.rmtree(self._runtime, ignore_errors=True)
 
     def _write(self, config: Config) -> None:
@@ -250,6 +254,7 @@ class Supervisor:
         runtime = str(self._runtime)
         self._control = Child("control", ("-m", "sidecar.control.process", runtime, str(self._first)), alone=True)
         count = self._config.workers or max(1, cores() - 1)
+        self._shared = Shared(self._config, count, self._runtime)
         self._workers = [
             Child(f"worker {number}", ("-m", "sidecar.worker", str(number), runtime, listen)) for number in range(count)
         ]

@@ -12,6 +12,7 @@ from sidecar.errors import RouterError
 from sidecar.lanes.intake import Intake
 from sidecar.lanes.lane import Encoded
 from sidecar.lanes.reply import Replies
+from sidecar.ledger.noted import Origin
 from sidecar.routing.ask import Ask
 from sidecar.routing.candidates import CandidateTable, join, without_bundle
 from sidecar.routing.decision_id import DecisionIds
@@ -44,13 +45,14 @@ class Engine:
         table: the candidates.
         intake: from a request to an Ask.
         ahead: scores in two phases; None where one phase is quicker (a static model).
+        origin: what its decisions have in common.
         recent: the latest requests that were decided, for the comparison with the next bundle.
 
     Raises:
         ConfigError: the configuration does not fit the bundle.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a bundle meets in one place
         self,
         config: Config,
         bundle: Bundle | None,
@@ -70,6 +72,8 @@ class Engine:
         name, version = (bundle.manifest.name, bundle.manifest.version) if bundle else ("", "")
         self.version = f"{name} {version}".strip()
         self.digest = bundle.manifest_sha256 if bundle else ""
+        models = tuple(row.model for row in self.table.rows)
+        self.origin = Origin((name, version, self.digest), self.table.names, models)
         self.intake = Intake(config, self.table, bundle.manifest.text_recipe if bundle else TextRecipe(), clock)
         self.recent: deque[Ask] = deque(maxlen=config.gate.sample)
         me = weakref.ref(self)  # no cycle: an engine whose turn is over goes at once, with its bundle
@@ -80,9 +84,10 @@ class Engine:
 
         score: Score | None = bundle.scorer if bundle else None
         self._cache: ScoreCache | None = None
-        if score is not None and config.cache.max_bytes:
+        if score is not None and bundle is not None and config.cache.max_bytes:
+            dimensions = bundle.dimensions if record is not None else 0
             # Of this bundle alone: another one starts with an empty cache. The gate and golden vectors know no cache.
-            self._cache = score = remembering(score, len(self.table), config.cache.max_bytes)
+            self._cache = score = remembering(score, len(self.table), config.cache.max_bytes, dimensions)
         self.ahead = _ahead(score)
         self._router = Router(make_rule(self.table), score, ids, clock, fault, faulty)
         self._replies = Replies(self.table, (name, version), clock)

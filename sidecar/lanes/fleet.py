@@ -1,5 +1,6 @@
 """FleetService at the edge: load reports come in, the live state of the candidates goes out."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from math import isfinite
@@ -7,11 +8,16 @@ from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError
 
+from sidecar.config import Config
 from sidecar.errors import InvalidRequest
-from sidecar.fleet.sources.engines import Engine
+from sidecar.fleet.figures import CandidateFigures
+from sidecar.fleet.figures import Figures as TableFigures
+from sidecar.fleet.sources.engines import Engine, engines
 from sidecar.fleet.sources.load_report import check_report, telemetry_of, understood
 from sidecar.fleet.telemetry import Telemetry
 from sidecar.lanes.lane import Cold
+from sidecar.routing.candidates import CandidateTable
+from sidecar.sensing import Sensing, configured
 from sidecar.wire import fleet_pb2 as pb
 
 SERVICE = "router.v1.FleetService"
@@ -88,3 +94,25 @@ def _load(row: Figures) -> pb.CandidateLoad:
     told = row._asdict()
     figures = {name: value for name, value in told.items() if name in FIGURES and isfinite(value)}
     return pb.CandidateLoad(candidate=told["name"], state=f"CANDIDATE_STATE_{told['state'].upper()}", **figures)
+
+
+def fleet_methods(config: Config, sensing: Sensing, table: Callable[[], CandidateTable]) -> FleetMethods:
+    """The methods over a worker's senses.
+
+    Args:
+        config: what the keys of load reports mean.
+        sensing: takes the reports, and knows the fleet.
+        table: the candidates of the bundle that runs at present.
+    """
+    figures = TableFigures(sensing.table, config.fleet, configured(config))
+    reading = threading.Lock()
+
+    def known(name: str) -> str:
+        names = table()
+        return names.rows[names.index(name, "candidate")].model
+
+    def rows() -> Sequence[CandidateFigures]:
+        with reading:  # several threads serve rare methods
+            return figures.read(time.monotonic())
+
+    return FleetMethods(engines(config.fleet.engines)["orca"], known, sensing.report, rows)

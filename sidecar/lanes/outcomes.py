@@ -81,9 +81,9 @@ class Outcomes:
             return
         pending = _Pending(len(kept), reply.SerializeToString())
         pending.wake = caller.resume(lambda: deliver(key, pending.encoded))
-        for at, outcome in enumerate(kept):
+        for at, one in enumerate(kept):
             try:
-                self._submit(outcome, pending.done)
+                self._submit(one, pending.done)
             except RouterError as error:
                 pending.refused(len(kept) - at, error)
                 break
@@ -118,7 +118,7 @@ class Outcomes:
                     ttft_ms=outcome.first_token_ms if outcome.HasField("first_token_ms") else None,
                     error=_error(outcome),
                     labels=dict(outcome.labels),
-                    **{name: getattr(outcome, name) for name in MEASURES if outcome.HasField(name)},  # type: ignore[arg-type]
+                    **{name: getattr(outcome, name) for name in MEASURES if outcome.HasField(name)},
                 )
             )
         except InvalidRequest as error:

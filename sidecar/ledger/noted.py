@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from itertools import groupby
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,9 +20,10 @@ log = logging.getLogger(__name__)
 
 # A record of so many is well below a megabyte, and its fixed costs are shared by enough.
 MOST_ROWS = 512
+# Of what is expected the first are kept: quality, cost, seconds, utility.
+MEASURES = 4
 ONE_BYTE = 256
 Redact = Callable[[str], str | None]
-T = TypeVar("T")
 
 
 class Origin(NamedTuple):
@@ -49,10 +50,6 @@ class Noted(NamedTuple):
         outcomes: [B]; requests that got no candidate are left out of the ledger.
         expected: each part [B, C].
         embedding: [B, D]; None if there is none.
-        sessions: [B] names of conversations; None: of no request.
-        current: [B] models that the callers would have used; None: of no request.
-        applied: [B] whether the caller was told to use it; None: always.
-        propensity: [B] probability with which the candidate was chosen; None: 1.
     """
 
     origin: Origin
@@ -61,10 +58,6 @@ class Noted(NamedTuple):
     outcomes: Sequence[Outcome]
     expected: Expectations
     embedding: Floats | None = None
-    sessions: Sequence[str] | None = None
-    current: Sequence[str] | None = None
-    applied: Sequence[bool] | None = None
-    propensity: Sequence[float] | None = None
 
 
 class Recorder:
@@ -100,8 +93,8 @@ class Recorder:
         choices = [outcome for outcome in one.outcomes if isinstance(outcome, Choice)]
         if len(choices) < len(one.outcomes):
             one = _rows(one, [row for row, outcome in enumerate(one.outcomes) if isinstance(outcome, Choice)])
-        asks, size = one.asks, len(choices)
-        expected = np.array(one.expected, "<f4").transpose(1, 0, 2)
+        asks = one.asks
+        expected = np.array(one.expected[:MEASURES], "<f4").transpose(1, 0, 2)
         rankings = [choice.ranking for choice in choices]
         pack: Callable[[list[int]], bytes] = bytes if len(origin.candidates) <= ONE_BYTE else _two_bytes
         return DecisionBatch(
@@ -110,14 +103,14 @@ class Recorder:
             models=origin.models,
             ids=bytes.fromhex("".join(one.ids)),
             segments=[ask.segment for ask in asks],
-            sessions=[""] * size if one.sessions is None else list(one.sessions),
+            sessions=[ask.session for ask in asks],
             policies=[ask.policy for ask in asks],
             values=[ask.terms.answer_value_usd for ask in asks],
             seconds=[ask.terms.second_value_usd for ask in asks],
             chosen=[ranking[0] for ranking in rankings],
-            applied=[True] * size if one.applied is None else list(one.applied),
-            current=[""] * size if one.current is None else list(one.current),
-            propensity=[1.0] * size if one.propensity is None else list(one.propensity),
+            applied=[not ask.log_only for ask in asks],
+            current=[ask.current_model for ask in asks],
+            propensity=[choice.propensity for choice in choices],
             reasons=[self._named(choice.reasons) for choice in choices],
             novelty=[choice.novelty for choice in choices],
             prompt_tokens=[ask.prompt_tokens for ask in asks],
@@ -180,15 +173,7 @@ def _rows(batch: Noted, rows: list[int]) -> Noted:
         [batch.outcomes[row] for row in rows],
         Expectations(*(part[rows] for part in batch.expected)),
         None if batch.embedding is None else batch.embedding[rows],
-        _some(batch.sessions, rows),
-        _some(batch.current, rows),
-        _some(batch.applied, rows),
-        _some(batch.propensity, rows),
     )
-
-
-def _some(values: Sequence[T] | None, rows: list[int]) -> list[T] | None:
-    return None if values is None else [values[row] for row in rows]
 
 
 def _joined(origin: Origin, batches: Sequence[Noted]) -> Noted:
@@ -200,21 +185,7 @@ def _joined(origin: Origin, batches: Sequence[Noted]) -> Noted:
         [outcome for batch in batches for outcome in batch.outcomes],
         Expectations(*(np.concatenate(parts) for parts in zip(*(batch.expected for batch in batches), strict=True))),
         np.concatenate(embeddings) if embeddings else None,
-        _column([batch.sessions for batch in batches], batches, ""),
-        _column([batch.current for batch in batches], batches, ""),
-        _column([batch.applied for batch in batches], batches, True),  # noqa: FBT003 - a value, not a switch
-        _column([batch.propensity for batch in batches], batches, 1.0),
     )
-
-
-def _column(parts: Sequence[Sequence[T] | None], batches: Sequence[Noted], usual: T) -> list[T] | None:
-    if all(part is None for part in parts):
-        return None
-    return [
-        value
-        for part, batch in zip(parts, batches, strict=True)
-        for value in ([usual] * len(batch.ids) if part is None else part)
-    ]
 
 
 def _width(batch: Noted) -> int:
