@@ -24,7 +24,9 @@ from tests.fleet.chooser import assign
 NAMES = ["a", "b", "c"]
 SLOTS = [4.0, 8.0, 16.0]
 SETTINGS = FleetConfig(
-    dead_after_seconds=2.0, min_expiry_seconds=120.0, breaker=BreakerConfig(max_backoff_seconds=60.0)
+    dead_after_seconds=2.0,
+    min_expiry_seconds=120.0,
+    breaker=BreakerConfig(first_backoff_seconds=30.0, max_backoff_seconds=60.0),
 )
 
 

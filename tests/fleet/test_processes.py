@@ -92,7 +92,8 @@ def test_what_one_finds_out_keeps_the_others_away_too(processes: list[Process]) 
     assert len(failed) == 5
     processes[0].ask(hear=failed, fault=int(Fault.SERVER))
     assert processes[0].ask(look=True)["open"] == [False, False, True]
-    until(lambda: bool(processes[1].ask(look=True)["open"] == [False, False, True]))
+    for process in processes[1:]:
+        until(lambda process=process: process.ask(look=True)["open"] == [False, False, True])  # type: ignore[misc]
     assert 2 not in processes[2].ask(decide=40)["chosen"]
 
 
