@@ -172,6 +172,7 @@ class Sensed:
         budgets: BudgetView | None,
         conversations: Conversations,
     ) -> None:
+        self._sensing = sensing
         self._table = table
         self._assignment = assignment
         self._view = view
@@ -208,6 +209,7 @@ class Sensed:
             self._view.decided(first + row, chosen, tokens, seconds, max(0.0, seconds - service), now)
             if self._budgets:
                 self._budgets.decided(ask.segment, chosen, tokens, float(expected.cost[row, chosen]))
+        self._sensing.live.publish(now)
 
     def _look(self) -> Live:
         self._fleet = self._view.read(self._clock())

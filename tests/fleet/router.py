@@ -43,7 +43,7 @@ def main() -> None:
         if "decide" in command:
             fleet = view.read(now)
             chosen = assign(fleet, command["decide"])
-            named = list(ids.take(len(chosen)))
+            named = ids.take(len(chosen)).ids
             for name, candidate in zip(named, chosen, strict=True):
                 view.decided(int(name[22:], 16), candidate, 10.0, 1.0, 0.0, now)
             answer = {"ids": named, "chosen": chosen}

@@ -108,7 +108,7 @@ def test_a_long_segment_is_refused_without_being_repeated() -> None:
 def test_in_log_only_mode_the_caller_must_name_its_own_model() -> None:
     request = pb.RouteRequest(text="What is it?", segment="careful")
     careful = {"segments": {"careful": SegmentConfig(log_only=True)}}
-    with pytest.raises(InvalidRequest, match="current_model is empty.*log-only"):
+    with pytest.raises(InvalidRequest, match=r"current_model is empty.*log-only"):
         intake(request, **careful)
     with pytest.raises(InvalidRequest, match="current_model is empty"):
         intake(pb.RouteRequest(text="What is it?"), log_only=True)

@@ -38,7 +38,7 @@ def live_of(table: CandidateTable, blur: float = 0.0, **parts: list[float] | lis
     rest = at_rest(table)
     arrays = {name: np.array(value) for name, value in parts.items()}
     plain = not {"open", "share", "quota"} & set(parts)
-    return rest._replace(fleet=rest.fleet._replace(**arrays, plain=plain), blur=blur)
+    return rest._replace(fleet=rest.fleet._replace(**arrays, plain=plain), blur=blur)  # type: ignore[arg-type]
 
 
 def cached(name: str, price: float) -> CandidateConfig:

@@ -22,7 +22,7 @@ from sidecar.observer import Observer
 from sidecar.fleet.sources.settings import TelemetryConfig
 telemetry = TelemetryConfig(engine="vllm", urls=("http://a/metrics",))
 Observer(Config(candidates=(CandidateConfig(name="a", telemetry=telemetry),)))
-print([name for name in ("grpc", "google.protobuf", "onnxruntime", "numpy") if name in sys.modules])
+print([name for name in ("grpc", "google.protobuf", "onnxruntime") if name in sys.modules])
 """
 
 
