@@ -3,7 +3,7 @@
 import time
 
 from benchmarks.floor import LANES, METHOD, command
-from benchmarks.load import closed_loop
+from benchmarks.offered import closed_loop
 from benchmarks.plan import Plan
 from benchmarks.report import Section
 from benchmarks.samples import Row, Samples, summary

@@ -29,7 +29,7 @@ from benchmarks import machine, report
 from benchmarks.client import DEADLINE_EXCEEDED, OK, Reply, code_name
 from benchmarks.closed import measure
 from benchmarks.frames import FramesClient
-from benchmarks.load import closed_loop, open_loop
+from benchmarks.offered import closed_loop, open_loop
 from benchmarks.plan import Plan
 from benchmarks.prompts import requests, texts
 from benchmarks.report import Section

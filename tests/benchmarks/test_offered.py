@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.client import OK, UNANSWERED, Reply
-from benchmarks.load import closed_loop, open_loop
 from benchmarks.long_loop import long_loop
+from benchmarks.offered import closed_loop, open_loop
 from benchmarks.samples import fell_behind
 
 
