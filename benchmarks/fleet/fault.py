@@ -103,7 +103,7 @@ def fault(
                     fleet=fleet,
                     first_token_timeout_s=FIRST_TOKEN_TIMEOUT_S,
                     prepare=prepare,
-                )  # fmt: skip
+                )
             )
         row = judged(journeys, case.candidate, plan)
         whole = figures.summary(journeys, scene.questions, gateway)
@@ -135,7 +135,7 @@ def judged(journeys: list[Journey], candidate: int, plan: Plan) -> Row:
     steady = _share(journeys, candidate, min(plan.fails / 3, plan.fails - WINDOW_S), plan.fails)
     edges = np.arange(plan.fails, plan.ends + 1e-9, BIN_S)
     shares, _ = figures.share_over_time(journeys, candidate, edges)
-    during = shares[: int(round((plan.recovers - plan.fails) / BIN_S))]
+    during = shares[: round((plan.recovers - plan.fails) / BIN_S)]
     above = np.flatnonzero(~(during < 0.01))  # noqa: PLR2004 - the target's one per cent
     starts = np.arange(plan.recovers, plan.ends - WINDOW_S + 1e-9, STEP_S)
     after = np.array([_share(journeys, candidate, start, start + WINDOW_S) for start in starts])

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from benchmarks.client import OK
 from benchmarks.fleet import settings
@@ -142,7 +143,7 @@ def _run(scene: Scene, case: Case) -> tuple[Row, str]:
     }, complaint
 
 
-def off_by(counts: Sequence[float], ideal: Sequence[float]) -> float:
+def off_by(counts: ArrayLike, ideal: ArrayLike) -> float:
     """The largest relative difference between a share and the ideal one; inf where one was to get nothing and got some."""
     share = np.asarray(counts, dtype=np.float64) / max(1.0, float(np.sum(counts)))
     wanted = np.asarray(ideal, dtype=np.float64) / float(np.sum(ideal))
@@ -190,5 +191,5 @@ def _await_scrapes(frozen: Frozen) -> str:
     return ""
 
 
-def _named(names: Sequence[str], shares: Sequence[float]) -> dict[str, float]:
+def _named(names: Sequence[str], shares: NDArray[np.float64]) -> dict[str, float]:
     return {name: round(float(share), 4) for name, share in zip(names, shares, strict=True)}

@@ -16,7 +16,7 @@ from benchmarks.fleet.candidates import Candidate
 from benchmarks.fleet.exposition import MetricsServer, exposition
 from benchmarks.fleet.gateway import Gateway
 from benchmarks.fleet.workload import Questions, read_questions
-from benchmarks.server import Server, sidecar_command
+from benchmarks.server import Server, ServerFault, sidecar_command
 from sidecar.bundle.embedded import DEFAULT_BUNDLE
 from sidecar.bundle.load import load
 from sidecar.config import Config
@@ -92,12 +92,27 @@ class Backstage:
         return None if server.candidate.hosted else exposition(server, self.speed)
 
 
-def scene(data: Path, fleet: Sequence[Candidate], bundle: Path | None, cores: Cores) -> Scene:
-    """Reads the questions; candidates must be known to the bundle."""
+def scene(
+    data: Path,
+    fleet: Sequence[Candidate],
+    bundle: Path | None,
+    cores: Cores,
+    *,
+    telemetry: bool = True,
+    headers: bool = True,
+) -> Scene:
+    """Reads the questions; candidates must be known to the bundle.
+
+    Raises:
+        ServerFault: the bundle does not score one of them.
+    """
     names = [candidate.name for candidate in fleet]
     manifest = load(bundle or DEFAULT_BUNDLE).manifest
     prior = {candidate.name: candidate.prior_quality for candidate in manifest.candidates}
-    return Scene(fleet, read_questions(data, names), [prior[name] for name in names], bundle, cores)
+    if unknown := [name for name in names if name not in prior]:
+        raise ServerFault(f"the bundle does not score {', '.join(unknown)}; use one that does, as the embedded one.")
+    quality = [prior[name] for name in names]
+    return Scene(fleet, read_questions(data, names), quality, bundle, cores, telemetry, headers)
 
 
 def policy(second_value_usd: float, speed: float) -> pb.Policy:
