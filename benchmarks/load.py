@@ -24,7 +24,7 @@ from benchmarks import cores as the_cores
 from benchmarks import machine, report
 from benchmarks.fleet import cost, fault, herd, plot, sweep
 from benchmarks.fleet.candidates import FLEET
-from benchmarks.fleet.scene import Blind, Scene, blind_decisions, scene
+from benchmarks.fleet.scene import SECOND_VALUE_USD, Blind, Scene, blind_decisions, scene
 from benchmarks.fleet.workload import TRACES, read_trace
 from benchmarks.report import Section
 from benchmarks.server import ServerFault
@@ -38,8 +38,8 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 LOADS, QUICK_LOADS = (0.3, 0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5), (0.5, 1.0, 1.5)
 SPEED = 20.0
 SWEEP = sweep.Extent(SPEED, 600.0, 60.0, LOADS)
-QUICK_SWEEP = sweep.Extent(SPEED, 160.0, 20.0, QUICK_LOADS)
-FAULT, QUICK_FAULT = fault.Plan(6.0, 12.0, 26.0), fault.Plan(4.0, 8.0, 19.5)
+QUICK_SWEEP = sweep.Extent(SPEED, 120.0, 20.0, QUICK_LOADS)
+FAULT, QUICK_FAULT = fault.Plan(6.0, 12.0, 26.0), fault.Plan(3.0, 6.0, 17.0)
 COST, QUICK_COST = cost.Extent(4.0, 7, 15.0), cost.Extent(1.0, 2, 3.0)
 
 
@@ -105,6 +105,9 @@ def _say(what: str) -> None:
     "--bundle", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Instead of the embedded one."
 )
 @click.option("--telemetry/--no-telemetry", default=True, help="Whether self-hosted candidates show /metrics.")
+@click.option(
+    "--second-value", default=SECOND_VALUE_USD, type=click.FloatRange(min=0), help="USD that a second of waiting costs."
+)
 @click.option("--headers/--no-headers", default=True, help="Whether hosted candidates send rate-limit headers.")
 def main(
     *,
@@ -115,6 +118,7 @@ def main(
     bundle: Path | None,
     telemetry: bool,
     headers: bool,
+    second_value: float,
 ) -> None:
     """Measure time to an answer, quality and cost under load, faults, herds, and what seeing the load costs."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -124,7 +128,10 @@ def main(
     sections: list[Section] = []
     with the_cores.pinned(where.load):
         try:
-            run = Run(scene(data, FLEET, bundle, where, telemetry=telemetry, headers=headers), data, quick=quick)
+            seen = scene(
+                data, FLEET, bundle, where, telemetry=telemetry, headers=headers, second_value_usd=second_value
+            )
+            run = Run(seen, data, quick=quick)
             parts: dict[str, Callable[[], list[Section]]] = {name: getattr(run, name) for name in PARTS}
             for name in only or PARTS:
                 click.echo(f"measuring {name}", err=True)

@@ -18,6 +18,7 @@ class Candidate:
 
     Attributes:
         name: in the bundle and in the data set.
+        label: in tables.
         hosted: by a provider, who offers rate-limit headers; else self-hosted, with /metrics of vLLM.
         slots: streams that run at once; further requests queue.
         first_token_s: time to the first token of an empty prompt, once a slot is free.
@@ -28,6 +29,7 @@ class Candidate:
     """
 
     name: str
+    label: str
     hosted: bool
     slots: int
     first_token_s: float
@@ -51,29 +53,28 @@ class Candidate:
 
 
 FLEET = (
-    #                                                             first token    tokens/s  shared
     Candidate(
-        name="gemini-1.5-pro-002", hosted=True, slots=24,
+        name="gemini-1.5-pro-002", label="pro", hosted=True, slots=24,
         first_token_s=0.70, prompt_tokens_per_s=6000, token_s=1 / 60, slowdown=0.5, limit_per_s=20.0,
     ),
     Candidate(
-        name="gemini-1.5-flash-002", hosted=True, slots=20,
+        name="gemini-1.5-flash-002", label="flash", hosted=True, slots=20,
         first_token_s=0.35, prompt_tokens_per_s=12000, token_s=1 / 80, slowdown=0.5, limit_per_s=40.0,
     ),
     Candidate(
-        name="llama-3.1-70b-instruct", hosted=False, slots=16,
+        name="llama-3.1-70b-instruct", label="llama-70b", hosted=False, slots=16,
         first_token_s=0.45, prompt_tokens_per_s=3000, token_s=1 / 60, slowdown=1.0,
     ),
     Candidate(
-        name="deepseek-coder-v2", hosted=False, slots=24,
+        name="deepseek-coder-v2", label="deepseek", hosted=False, slots=24,
         first_token_s=0.35, prompt_tokens_per_s=5000, token_s=1 / 120, slowdown=0.8,
     ),
     Candidate(
-        name="llama-3.1-8b-instruct", hosted=False, slots=24,
+        name="llama-3.1-8b-instruct", label="llama-8b", hosted=False, slots=24,
         first_token_s=0.30, prompt_tokens_per_s=15000, token_s=1 / 120, slowdown=0.8,
     ),
     Candidate(
-        name="qwen1.5-72b-chat", hosted=False, slots=8,
+        name="qwen1.5-72b-chat", label="qwen-72b", hosted=False, slots=8,
         first_token_s=0.50, prompt_tokens_per_s=3000, token_s=1 / 40, slowdown=1.0,
     ),
 )  # fmt: skip

@@ -6,6 +6,7 @@ so that half a second holds enough decisions to tell a share of one per cent.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,10 @@ DECISIONS_PER_S = 400.0
 LOAD = 0.5  # of saturation: the others can take over what the failed candidate leaves
 BIN_S, WINDOW_S, STEP_S = 0.5, 1.0, 0.1
 LEAVE_S, RETURN_S = 2.0, 10.0
+# A second costs a tenth of what it does elsewhere, so that it is the failure and not the load that moves shares.
+SECOND_VALUE_SHARE = 0.1
+# Below this steady share there is nothing that could be left alone or taken back.
+LEAST_STEADY = 0.02
 # It is back when it has so much of the share it had before.
 BACK_SHARE = 0.8
 FIRST_TOKEN_TIMEOUT_S = 3.0
@@ -81,9 +86,10 @@ def fault(
     targets = Section("fault_verdicts", "Targets: a candidate fails and recovers", VERDICT_COLUMNS)
     times = DECISIONS_PER_S / (LOAD * blind.saturation_per_s)
     fleet = enlarged(scene.fleet, times)
+    scene = replace(scene, second_value_usd=SECOND_VALUE_SHARE * scene.second_value_usd)
     asked = workload(arrivals, DECISIONS_PER_S, plan.ends, len(scene.questions), SEED)
     for case in tried:
-        subject = f"{case.fault.value}: {scene.names[case.candidate]}"
+        subject = f"{case.fault.value} at {scene.fleet[case.candidate].label}"
         say(subject)
         backstage = Backstage()
 
@@ -116,6 +122,7 @@ def fault(
     table.notes.append(LEGEND)
     targets.notes.append(
         f"{DECISIONS_PER_S:g} decisions per second at {LOAD:g}x of saturation in real time, default settings of the sidecar; a "
+        f"second of waiting costs ${scene.second_value_usd:g}, so that the failure and not the load moves the shares; a "
         f"candidate that hangs is noticed by the gateway's own timeout of {FIRST_TOKEN_TIMEOUT_S:g} s to the first token, so "
         "hanging and rate limits have no target here"
     )
@@ -157,11 +164,13 @@ def _share(journeys: list[Journey], candidate: int, start: float, stop: float) -
 
 
 def _verdicts(subject: str, row: Row, *, aimed: bool) -> list[Row]:
-    back = row["back_s"]
-    never = f"{subject}: back at its share, s" + ("" if back is not None else " (not within the run)")
+    if row["steady_share"] < LEAST_STEADY:
+        return [verdict(f"{subject}: its steady share is too small to tell anything", None, "< 0.01" if aimed else "")]
+    back, left = row["back_s"], row["share_after_2_s"]
+    told = f"{subject}: back at its share, s" + ("" if back is not None else " (not within the run)")
     return [
-        verdict(f"{subject}: share from 2 s on", row["share_after_2_s"], "< 0.01" if aimed else ""),
-        verdict(never, float("inf") if back is None else back, at_most(RETURN_S) if aimed else ""),
+        verdict(f"{subject}: share from {LEAVE_S:g} s on", left, "< 0.01" if aimed else ""),
+        verdict(told, float("inf") if back is None else back, at_most(RETURN_S) if aimed else ""),
         verdict(
             f"{subject}: highest second after it / steady share", row["peak_of_steady"], at_most(1.5) if aimed else ""
         ),

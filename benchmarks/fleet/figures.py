@@ -46,8 +46,8 @@ def summary(journeys: Sequence[Journey], questions: Questions, gateway: Gateway,
     took = answers_s(kept)
     answered = [journey for journey in kept if journey.answered_by >= 0]
     cost = sum(questions.cost_usd(journey.question, journey.answered_by) for journey in answered)
-    names = [server.candidate.name for server in gateway.servers]
-    queued = _by_candidate(gateway, from_s, [0.0] * len(names))
+    labels = [server.candidate.label for server in gateway.servers]
+    queued = _by_candidate(gateway, from_s, [0.0] * len(labels))
     backlog = _by_candidate(gateway, from_s, second_of_work(gateway, questions))
     return {
         "requests": len(kept),
@@ -64,7 +64,9 @@ def summary(journeys: Sequence[Journey], questions: Questions, gateway: Gateway,
         "over_capacity_by_candidate": backlog,
         "queued_s": max(queued.values()),
         "queued_by_candidate": queued,
-        "shares": {name: share for name, share in zip(names, _rounded_shares(kept, len(names)), strict=True) if share},
+        "shares": {
+            label: share for label, share in zip(labels, _rounded_shares(kept, len(labels)), strict=True) if share
+        },
     }
 
 
@@ -79,7 +81,7 @@ def second_of_work(gateway: Gateway, questions: Questions) -> list[float]:
 
 def _by_candidate(gateway: Gateway, from_s: float, more_than: Sequence[float]) -> dict[str, float]:
     return {
-        server.candidate.name: round(longest(server.queued(most), from_s), 2)
+        server.candidate.label: round(longest(server.queued(most), from_s), 2)
         for server, most in zip(gateway.servers, more_than, strict=True)
     }
 

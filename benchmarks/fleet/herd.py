@@ -136,8 +136,8 @@ def _run(scene: Scene, case: Case) -> tuple[Row, str]:
         "requests": REQUESTS,
         "errors": run.errors(),
         "off_by": round(off_by(counts, ideal), 3),
-        "shares": _named(scene.names, counts / max(1, counts.sum())),
-        "ideal": _named(scene.names, ideal / ideal.sum()),
+        "shares": _numbered(counts / max(1, counts.sum())),
+        "ideal": _numbered(ideal / ideal.sum()),
         "telemetry_age_ms": round(age * 1e3),
         "spread_over_ms": round(float(run.done[good].max() - run.sent.min()) * 1e3, 1) if good.any() else None,
     }, complaint
@@ -191,5 +191,5 @@ def _await_scrapes(frozen: Frozen) -> str:
     return ""
 
 
-def _named(names: Sequence[str], shares: NDArray[np.float64]) -> dict[str, float]:
-    return {name: round(float(share), 4) for name, share in zip(names, shares, strict=True)}
+def _numbered(shares: NDArray[np.float64]) -> dict[str, float]:
+    return {f"#{number + 1}": round(float(share), 4) for number, share in enumerate(shares)}

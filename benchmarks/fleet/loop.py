@@ -8,7 +8,7 @@ from benchmarks.fleet.calendar import Calendar
 from benchmarks.fleet.candidates import Candidate
 from benchmarks.fleet.gateway import Gateway, Journey
 from benchmarks.fleet.replay import Paced
-from benchmarks.fleet.scene import SECOND_VALUE_USD, Backstage, Scene, policy
+from benchmarks.fleet.scene import Backstage, Scene, policy
 from benchmarks.fleet.servers import Call
 from benchmarks.fleet.workload import Workload
 
@@ -38,7 +38,7 @@ async def closed_loop(
         first_token_timeout_s: of the gateway, in virtual seconds.
         prepare: may enter events into the gateway's calendar.
     """
-    made = payloads(scene.questions, scene.names, policy(SECOND_VALUE_USD, speed))
+    made = payloads(scene.questions, scene.names, policy(scene.second_value_usd, speed))
     async with Sidecar(address, CHANNELS) as sidecar:
         reports = Reports(sidecar, scene.names, speed, scene.questions)
 

@@ -16,6 +16,7 @@ LONGEST_REST_S = 0.05
 GIVE_UP_S = 120.0
 
 Clock = Callable[[], float]
+Rest = Callable[[asyncio.Event, float], Awaitable[None]]
 
 
 class Decider(Protocol):
@@ -52,12 +53,16 @@ class Paced:
         gateway: where requests go.
         speed: virtual seconds per real one.
         clock: real seconds.
+        rest: waits for an event, at most so many real seconds.
     """
 
-    def __init__(self, gateway: Gateway, speed: float, clock: Clock = time.perf_counter) -> None:
+    def __init__(
+        self, gateway: Gateway, speed: float, clock: Clock = time.perf_counter, rest: Rest | None = None
+    ) -> None:
         self._gateway = gateway
         self._speed = speed
         self._clock = clock
+        self._rest = rest or _wait
         self._start = clock()
         self._awake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -99,8 +104,7 @@ class Paced:
             if self._failure is not None:
                 raise self._failure
             rest = (calendar.next_time - self.virtual_now()) / self._speed
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._awake.wait(), min(max(rest, 0.0), LONGEST_REST_S))
+            await self._rest(self._awake, min(max(rest, 0.0), LONGEST_REST_S))
             if self._clock() - self._start > until:
                 left = len(journeys) - len(self._gateway.ended)
                 raise TimeoutError(
@@ -123,6 +127,11 @@ class Paced:
         except Exception as failure:  # noqa: BLE001 - the run ends with it
             self._failure = failure
         self._awake.set()
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
 
 
 def _journeys(workload: Workload) -> list[Journey]:

@@ -41,6 +41,7 @@ class Scene:
         cores: who runs where.
         telemetry: whether self-hosted candidates have /metrics.
         headers: whether hosted ones send rate-limit headers.
+        second_value_usd: what a virtual second of waiting costs.
     """
 
     fleet: Sequence[Candidate]
@@ -50,6 +51,7 @@ class Scene:
     cores: Cores
     telemetry: bool = True
     headers: bool = True
+    second_value_usd: float = SECOND_VALUE_USD
 
     @property
     def names(self) -> list[str]:
@@ -100,8 +102,9 @@ def scene(
     *,
     telemetry: bool = True,
     headers: bool = True,
+    second_value_usd: float = SECOND_VALUE_USD,
 ) -> Scene:
-    """Reads the questions; candidates must be known to the bundle.
+    """Reads the questions; candidates must be known to the bundle. The arguments are the attributes of Scene.
 
     Raises:
         ServerFault: the bundle does not score one of them.
@@ -112,7 +115,7 @@ def scene(
     if unknown := [name for name in names if name not in prior]:
         raise ServerFault(f"the bundle does not score {', '.join(unknown)}; use one that does, as the embedded one.")
     quality = [prior[name] for name in names]
-    return Scene(fleet, read_questions(data, names), quality, bundle, cores, telemetry, headers)
+    return Scene(fleet, read_questions(data, names), quality, bundle, cores, telemetry, headers, second_value_usd)
 
 
 def policy(second_value_usd: float, speed: float) -> pb.Policy:

@@ -177,7 +177,7 @@ class Server:
             if waiting > more_than and since is None:
                 since = time
             elif waiting <= more_than and since is not None:
-                found.append((since, time))
+                found += [(since, time)] if time > since else []
                 since = None
         return found if since is None else [*found, (since, self._calendar.now)]
 

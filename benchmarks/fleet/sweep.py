@@ -11,7 +11,6 @@ from benchmarks.fleet.loop import closed_loop
 from benchmarks.fleet.policies import FLOOR, LeastInFlight, Policy, Recorded, RoundRobin, good_enough
 from benchmarks.fleet.replay import at_once
 from benchmarks.fleet.scene import (
-    SECOND_VALUE_USD,
     Backstage,
     Blind,
     Scene,
@@ -165,7 +164,7 @@ def _told(scene: Scene, extent: Extent) -> list[str]:
     among = ", ".join(scene.names[index] for index in good_enough(scene.prior_quality))
     told = [
         f"virtual time runs {extent.speed:g}x as fast as real time; {extent.seconds:g} virtual seconds per run, the first "
-        f"{extent.warm_up_s:g} not counted; a second of waiting costs ${SECOND_VALUE_USD:g}",
+        f"{extent.warm_up_s:g} not counted; a second of waiting costs ${scene.second_value_usd:g}",
         f"round robin and least in flight choose among candidates whose mean quality in training is at most {FLOOR:g} below "
         f"the best one's: {among}; least in flight goes by the share of slots taken, counted exactly",
     ]
