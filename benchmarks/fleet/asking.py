@@ -105,7 +105,6 @@ class Reports:
         names: of the candidates.
         speed: virtual seconds per real one; the sidecar lives in real ones.
         questions: for the recorded quality; None tells no quality.
-        limits: by candidate, its rate-limit headers as they stand; None sends none.
     """
 
     def __init__(
@@ -122,14 +121,19 @@ class Reports:
         self._gathered: list[pb.Outcome] = []
         self._flusher: asyncio.Task[None] | None = None
         self._sending: set[asyncio.Task[None]] = set()
-        self.told = 0
 
     def heard(self, journey: Journey, candidate: int, call: Call, headers: dict[str, str] | None = None) -> None:
-        """An attempt ended; called within the running loop."""
+        """An attempt ended; called within the running loop.
+
+        Raises:
+            grpc.aio.AioRpcError: an earlier report was refused.
+        """
         if self._sidecar.deaf or not journey.decision_id:
             return
         self._gathered.append(self.outcome(journey, candidate, call, headers or {}))
         if self._flusher is None or self._flusher.done():
+            if self._flusher is not None:
+                self._flusher.result()  # raises what it raised
             self._flusher = asyncio.ensure_future(self._flush_soon())
 
     def outcome(self, journey: Journey, candidate: int, call: Call, headers: dict[str, str]) -> pb.Outcome:
@@ -167,7 +171,6 @@ class Reports:
         gathered, self._gathered = self._gathered, []
         for start in range(0, len(gathered), MOST_TOGETHER):
             some = gathered[start : start + MOST_TOGETHER]
-            self.told += len(some)
             task = asyncio.ensure_future(self._sidecar.report(some))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)

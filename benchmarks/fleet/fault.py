@@ -49,7 +49,7 @@ LEGEND = (
 
 
 class Plan(NamedTuple):
-    """When it fails and recovers, and when the run ends; seconds."""
+    """When it fails, recovers more than two seconds later, and when the run ends; seconds."""
 
     fails: float
     recovers: float

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from benchmarks.fleet.gateway import Gateway, Journey
 from benchmarks.fleet.servers import End
@@ -129,7 +129,7 @@ def quality_difference(ours: Vector, theirs: Vector) -> tuple[float, float]:
     return float(differences.mean()), float(error)
 
 
-def ideal_split(slots: Sequence[float], in_flight: Sequence[float], requests: int) -> Vector:
+def ideal_split(slots: ArrayLike, in_flight: ArrayLike, requests: int) -> Vector:
     """[C] of so many simultaneous requests, how many each candidate should get: all then wait equally long.
 
     Servers are equally fast, so the wait is in proportion to calls per slot; requests are filled in like water, up to the

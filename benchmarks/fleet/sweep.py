@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from benchmarks.fleet import figures
 from benchmarks.fleet.calendar import Calendar
@@ -83,7 +84,7 @@ def sweep(
                     table.rows.append({"subject": subject, "load": load, **row})
                 if load == SATURATION:
                     targets.rows += _verdicts(scene, name, runs, table.rows[-len(runs) :], extent.warm_up_s)
-                table.notes += _lateness(load, runs[OURS][0], extent.speed)
+                table.notes += _asides(load, runs[OURS][0], extent.speed)
             table.notes += [LEGEND] if number == 0 else []
             tables.append(table)
     targets.notes += _told(scene, extent)
@@ -150,14 +151,19 @@ def _verdicts(
     ]
 
 
-def _lateness(load: float, journeys: Sequence[Journey], speed: float) -> list[str]:
-    """Says how long decisions took: under a compressed clock that time counts many times over."""
+def _asides(load: float, journeys: Sequence[Journey], speed: float) -> list[str]:
+    """How long decisions took, since under a compressed clock that counts many times over, and what they expected."""
     took = sorted(journey.decided - journey.arrived for journey in journeys)
     middle, high = (took[min(len(took) - 1, int(len(took) * share))] for share in (0.5, 0.99))
-    return [
-        f"at {load:g}x ours waited {middle / speed * 1e3:.1f} ms for its decisions at p50 and {high / speed * 1e3:.1f} ms at p99, "
-        f"the generator's lag included; that counts {speed:g}-fold in its virtual seconds"
-    ]
+    told = (
+        f"at {load:g}x ours waited {middle / speed * 1e3:.1f} ms for its decisions at p50 and {high / speed * 1e3:.1f} ms at "
+        f"p99, the generator's lag included, which counts {speed:g}-fold in its virtual seconds"
+    )
+    kept = [journey for journey in journeys if journey.answered_by == journey.chosen and journey.expected_s > 0]
+    if kept:
+        ratio = median(journey.expected_s * speed / (journey.done - journey.decided) for journey in kept)
+        told += f"; the time that it expected was {ratio:.2f} of the real one at the median"
+    return [told]
 
 
 def _told(scene: Scene, extent: Extent) -> list[str]:

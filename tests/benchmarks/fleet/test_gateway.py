@@ -40,7 +40,8 @@ def test_a_failed_candidate_is_followed_by_the_next_of_the_ranking(
     journey = Journey(0, 0.0)
     gateway.begin(journey, [1, 0])
     gateway.calendar.run()
-    assert (journey.chosen, journey.answered_by, journey.done) == (1, 0, pytest.approx(1.05))
+    assert (journey.chosen, journey.answered_by) == (1, 0)
+    assert journey.done == pytest.approx(1.05)
     assert heard == [(1, End.SERVER), (0, End.ANSWERED)]
 
 
@@ -50,7 +51,8 @@ def test_a_request_whose_candidates_all_fail_has_an_end_but_no_answer(gateway: G
     journey = Journey(0, 0.0)
     gateway.begin(journey, [1, 0, 2])
     gateway.calendar.run()
-    assert (journey.answered_by, len(journey.attempts), journey.done) == (-1, 3, pytest.approx(0.15))
+    assert (journey.answered_by, len(journey.attempts)) == (-1, 3)
+    assert journey.done == pytest.approx(0.15)
     assert gateway.ended == [journey]
 
 

@@ -8,7 +8,7 @@ from benchmarks.fleet.calendar import Calendar
 from benchmarks.fleet.candidates import Candidate
 from benchmarks.fleet.gateway import Gateway, Journey
 from benchmarks.fleet.policies import Recorded
-from benchmarks.fleet.replay import Paced, at_once
+from benchmarks.fleet.replay import GIVE_UP_S, Paced, at_once
 from benchmarks.fleet.workload import Questions, Workload
 
 Make = Callable[..., Workload]
@@ -26,12 +26,12 @@ class Clock:
 
     async def passes(self, seconds: float) -> None:
         until = self.now + seconds
-        while self.now < until:
+        while self.now < until:  # noqa: ASYNC110 - the clock passes in such turns
             await asyncio.sleep(0)
 
     async def rest(self, event: asyncio.Event, seconds: float) -> None:
         until = self.now + seconds
-        while self.now < until and not event.is_set():
+        while self.now < until and not event.is_set():  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
 
 
@@ -52,12 +52,12 @@ class Slow:
         return [journey.question % 2]
 
 
-def run(gateway: Gateway, asked: Workload, seconds: float, **options: float) -> list[Journey]:
+def run(gateway: Gateway, asked: Workload, seconds: float, give_up_s: float = GIVE_UP_S) -> list[Journey]:
     async def paced() -> list[Journey]:
         clock = Clock()
         ticker = asyncio.ensure_future(ticking(clock))
         try:
-            return await Paced(gateway, SPEED, clock, clock.rest).run(asked, Slow(clock, seconds), **options)
+            return await Paced(gateway, SPEED, clock, clock.rest).run(asked, Slow(clock, seconds), give_up_s=give_up_s)
         finally:
             ticker.cancel()
 

@@ -30,7 +30,7 @@ def waits(calls: Sequence[Call], tokens: Sequence[float]) -> np.ndarray:
 
 
 def test_calls_at_an_even_pace_below_capacity_never_wait(make: Make) -> None:
-    arrivals, tokens = np.arange(50) * 0.5, [1.0] * 50
+    arrivals, tokens = [0.5 * number for number in range(50)], [1.0] * 50
     server, calls = play(make(slots=2), arrivals, tokens)
     assert waits(calls, tokens) == pytest.approx(0.0, abs=1e-9)
     assert server.queued(0) == []
@@ -38,7 +38,7 @@ def test_calls_at_an_even_pace_below_capacity_never_wait(make: Make) -> None:
 
 def test_calls_at_an_even_pace_beyond_capacity_wait_longer_and_longer(make: Make) -> None:
     # D/D/1 at load 2: the n-th waits n half-services.
-    arrivals, tokens = np.arange(20) * 0.5, [1.0] * 20
+    arrivals, tokens = [0.5 * number for number in range(20)], [1.0] * 20
     server, calls = play(make(slots=1), arrivals, tokens)
     assert waits(calls, tokens) == pytest.approx(np.arange(20) * 0.5)
     assert server.queued(0) == [(0.5, 19.0)]
@@ -85,7 +85,8 @@ def test_the_first_token_comes_after_the_prompt_was_read(make: Make) -> None:
     st.integers(1, 4),
     st.floats(0, 2),
     st.lists(
-        st.tuples(st.floats(0, 60), st.sampled_from([Fault.ERRORS, Fault.HANG, Fault.RATE_LIMIT, Fault.NONE])), max_size=4
+        st.tuples(st.floats(0, 60), st.sampled_from([Fault.ERRORS, Fault.HANG, Fault.RATE_LIMIT, Fault.NONE])),
+        max_size=4,
     ),
     st.floats(0.1, 20),
 )

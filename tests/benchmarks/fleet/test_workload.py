@@ -29,9 +29,7 @@ def test_bursts_stay_bursts() -> None:
     assert due.tolist() == [0.0, 0.0, 0.0, 1.0]
 
 
-@pytest.mark.parametrize(
-    ("rate", "seconds", "message"), [(100.0, 100.0, "too many"), (0.01, 1.0, "less than one")]
-)
+@pytest.mark.parametrize(("rate", "seconds", "message"), [(100.0, 100.0, "too many"), (0.01, 1.0, "less than one")])
 def test_a_trace_that_does_not_suffice_says_so(rate: float, seconds: float, message: str) -> None:
     with pytest.raises(TraceError, match=message):
         scaled(TRACE, rate, seconds)
