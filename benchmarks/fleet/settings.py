@@ -11,6 +11,8 @@ from benchmarks.fleet.candidates import Candidate
 from sidecar.config import CandidateConfig, Config, load_config
 
 SECONDS = "_seconds"
+# Times of the candidates' world that are kept in milliseconds; others are the sidecar's own and stay as they are.
+MILLISECONDS = ("tie_ms",)
 # Of a server that the operator has measured with half of its slots busy.
 USUAL_LOAD = 0.5
 
@@ -38,7 +40,7 @@ def hastened(kind: type[msgspec.Struct], speed: float) -> Table:
         if isinstance(field.type, msgspec.inspect.StructType):
             if within := hastened(field.type.cls, speed):
                 changed[field.name] = within
-        elif field.name.endswith(SECONDS) and isinstance(field.default, (int, float)):
+        elif (field.name.endswith(SECONDS) or field.name in MILLISECONDS) and isinstance(field.default, (int, float)):
             changed[field.name] = max(field.default / speed, _least(field.type))
     return changed
 

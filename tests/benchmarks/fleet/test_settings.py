@@ -20,13 +20,14 @@ class Outer(msgspec.Struct):
     half_life_seconds: float = 60.0
     bounded_seconds: Annotated[float, msgspec.Meta(ge=2.0)] = 10.0
     merge_ms: float = 5.0
+    tie_ms: float = 10.0
     inner: Inner = Inner()
     maybe: Inner | None = None
 
 
 def test_seconds_are_shortened_as_far_as_their_bounds_allow_and_nothing_else_is() -> None:
     assert settings.hastened(Outer, 20.0) == {
-        "half_life_seconds": 3.0, "bounded_seconds": 2.0, "inner": {"wait_seconds": 0.2}
+        "half_life_seconds": 3.0, "bounded_seconds": 2.0, "tie_ms": 0.5, "inner": {"wait_seconds": 0.2}
     }  # fmt: skip
 
 
