@@ -141,9 +141,10 @@ def main(
                 sections += found
         except (ServerFault, RouterError, DataError, TraceError, TimeoutError, OSError) as failure:
             raise click.ClickException(str(failure)) from None
-        except grpc.RpcError as failure:
-            told = failure.details() if isinstance(failure, grpc.Call) else ""
-            raise click.ClickException(f"the sidecar refused a call: {told or failure}") from None
+        except grpc.aio.AioRpcError as failure:
+            raise click.ClickException(
+                f"the sidecar refused a call: {failure.code().name}: {failure.details()}"
+            ) from None
     sections.append(verdicts(sections))
     click.echo(report.table(sections[-1]))
     if out:

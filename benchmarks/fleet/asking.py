@@ -11,18 +11,23 @@ from benchmarks.fleet.gateway import Journey
 from benchmarks.fleet.servers import Call, End
 from benchmarks.fleet.workload import Questions
 from sidecar.lanes.services import ROUTE
+from sidecar.service_config import CHANNEL_OPTIONS
 from sidecar.wire import router_pb2 as pb
 
 REPORT_OUTCOME = ROUTE.rpartition("/")[0] + "/ReportOutcome"
 # What ends together is reported together: gateways do so to save calls, and the sidecar must take it.
 GATHER_S, MOST_TOGETHER = 0.002, 64
-CALL_S = 10.0
+CALL_S = 30.0
 ERRORS = {
     End.SERVER: pb.OUTCOME_ERROR_SERVER,
     End.RATE_LIMITED: pb.OUTCOME_ERROR_RATE_LIMITED,
     End.TIMEOUT: pb.OUTCOME_ERROR_TIMEOUT,
 }
-OPTIONS = (("grpc.use_local_subchannel_pool", 1),)  # else all channels share one connection, and one worker
+# As the project tells gateways to: a worker that is replaced costs a retry, not a request.
+OPTIONS = (
+    *CHANNEL_OPTIONS,
+    ("grpc.use_local_subchannel_pool", 1),
+)  # else all channels share one connection, and one worker
 
 
 class Sidecar:
@@ -46,7 +51,7 @@ class Sidecar:
     async def route(self, payload: bytes) -> pb.RouteResponse:
         """One decision."""
         self._turn = (self._turn + 1) % len(self._routes)
-        return pb.RouteResponse.FromString(await self._routes[self._turn](payload, timeout=CALL_S))
+        return pb.RouteResponse.FromString(await self._routes[self._turn](payload, timeout=CALL_S, wait_for_ready=True))
 
     async def report(self, outcomes: Sequence[pb.Outcome]) -> None:
         """Reports outcomes, unless the sidecar is one that hears none.
@@ -59,7 +64,7 @@ class Sidecar:
         self._turn = (self._turn + 1) % len(self._reports)
         payload = pb.ReportOutcomeRequest(outcomes=outcomes).SerializeToString()
         try:
-            await self._reports[self._turn](payload, timeout=CALL_S)
+            await self._reports[self._turn](payload, timeout=CALL_S, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 raise

@@ -96,6 +96,19 @@ class Paced:
         calendar = self._gateway.calendar
         for journey in journeys:
             calendar.at(journey.arrived, lambda journey=journey: self._arrive(journey, decider))  # type: ignore[misc]
+        try:
+            await self._until_all_ended(journeys, workload, give_up_s)
+        finally:
+            # Calls that are left behind would outlive the loop that waits for them, and grpc.aio hangs at exit on many such.
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        if idle is not None:
+            await idle()
+        return journeys
+
+    async def _until_all_ended(self, journeys: Sequence[Journey], workload: Workload, give_up_s: float) -> None:
+        calendar = self._gateway.calendar
         self._start = self._clock()
         until = workload.arrivals[-1] / self._speed + give_up_s
         while len(self._gateway.ended) < len(journeys):
@@ -110,9 +123,6 @@ class Paced:
                 raise TimeoutError(
                     f"{left} of {len(journeys)} requests have no end {give_up_s:g} s after the last came."
                 )
-        if idle is not None:
-            await idle()
-        return journeys
 
     def _arrive(self, journey: Journey, decider: Decider) -> None:
         task = asyncio.ensure_future(self._decide(journey, decider))

@@ -40,6 +40,15 @@ def test_requests_without_an_answer_count_as_wrong_and_cost_nothing(
     assert row["usd_per_1k"] == pytest.approx(1e3 * np.mean([questions.cost_usd(n, n) for n in (1, 2)]), abs=1e-4)
 
 
+def test_a_request_costs_what_the_candidate_took_that_answered_it(fleet: list[Candidate], questions: Questions) -> None:
+    gateway = Gateway(fleet, questions, Calendar())
+    gateway.servers[0].break_down(Fault.ERRORS)
+    row = figures.summary(at_once(asked(30, 2.0), gateway, Recorded([[0, 2]] * 3)), questions, gateway)
+    assert (row["fell_back"], row["failed"], row["quality"]) == (30, 0, 1.0)
+    assert row["usd_per_1k"] == pytest.approx(1e3 * questions.cost_usd(0, 2), abs=1e-4)
+    assert row["shares"] == {"sma": 1.0}
+
+
 def test_over_capacity_is_more_than_a_seconds_work_in_the_queue(fleet: list[Candidate], questions: Questions) -> None:
     # Two slots, a second each: two requests are a second's work. Five at once: three wait for a second, one for another.
     gateway = Gateway(fleet, questions, Calendar())

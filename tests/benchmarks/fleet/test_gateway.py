@@ -96,6 +96,14 @@ def test_least_in_flight_goes_by_the_share_of_slots_taken(questions: Questions, 
     assert policy.rank(3, gateway) == [0]
 
 
+def test_a_large_server_takes_more_of_what_is_in_flight(make: Callable[..., Candidate], questions: Questions) -> None:
+    gateway = Gateway([make("few", slots=2), make("many", slots=8)], questions, Calendar())
+    for server in gateway.servers:
+        server.submit(Call(0.0, 1.0, lambda _call: None))
+    gateway.servers[1].submit(Call(0.0, 1.0, lambda _call: None))
+    assert LeastInFlight([0, 1], questions.answerable).rank(0, gateway) == [1, 0]
+
+
 def test_ties_of_least_in_flight_go_round(gateway: Gateway, questions: Questions) -> None:
     policy = LeastInFlight([0, 1, 2], questions.answerable)
     assert {policy.rank(0, gateway)[0] for _ in range(3)} == {0, 1, 2}
