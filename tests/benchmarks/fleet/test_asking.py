@@ -102,6 +102,20 @@ def test_a_refused_report_ends_the_run(scene: Scene, workload: Make) -> None:
         run(scene, Refusing(NAMES), workload(0.0, 1.0))
 
 
+def test_a_decision_that_a_dying_worker_dropped_is_asked_for_again(scene: Scene, workload: Make) -> None:
+    class Dying(FakeSidecar):
+        async def Route(self, request: pb.RouteRequest, context: object) -> pb.RouteResponse:  # noqa: N802
+            reply = await super().Route(request, context)
+            if len(self.asked) == 1:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "this worker ends")  # type: ignore[attr-defined]
+            return reply
+
+    fake = Dying(NAMES)
+    journeys, *_ = run(scene, fake, workload(0.0, 1.0))
+    assert len(fake.asked) == 3
+    assert all(journey.answered_by >= 0 for journey in journeys)
+
+
 def test_candidates_without_a_recorded_answer_are_not_allowed(questions: Questions) -> None:
     made = [pb.RouteRequest.FromString(one) for one in payloads(questions, NAMES, policy(2e-4, SPEED))]
     assert [list(request.constraints.allow) for request in made] == [[], [], [], ["small", "medium"]]
