@@ -78,7 +78,9 @@ def main(  # noqa: PLR0913 - one parameter for each option
         directory = given or minilm.write_bundle(Path(scratch) / "bundle")
         bundle = load(directory)
         if bundle.manifest.family != "encoder":
-            raise click.ClickException(f"{directory} holds a {bundle.manifest.family} router; give an encoder's bundle.")
+            raise click.ClickException(
+                f"{directory} holds a {bundle.manifest.family} router; give an encoder's bundle."
+            )
         traffic = _traffic(bundle, amount, median, made_up=given is None)
         sections = [_costs(directory / MODEL, bundle.manifest.tokenizer.max_tokens)]
         click.echo(report.table(sections[0]))
@@ -169,7 +171,9 @@ def _with_defaults(model: Path) -> ort.InferenceSession:
     return ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
 
 
-def _rows(name: str, session: ort.InferenceSession, traffic: Traffic, levels: Sequence[int], seconds: float) -> list[Row]:
+def _rows(
+    name: str, session: ort.InferenceSession, traffic: Traffic, levels: Sequence[int], seconds: float
+) -> list[Row]:
     times = _one_by_one(session, traffic.rows, seconds)
     rows: list[Row] = []
     for level in levels:
