@@ -14,6 +14,8 @@ stats = st.builds(
     expired=counts,
     cancelled=counts,
     window=st.dictionaries(st.sampled_from("ab"), st.tuples(counts, counts)),
+    providers=st.dictionaries(st.sampled_from("CG"), st.tuples(counts)),
+    device_faults=counts,
 )
 
 
@@ -28,7 +30,7 @@ def test_it_does_not_matter_in_which_order_workers_are_added(one: Stats, two: St
 def test_adding_adds_every_count_and_changes_neither(one: Stats, two: Stats) -> None:
     before = msgspec.msgpack.encode((one, two))
     total = one + two
-    for name in ("invalid", "shed", "expired", "cancelled"):
+    for name in ("invalid", "shed", "expired", "cancelled", "device_faults"):
         assert getattr(total, name) == getattr(one, name) + getattr(two, name)
     assert set(total.versions) == set(one.versions) | set(two.versions)
     for version, numbers in total.versions.items():

@@ -99,7 +99,8 @@ class OverlappingScorer:
             rows = self._tokenize(texts)
         except Exception as error:  # see Scorer
             raise fault_of(error) from error
-        return Pending(self._runner.submit(rows), perf_counter() - start)
+        tokenized = perf_counter()  # before the runner has it: that may run first
+        return Pending(self._runner.submit(rows), tokenized - start)
 
     def _scores(self, pending: Pending) -> Scores:
         try:

@@ -1,5 +1,6 @@
 """Services over an encoder: the test is the lane's thread, and says when the device is done."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,3 +154,20 @@ def test_a_device_that_fails_costs_no_answer_and_is_told(encoder: Bundle, device
     assert bench.services.engine.tally.degraded == 0
     assert bench.services.engine.fault == ""  # scoring works
     assert "DeviceFault" in encoder.placement.fault
+
+
+def test_waiting_for_the_device_counts_as_waiting_and_not_as_deciding(encoder: Bundle, devices: Devices) -> None:
+    bench = Bench(encoder)
+    device = held(devices)
+    bench.take("first")
+    bench.services.flush()
+    assert device.entered.wait(PATIENCE_S)
+    bench.take("second")
+    bench.services.flush()
+    began = time.perf_counter()
+    until(lambda: time.perf_counter() - began > 0.05)
+    device.blocked.set()
+    flush(bench, "first", "second")
+    timings = pb.RouteResponse.FromString(bench.replies["second"]).timings  # type: ignore[arg-type]
+    assert timings.queue_us > 40_000
+    assert timings.decide_us < 40_000
