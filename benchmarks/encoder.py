@@ -6,7 +6,6 @@ The plain session has no gRPC, no queue and no decision to make, which favours i
 that of a caller who waits for the N - 1 before it. Without --bundle, one is made in MiniLM's shape (benchmarks.minilm).
 """
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -239,4 +238,4 @@ def _ratios(rows: Sequence[Row]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -45,13 +45,16 @@ class OverlappingScorer:
         runner: runs them.
         novelty: of embeddings, and the shrinkage that follows from it.
         pace: how much fits into one run.
+
+    Attributes:
+        runner: as given.
     """
 
     def __init__(
         self, tokenize: Callable[[Sequence[str]], Rows], runner: Runner, novelty: NoveltyMeasure, pace: Pace
     ) -> None:
         self._tokenize = tokenize
-        self._runner = runner
+        self.runner = runner
         self._novelty = novelty
         self._pace = pace
         self._begun = 0
@@ -100,7 +103,7 @@ class OverlappingScorer:
         except Exception as error:  # see Scorer
             raise fault_of(error) from error
         tokenized = perf_counter()  # before the runner has it: that may run first
-        return Pending(self._runner.submit(rows), tokenized - start)
+        return Pending(self.runner.submit(rows), tokenized - start)
 
     def _scores(self, pending: Pending) -> Scores:
         try:

@@ -87,7 +87,7 @@ def test_faults_of_tokenizer_and_model_do_not_quote_the_prompt(scorer: Overlappi
 
     pace = Pace(Limits())
     for faulty in (
-        OverlappingScorer(broken, scorer._runner, scorer._novelty, pace),  # type: ignore[arg-type]  # does not return
+        OverlappingScorer(broken, scorer.runner, scorer._novelty, pace),  # type: ignore[arg-type]  # does not return
         OverlappingScorer(scorer._tokenize, Runner(broken, pace), scorer._novelty, pace),  # type: ignore[arg-type]
     ):
         with pytest.raises(RouterError, match="ValueError") as caught:
