@@ -9,6 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sidecar.config import OverloadConfig
 from sidecar.errors import ConfigError
+from sidecar.lanes import fast, portable
 from sidecar.lanes.health import DEVICE, SCORING
 from sidecar.scoring.providers import CPU
 from sidecar.wire import router_pb2 as pb
@@ -91,6 +92,16 @@ def test_a_device_that_fails_mid_flight_costs_no_call_and_shows_everywhere(runni
     assert status(running, SCORING) == health_pb2.HealthCheckResponse.SERVING
     own = running.server.info.own()
     assert (own.providers, own.device_faults) == ({CPU: (1,)}, 1)
+
+
+def test_the_lane_is_woken_when_the_device_is_done(
+    start: Start, lane: str, encoder_bundle: Path, devices: Devices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (fast, portable):
+        monkeypatch.setattr(module, "IDLE_S", 3600.0)  # by itself it would look in an hour
+    running = start(lane, bundle=str(encoder_bundle))
+    assert {reply.bundle_version for reply in route_many(running, 20)} == {"encoder"}
+    assert devices.last.ran
 
 
 def test_answers_of_a_stream_come_in_its_order(running: Running) -> None:

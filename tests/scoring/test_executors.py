@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.errors import BundleError
-from sidecar.scoring.bucketed import Bucketed, warm
+from sidecar.scoring.bucketed import Bucket, Bucketed, warm
 from sidecar.scoring.buckets import Buckets
 from sidecar.scoring.memory import HostMemory
 from sidecar.scoring.ragged import Ragged
@@ -84,6 +84,14 @@ def test_a_result_is_not_written_over_by_the_next_run(device: Bucketed) -> None:
     device([[30]])
     for part, copy in zip(first, kept, strict=True):
         np.testing.assert_array_equal(part, copy)
+
+
+def test_nothing_of_earlier_rows_is_left_and_rows_that_nobody_asked_for_have_a_token(model: Path) -> None:
+    bucket = Bucket(opened(model), (4, 8), COLUMNS, HostMemory(), pad_id=7, last_id=9, graph=0)
+    bucket([[5] * 8] * 4)
+    bucket([[3, 4]])
+    assert bucket._ids.array.tolist() == [[3, 4, *[7] * 6], *[[7] * 8] * 3]
+    assert bucket._mask.array.tolist() == [[1, 1, *[0] * 6], *[[1, *[0] * 7]] * 3]
 
 
 def test_warming_happens_where_it_is_told_to_bucket_by_bucket(model: Path, session: Session) -> None:
