@@ -23,13 +23,15 @@ def test_a_static_bundle_is_refused(tiny_bundle: Path) -> None:
 
 def test_ratios_are_told_against_each_plain_session_of_the_same_level() -> None:
     rows = [
-        {"subject": "plain session", "in_flight": 4, "per_second": 50.0, "p99_us": 100.0},
-        {"subject": "plain session", "in_flight": 1, "per_second": 50.0, "p99_us": 100.0},
-        {"subject": "Route, 2 worker(s)", "in_flight": 4, "per_second": 125.0, "p99_us": 50.0},
-        {"subject": "Route, 2 worker(s)", "in_flight": 1, "per_second": 10.0, "p99_us": None},
+        {"subject": "plain session", "in_flight": 4, "per_second": 50.0, "p99_us": 100.0, "cpu ms a request": 8.0},
+        {"subject": "plain session", "in_flight": 1, "per_second": 50.0, "p99_us": 100.0, "cpu ms a request": 8.0},
+        {"subject": "Route, 2 worker(s)", "in_flight": 4, "per_second": 125.0, "p99_us": 50.0, "cpu ms a request": 6.0},
+        {"subject": "Route, 2 worker(s)", "in_flight": 1, "per_second": 10.0, "p99_us": None, "cpu ms a request": 6.0},
     ]
     (note,) = encoder._ratios(rows)
-    assert note == "Route, 2 worker(s), 4 in flight: 2.50x the requests and 0.50x the p99 of the plain session"
+    assert note == (
+        "Route, 2 worker(s), 4 in flight: 2.50x the requests, 0.50x the p99 and 0.75x the processor time of the plain session"
+    )
 
 
 def test_made_up_texts_have_as_many_tokens_as_words_and_two() -> None:
