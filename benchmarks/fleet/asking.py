@@ -146,7 +146,7 @@ class Reports:
         said = pb.Outcome(
             decision_id=journey.decision_id, key=f"attempt-{len(journey.attempts)}", source="gateway", headers=headers
         )
-        if candidate != journey.chosen:
+        if candidate != journey.chosen or headers:
             said.model = self._names[candidate]
         if call.end is not End.ANSWERED and call.end is not None:
             said.error = ERRORS[call.end]
