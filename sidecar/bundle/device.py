@@ -1,6 +1,8 @@
 """An encoder on a GPU: its model in half precision, in few shapes, each with a session of its own."""
 
 import logging
+import sys
+from contextlib import redirect_stdout
 from typing import Any
 
 import onnxruntime as ort
@@ -53,7 +55,8 @@ def open_device(
     """
     name = model_for_device(verified)
     if hasattr(ort, "preload_dlls"):
-        ort.preload_dlls()  # CUDA's libraries from the wheels beside us; without it only the system's are found
+        with redirect_stdout(sys.stderr):  # it prints, and standard output is where a worker reports
+            ort.preload_dlls()  # CUDA's libraries from the wheels beside us; without it only the system's are found
 
     def session(batch: int, tokens: int, graphs: bool) -> Any:  # noqa: FBT001 - as Open
         dimensions = dict(zip(like.dimensions, (batch, tokens), strict=True))

@@ -8,7 +8,6 @@ from typing import cast
 from sidecar.bundle.load import Bundle
 from sidecar.config import Config
 from sidecar.coverage import Coverage
-from sidecar.errors import RouterError
 from sidecar.lanes.intake import Intake
 from sidecar.lanes.lane import Encoded
 from sidecar.lanes.reply import Replies
@@ -125,8 +124,8 @@ class Engine:
             return None
         try:
             return self._router.begin(self.ahead, asks)
-        except RouterError:
-            return None  # it will show again when they are answered, and be dealt with there
+        except Exception:  # noqa: BLE001 - it will show again when they are answered, and be dealt with there
+            return None
 
     def finish(self, asks: Sequence[Ask], pending: Pending) -> list[Encoded]:
         """Decides a batch that was begun; as answer."""

@@ -143,6 +143,18 @@ def test_a_text_that_cannot_be_scored_degrades_nobody_else(encoder: Bundle) -> N
     assert (totals.scored, totals.unscored) == (2, 1)
 
 
+def test_a_batch_that_cannot_even_be_begun_is_answered(encoder: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(encoder)
+
+    def begin(_texts: object) -> None:
+        raise ValueError("secret prompt")
+
+    monkeypatch.setattr(encoder.scorer, "begin", begin)
+    bench.take("a")
+    flush(bench, "a")
+    assert bench.version("a") == "encoder"  # scored in one phase
+
+
 def test_a_device_that_fails_costs_no_answer_and_is_told(encoder: Bundle, devices: Devices) -> None:
     bench = Bench(encoder)
     devices.broken = devices.last.failing = True
