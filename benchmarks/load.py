@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-import grpc
 
 if __package__ in (None, ""):  # run by path: make `benchmarks`, `export` and `sidecar` importable
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -141,10 +140,6 @@ def main(
                 sections += found
         except (ServerFault, RouterError, DataError, TraceError, TimeoutError, OSError) as failure:
             raise click.ClickException(str(failure)) from None
-        except grpc.aio.AioRpcError as failure:
-            raise click.ClickException(
-                f"the sidecar refused a call: {failure.code().name}: {failure.details()}"
-            ) from None
     sections.append(verdicts(sections))
     click.echo(report.table(sections[-1]))
     if out:

@@ -18,6 +18,7 @@ REPORT_OUTCOME = ROUTE.rpartition("/")[0] + "/ReportOutcome"
 # What ends together is reported together: gateways do so to save calls, and the sidecar must take it.
 GATHER_S, MOST_TOGETHER = 0.002, 64
 CALL_S = 30.0
+LAST_EVENTS_S = 1.0
 ERRORS = {
     End.SERVER: pb.OUTCOME_ERROR_SERVER,
     End.RATE_LIMITED: pb.OUTCOME_ERROR_RATE_LIMITED,
@@ -78,6 +79,10 @@ class Sidecar:
     ) -> None:
         for channel in self._channels:
             await channel.close()
+        if error is not None:
+            # What is still on its way must find a loop that reads it: grpc.aio's thread blocks on a full pipe, and then the
+            # interpreter never ends.
+            await asyncio.sleep(LAST_EVENTS_S)
 
 
 class Routed:

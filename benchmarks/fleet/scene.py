@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import numpy as np
 
 from benchmarks.cores import Cores
@@ -27,6 +28,7 @@ from sidecar.wire import router_pb2 as pb
 ANSWER_VALUE_USD = 0.005
 SECOND_VALUE_USD = 2e-4
 IN_FLIGHT = 32
+LAST_WORDS = 8
 
 
 @dataclass(frozen=True)
@@ -125,12 +127,22 @@ def policy(second_value_usd: float, speed: float) -> pb.Policy:
 
 @contextmanager
 def started(scene: Scene, table: settings.Table) -> Iterator[Server]:
-    """A sidecar with this configuration."""
+    """A sidecar with this configuration.
+
+    Raises:
+        ServerFault: it did not start, or refused a call; the message holds the end of its output.
+    """
     with tempfile.TemporaryDirectory(prefix="fleet-") as folder:
         config = settings.write(Path(folder) / "sidecar.toml", table)
         core = scene.cores.server if table["workers"] == 1 else None
-        with Server(sidecar_command(scene.bundle, config=config), core) as server:
-            yield server
+        with Server(sidecar_command(scene.bundle, config=config), core, kept_lines=LAST_WORDS) as server:
+            try:
+                yield server
+            except grpc.aio.AioRpcError as failure:
+                said = " | ".join(server.output()) or "nothing"
+                raise ServerFault(
+                    f"the sidecar refused a call: {failure.code().name}: {failure.details()}; the end of its output: {said}"
+                ) from None
 
 
 @contextmanager
