@@ -5,6 +5,7 @@ from typing import Literal, Protocol
 
 from export.outcomes import Outcomes
 from export.prices import Price
+from export.unseen import Unseen
 from sidecar.scoring.recipe import TextRecipe
 from sidecar.types import Floats
 
@@ -54,6 +55,10 @@ class Router(Protocol):
     @property
     def windows(self) -> tuple[str, ...]:
         """[N] the texts it was trained on, normalised."""
+
+    @property
+    def unseen(self) -> Unseen:
+        """What cross-validation expected of the training prompts."""
 
     def files(self) -> Mapping[str, bytes]:
         """Its models and tokenizer.json by their names in a bundle."""

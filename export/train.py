@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,12 +14,14 @@ from export import graph
 from export.calibration import calibration_error, fit_platt
 from export.features import Features, fit_features
 from export.folds import group_folds
+from export.lessons import Lessons
 from export.network import Network, Progress, Settings, Targets, sigmoid, stack, train_network
 from export.outcomes import Outcomes
 from export.prices import Price
 from export.reference import fit_reference, held_out_distances
 from export.router import Family
 from export.targets import known_means, targets_of
+from export.unseen import Unseen
 from export.vocabulary import Vocabulary, derive
 from export.windows import windows_of
 from export.wordvectors import read_wordvectors
@@ -47,6 +49,7 @@ class Options:
         network: settings of each network.
         recipe: which text of a request is scored.
         shrinkage: parameters of sidecar.routing.novelty.
+        lessons: of a teacher, for exactly the outcomes that are trained on.
     """
 
     seed: int = 0
@@ -58,9 +61,11 @@ class Options:
     network: Settings = field(default_factory=Settings)
     recipe: TextRecipe = field(default_factory=TextRecipe)
     shrinkage: dict[str, float] = field(default_factory=lambda: dict(SHRINKAGE))
+    lessons: Lessons | None = None
 
     def rounds(self, rows: int) -> int:
         """How often `progress` is called while training on so many rows."""
+        rows += len(self.lessons.windows) if self.lessons else 0
         inside = rows - rows // self.folds
         return self.members * self.network.epochs(rows) + self.folds * self.network.epochs(inside)
 
@@ -81,6 +86,7 @@ class Trained:
         mean_tokens: [C] mean answer length; 0 where the data has none.
         metrics: cross-validated figures by name.
         windows: [N] the texts it was trained on, normalised.
+        unseen: what cross-validation expected of them.
     """
 
     vocabulary: Vocabulary
@@ -90,6 +96,7 @@ class Trained:
     mean_tokens: Floats
     metrics: dict[str, float]
     windows: tuple[str, ...]
+    unseen: Unseen
     family: ClassVar[Family] = "static"
     about: ClassVar[str] = ""
     pad_id: ClassVar[int] = 0
@@ -129,32 +136,56 @@ def train(outcomes: Outcomes, options: Options, progress: Progress = lambda: Non
     known[:2] = 0.0  # padding and unknown mean nothing
     features = fit_features(counts, known, options.dimensions)
     folds = group_folds(outcomes.groups, options.folds, options.seed)
-    members, logits = _networks(features, counts, targets, folds, options, progress)
+    material = _Material(counts, targets, folds)
+    if options.lessons is not None:
+        material = _taught(
+            material, options.lessons, vocabulary.count(options.lessons.windows, options.max_tokens), lengths.longest
+        )
+    members, logits = _networks(features, material, options, progress)
+    logits, length_logits = (
+        logits[: len(outcomes), : len(outcomes.candidates)],
+        logits[: len(outcomes), len(outcomes.candidates) :],
+    )
     slope, intercept = fit_platt(logits, outcomes.quality)
     network = _finished(stack(members), slope, intercept, lengths.mean == 0.0)
     numbers = graph.plan(vocabulary.parts, features, network, lengths.longest)
     distances = held_out_distances(counts, features, folds)
     # The embedding is measured as it will be served, quantised.
-    trained = Trained(vocabulary, numbers, {}, known_means(outcomes.quality), lengths.mean, {}, windows)
-    reference = fit_reference(trained.scores(windows, options.max_tokens)[1], distances)
     calibrated = sigmoid(logits * slope + intercept)
+    unseen = Unseen(calibrated, sigmoid(length_logits) * lengths.longest)
+    trained = Trained(vocabulary, numbers, {}, known_means(outcomes.quality), lengths.mean, {}, windows, unseen)
+    reference = fit_reference(trained.scores(windows, options.max_tokens)[1], distances)
     metrics = {
         "cross_validated_ece": calibration_error(calibrated, outcomes.quality),
         "cross_validated_ece_uncalibrated": calibration_error(sigmoid(logits), outcomes.quality),
         "cross_validated_brier": float(np.nanmean((calibrated - outcomes.quality) ** 2)),
     }
-    return Trained(vocabulary, numbers, reference, trained.prior, lengths.mean, metrics, windows)
+    return replace(trained, reference=reference, metrics=metrics)
+
+
+class _Material(NamedTuple):
+    """What networks are trained on: counted windows, their targets, and the fold that must not see them (-1: none)."""
+
+    counts: sp.csr_matrix
+    targets: Targets
+    folds: NDArray[np.int64]
+
+
+def _taught(material: _Material, lessons: Lessons, counts: sp.csr_matrix, longest: Floats) -> _Material:
+    """The material with a teacher's word; what is novel, and how quality is calibrated, is none of its business."""
+    further = lessons.further(longest, len(material.targets.labels))
+    return _Material(
+        sp.vstack([material.counts, counts]).tocsr(),
+        lessons.mixed(material.targets, longest).joined(further),
+        np.concatenate([material.folds, np.full(len(lessons.windows), -1)]),
+    )
 
 
 def _networks(
-    features: Features,
-    counts: sp.csr_matrix,
-    targets: Targets,
-    folds: NDArray[np.int64],
-    options: Options,
-    progress: Progress,
+    features: Features, material: _Material, options: Options, progress: Progress
 ) -> tuple[list[Network], Floats]:
-    """The members trained on everything, and [N, C] logits of networks that had not seen the prompt."""
+    """The members trained on everything, and [N, 2C] logits of networks that had not seen the prompt."""
+    counts, targets, folds = material
     scaled = features.scaled(counts)
     used = np.r_[: min(options.network.directions, features.meaning), features.meaning : features.columns.shape[1]]
     columns = features.columns[:, used]
@@ -169,10 +200,10 @@ def _networks(
     # BLAS threads would only fight with ours for the cores.
     with threadpool_limits(1), ThreadPoolExecutor(options.workers) as pool:
         networks = list(pool.map(one, range(len(parts))))
-    logits = np.zeros_like(targets.quality)
+    logits = np.zeros((len(folds), 2 * targets.quality.shape[1]), np.float32)
     for fold, network in enumerate(networks[options.members :]):
         rows = np.flatnonzero(folds == fold)
-        logits[rows] = network.logits(scaled[rows])[:, : logits.shape[1]]
+        logits[rows] = network.logits(scaled[rows])
     return networks[: options.members], logits
 
 

@@ -71,7 +71,7 @@ def read_base(name: str) -> Base:
         library = AutoTokenizer.from_pretrained(place, use_fast=True, **given)
         # Eager attention is what the optimiser of ONNX Runtime knows how to fuse.
         model = AutoModel.from_pretrained(place, attn_implementation="eager", dtype=torch.float32, **given).eval()
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, AttributeError) as error:  # of a directory without a tokenizer
         reason = str(error).partition("\n")[0][:200]
         raise DataError(
             f"--base: {name} cannot be loaded: {reason} Name {MINILM!r}, a directory with a model, or, where there is a"

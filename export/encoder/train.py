@@ -24,6 +24,7 @@ from export.reference import fit_reference, fold_distances
 from export.router import Family, Progress
 from export.targets import Lengths, known_means, targets_of
 from export.train import SHRINKAGE
+from export.unseen import Unseen
 from export.windows import windows_of
 from sidecar.bundle.manifest import MODEL, MODEL_FP32, TOKENIZER
 from sidecar.scoring.recipe import TextRecipe
@@ -90,6 +91,7 @@ class TrainedEncoder:
     mean_tokens: Floats
     metrics: dict[str, float]
     windows: tuple[str, ...]
+    unseen: Unseen
     about: str
     family: ClassVar[Family] = "encoder"
     # Activations are quantised per batch, so a score depends a little on what it is scored with.
@@ -135,9 +137,11 @@ def train(
     values = vectors.of(windows, options.max_tokens, progress)
     maker = _Maker(vectors, values, targets, lengths, options, progress)
     members, logits = maker.cross_fitted(folds)
+    logits, length_logits = np.split(logits, 2, axis=1)
     slope, intercept = fit_platt(logits, outcomes.quality)
     router = maker.router(np.arange(len(values)), maker.members(np.arange(len(values)), 0), slope, intercept)
     calibrated = sigmoid(logits * slope + intercept)
+    unseen = Unseen(calibrated, sigmoid(length_logits) * lengths.longest)
     metrics = {
         "cross_validated_ece": calibration_error(calibrated, outcomes.quality),
         "cross_validated_ece_uncalibrated": calibration_error(sigmoid(logits), outcomes.quality),
@@ -162,7 +166,7 @@ def train(
     reference = fit_reference(embedding, distances)
     about = f"Encoder: {vectors.base.name}, not changed by training; int8 weights in {MODEL}."
     prior = known_means(outcomes.quality)
-    return TrainedEncoder(router, vectors, kept, reference, prior, lengths.mean, metrics, windows, about)
+    return TrainedEncoder(router, vectors, kept, reference, prior, lengths.mean, metrics, windows, unseen, about)
 
 
 @dataclass(frozen=True)
@@ -179,16 +183,18 @@ class _Maker:
     def members(self, rows: NDArray[np.int64], number: int) -> list[Heads]:
         """Heads trained on some rows; `number` tells their seeds from those of other rows."""
         values = standardised(self.values[rows])(self.values[rows])
+        torch.set_num_threads(1)  # steps this small are slower on two, four times so where the machine is busy
         trained = []
         for member in range(self.options.members):
             seed = self.options.seed * 1000 + number * _FOLD_SEED + member
             trained.append(train_heads(values, self.targets.take(rows), self.options.heads, seed))
             self.progress()
+        torch.set_num_threads(self.options.threads)
         return trained
 
     def cross_fitted(self, folds: NDArray[np.int64]) -> tuple[list[list[Heads]], Floats]:
-        """The heads that did not see each fold, and [N, C] logits of quality by heads that had not seen the prompt."""
-        logits = np.zeros_like(self.targets.quality)
+        """The heads that did not see each fold, and [N, 2C] logits by heads that had not seen the prompt."""
+        logits = np.zeros((len(folds), 2 * self.targets.quality.shape[1]), np.float32)
         members = []
         for fold in range(self.options.folds):
             rows, unseen = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
