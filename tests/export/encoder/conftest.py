@@ -32,7 +32,9 @@ def make_base(directory: Path, **changes: Any) -> Path:
 
     vocabulary = [*SPECIAL, *dict.fromkeys(WORDS.split()), *"0123456789abcdefghijklmnopqrstuvwxyz"]
     vocabulary += ["##" + letter for letter in "0123456789abcdefghijklmnopqrstuvwxyz"]
-    library = Tokenizer(models.WordPiece({word: at for at, word in enumerate(dict.fromkeys(vocabulary))}, unk_token="[UNK]"))
+    library = Tokenizer(
+        models.WordPiece({word: at for at, word in enumerate(dict.fromkeys(vocabulary))}, unk_token="[UNK]")  # noqa: S106
+    )
     library.normalizer = normalizers.BertNormalizer()
     library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     library.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))

@@ -34,7 +34,7 @@ def test_what_cannot_be_had_says_what_can(name: str) -> None:
 
 
 def test_an_empty_directory_is_no_encoder(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="--base: .* cannot be loaded"):
+    with pytest.raises(DataError, match=r"--base: .* cannot be loaded"):
         read_base(str(tmp_path))
 
 

@@ -52,7 +52,7 @@ def test_a_prompt_is_read_once_and_progress_is_called_as_announced(vectors: Vect
     texts = [f"number {at} of the recipe" for at in range(70)]
     calls: list[int] = []
     first = vectors.of(texts, 48, lambda: calls.append(1))
-    vectors.pooling.forward = pytest.fail  # type: ignore[method-assign]
+    vectors.pooling.forward = pytest.fail
     try:
         again = vectors.of(texts[::-1], 48, lambda: calls.append(1))
     finally:
@@ -62,7 +62,7 @@ def test_a_prompt_is_read_once_and_progress_is_called_as_announced(vectors: Vect
 
 
 def test_more_tokens_than_the_encoder_reads_are_refused(vectors: Vectors) -> None:
-    with pytest.raises(DataError, match="--max-tokens: .* reads at most 64 tokens, not 65"):
+    with pytest.raises(DataError, match=r"--max-tokens: .* reads at most 64 tokens, not 65"):
         vectors.of(["bake"], 65)
 
 

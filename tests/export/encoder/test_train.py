@@ -27,7 +27,10 @@ PRICES = (Price(0.1, 0.4), Price(5.0, 15.0))
 
 @pytest.fixture(scope="module")
 def bundle_path(
-    trained_encoder: TrainedEncoder, outcomes: Outcomes, options: EncoderOptions, tmp_path_factory: pytest.TempPathFactory
+    trained_encoder: TrainedEncoder,
+    outcomes: Outcomes,
+    options: EncoderOptions,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     directory = tmp_path_factory.mktemp("encoder") / "bundle"
     write_bundle(directory, trained_encoder, outcomes, PRICES, options, LABEL)
