@@ -22,7 +22,7 @@ class Base:
     """A pretrained encoder.
 
     Attributes:
-        name: as the user gave it; goes into the model card.
+        name: of a directory only its last part; goes into the model card.
         model: the encoder, in evaluation mode.
         tokenizer: bytes of its tokenizer.json.
         pad_id: fills short rows.
@@ -83,7 +83,7 @@ def read_base(name: str) -> Base:
     content.no_padding()
     content.no_truncation()
     return Base(
-        name=name,
+        name=Path(name).name if local else name,
         model=model,
         tokenizer=content.to_str().encode(),
         pad_id=int(library.pad_token_id or 0),

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.encoder
 
 def test_a_directory_is_read_without_a_network(base_directory: Path) -> None:
     base = read_base(str(base_directory))
-    assert (base.width, base.layers, base.most_tokens, base.pad_id) == (32, 2, 64, 0)
+    assert (base.name, base.width, base.layers, base.most_tokens, base.pad_id) == ("tiny", 32, 2, 64, 0)
     assert json.loads(base.tokenizer)["model"]["type"] == "WordPiece"
 
 

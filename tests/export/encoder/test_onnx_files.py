@@ -41,10 +41,11 @@ def test_attention_is_fused(trained_encoder: TrainedEncoder) -> None:
 def test_heads_keep_full_precision(trained_encoder: TrainedEncoder) -> None:
     for name in (MODEL, MODEL_FP16):
         model = onnx.load_from_string(trained_encoder.models[name])
-        weights = {each.name: each for each in model.graph.initializer}
-        gemms = [node for node in model.graph.node if node.op_type == "Gemm"]
-        assert len(gemms) == 2
-        assert all(weights[node.input[1]].data_type == onnx.TensorProto.FLOAT for node in gemms)
+        weights = {each.name: each.data_type for each in model.graph.initializer}
+        heads = [node for node in model.graph.node if node.name.startswith(("/hidden/", "/out/", "/MatMul"))]
+        assert len([node for node in heads if node.op_type in {"Gemm", "MatMul"}]) == 3  # two layers, the embedding
+        kinds = {weights[value] for node in heads for value in node.input if value in weights}
+        assert kinds == {onnx.TensorProto.FLOAT}
 
 
 def test_scores_as_torch_does_and_bears_rows_without_tokens(
