@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from export.choices import Forecast
 from export.errors import DataError
 from export.lessons import Lessons
 from export.outcomes import Outcomes, read_prompts
 from export.router import Training
-from export.serve import forecast_of
+from export.serve import unshrunk_of
 from export.train import Options
 from export.unseen import Unseen, read_unseen
 from export.windows import windows_of
@@ -65,8 +64,8 @@ def _asked(teacher: Bundle, prompts: Sequence[str], order: Sequence[int]) -> Uns
     if not prompts:
         nothing = np.zeros((0, len(order)), np.float32)
         return Unseen(nothing, nothing)
-    forecast: Forecast = forecast_of(teacher, prompts)
-    return Unseen(forecast.unshrunk[:, order], forecast.output_tokens[:, order])
+    quality, tokens = unshrunk_of(teacher, windows_of(teacher.manifest.text_recipe, prompts))
+    return Unseen(quality[:, order], tokens[:, order])
 
 
 def _strangers(paths: Sequence[Path], outcomes: Outcomes) -> tuple[str, ...]:
