@@ -79,6 +79,17 @@ def test_only_strangers_are_asked_of_and_each_once(
     assert options.lessons.quality.shape == fresh_outcomes.quality.shape
 
 
+def test_a_variant_of_a_labelled_question_is_no_stranger(
+    bundle_directory: Path, columns: Any, write_parquet: Any
+) -> None:
+    columns["prompt"] = [f"{prompt} again" for prompt in columns["prompt"]]
+    outcomes = read_outcomes(write_parquet(columns))
+    path = write_parquet({"prompt": ["bake", "boil"], "group_id": [columns["group_id"][3], "new"]}, "more.parquet")
+    lessons = taught(OPTIONS, outcomes, _given(bundle_directory, unlabelled=(path,))).lessons
+    assert lessons is not None
+    assert lessons.windows == ("boil",)
+
+
 def test_candidates_may_come_in_another_order(bundle_directory: Path, columns: Any, write_parquet: Any) -> None:
     columns["prompt"] = [f"{prompt} again" for prompt in columns["prompt"]]
     path = write_parquet(columns)
