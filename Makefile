@@ -5,10 +5,11 @@ SERVE  := .venv
 DEV    := .venv-dev
 NEWEST := .venv-newest
 FUZZ   := .venv-fuzz
+TORCH  := .venv-encoder
 SECONDS ?= 60
 PIP     = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test test-fast test-newest fuzz lint format proto bench bench-overload bench-swap bench-faults bench-quality bench-peers default-bundle clean
+.PHONY: help demo serve test test-fast test-newest test-encoder fuzz lint format proto bench bench-overload bench-swap bench-faults bench-quality bench-peers default-bundle clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -47,6 +48,16 @@ $(NEWEST)/.done: pyproject.toml constraints.txt Makefile
 
 test-newest: $(NEWEST)/.done  ## run the lanes' conformance suite on the newest grpcio of the supported range
 	$(NEWEST)/bin/pytest tests/lanes $(ARGS)
+
+# transformers below 4.58 wants an older tokenizers and huggingface_hub than the rest of the project.
+$(TORCH)/.done: pyproject.toml constraints-encoder.txt
+	$(PYTHON) -m venv --clear $(TORCH)
+	$(TORCH)/bin/python $(PIP) -c constraints-encoder.txt -e '.[cpu,train,encoder]' \
+	  hypothesis pytest pytest-asyncio pytest-randomly pytest-timeout pytest-xdist
+	@touch $@
+
+test-encoder: $(TORCH)/.done  ## run the tests of routers over a transformer encoder, which need torch
+	HF_HUB_OFFLINE=1 $(TORCH)/bin/pytest tests/export/encoder $(ARGS)
 
 $(FUZZ)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(FUZZ)

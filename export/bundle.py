@@ -10,19 +10,18 @@ from tempfile import mkdtemp
 import msgspec
 import numpy as np
 
-from export import graph
 from export.card import GOLDEN_TEXTS, model_card
 from export.errors import DataError
 from export.outcomes import Outcomes
 from export.prices import Price
 from export.reference import write_arrays
-from export.train import Options, Trained
+from export.router import Router, Training
 from export.windows import windows_of
 from sidecar.bundle import golden
 from sidecar.bundle.load import load
 from sidecar.bundle.manifest import (
     FORMAT_VERSION,
-    GOLDEN,
+    GOLDEN_OF,
     MODEL,
     REFERENCE,
     TOKENIZER,
@@ -37,8 +36,6 @@ from sidecar.routing.novelty import MAHALANOBIS
 from sidecar.scoring.session import Session
 from sidecar.scoring.tokenizer import Tokenizer
 
-PARITY = 1e-4
-GOLDEN_TOLERANCE = 1e-3
 PARITY_WINDOWS = 256
 
 
@@ -62,7 +59,7 @@ class Label:
 
 
 def write_bundle(
-    directory: Path, trained: Trained, outcomes: Outcomes, prices: Sequence[Price], options: Options, label: Label
+    directory: Path, trained: Router, outcomes: Outcomes, prices: Sequence[Price], options: Training, label: Label
 ) -> Manifest:
     """Writes, tries out and seals a bundle; the directory appears at once and whole, or not at all.
 
@@ -97,39 +94,46 @@ def check_free(directory: Path) -> None:
 
 
 def _write(
-    draft: Path, trained: Trained, outcomes: Outcomes, prices: Sequence[Price], options: Options, label: Label
+    draft: Path, trained: Router, outcomes: Outcomes, prices: Sequence[Price], options: Training, label: Label
 ) -> Manifest:
-    (draft / MODEL).write_bytes(graph.build(trained.plan))
-    (draft / TOKENIZER).write_text(trained.vocabulary.tokenizer.to_str(), encoding="utf-8")
+    models = trained.files()
+    for name, content in models.items():
+        (draft / name).write_bytes(content)
     (draft / REFERENCE).write_bytes(write_arrays(trained.reference))
-    (draft / GOLDEN).write_bytes(golden.write(()))
+    goldens = {model: golden_name for model, golden_name in GOLDEN_OF.items() if model in models}
+    for name in goldens.values():
+        (draft / name).write_bytes(golden.write(()))
     parity = _parity(draft, trained, options)
     manifest = _manifest(trained, outcomes, prices, options, label, parity)
     seal(draft, manifest)
-    scorer = load(draft, golden=False).scorer
     texts = windows_of(options.recipe, GOLDEN_TEXTS)
-    (draft / GOLDEN).write_bytes(golden.write(golden.record(scorer, texts)))
+    scorers = {name: load(draft, model=model, golden=False).scorer for model, name in goldens.items()}
+    for name, scorer in scorers.items():
+        (draft / name).write_bytes(golden.write(golden.record(scorer, texts)))
     sealed = seal(draft, manifest)
-    load(draft)
+    for model in goldens:
+        load(draft, model=model)
     return sealed
 
 
-def _parity(draft: Path, trained: Trained, options: Options) -> float:
+def _parity(draft: Path, trained: Router, options: Training) -> float:
     """Largest difference between the scores of training and those of the exported files."""
-    tokenizer = Tokenizer((draft / TOKENIZER).read_bytes(), max_tokens=options.max_tokens, pad_id=0)
+    tokenizer = Tokenizer((draft / TOKENIZER).read_bytes(), max_tokens=options.max_tokens, pad_id=trained.pad_id)
     session = Session(draft / MODEL, candidates=len(trained.prior))
     step = max(1, len(trained.windows) // PARITY_WINDOWS)
     windows = trained.windows[::step]
     expected = trained.scores(windows, options.max_tokens)[0]
     got = np.concatenate([session(*tokenizer(windows[at : at + 32]))[0] for at in range(0, len(windows), 32)])
     worst = float(np.abs(got - expected).max())
-    if not worst <= PARITY:
-        raise DataError(f"exported scores differ from those of training by {worst:.2g}; at most {PARITY} is allowed.")
+    if not worst <= trained.parity:
+        raise DataError(
+            f"exported scores differ from those of training by {worst:.2g}; at most {trained.parity} is allowed."
+        )
     return worst
 
 
 def _manifest(
-    trained: Trained, outcomes: Outcomes, prices: Sequence[Price], options: Options, label: Label, parity: float
+    trained: Router, outcomes: Outcomes, prices: Sequence[Price], options: Training, label: Label, parity: float
 ) -> Manifest:
     names, sizes = np.unique(outcomes.segments, return_counts=True)
     data = TrainingData(
@@ -143,7 +147,7 @@ def _manifest(
         "format_version": FORMAT_VERSION,
         "name": label.name,
         "version": label.version,
-        "family": "static",
+        "family": trained.family,
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "candidates": [
             TrainedCandidate(
@@ -155,13 +159,13 @@ def _manifest(
             )
             for c, name in enumerate(outcomes.candidates)
         ],
-        "tokenizer": TokenizerLimits(max_tokens=options.max_tokens, pad_id=0),
+        "tokenizer": TokenizerLimits(max_tokens=options.max_tokens, pad_id=trained.pad_id),
         "text_recipe": options.recipe,
         "training_data": data,
         "metrics": {**trained.metrics, "export_parity": parity},
         "novelty": NoveltyRule(kind=MAHALANOBIS, shrinkage=options.shrinkage),
         "model_card": model_card(label, data, outcomes, trained, options),
-        "golden_tolerance": GOLDEN_TOLERANCE,
+        "golden_tolerance": trained.golden_tolerance,
     }
     try:
         return msgspec.convert(values, Manifest, from_attributes=True)

@@ -9,7 +9,7 @@ from sidecar.bundle.manifest import TrainingData
 
 if TYPE_CHECKING:
     from export.bundle import Label
-    from export.train import Options, Trained
+    from export.router import Router, Training
 
 GOLDEN_TEXTS = (
     "Hello",
@@ -29,7 +29,7 @@ GOLDEN_TEXTS = (
 )
 
 
-def model_card(label: "Label", data: TrainingData, outcomes: Outcomes, trained: "Trained", options: "Options") -> str:
+def model_card(label: "Label", data: TrainingData, outcomes: Outcomes, trained: "Router", options: "Training") -> str:
     """What the router is, what it learned from and what it must not be trusted with."""
     labelled = float((~np.isnan(outcomes.quality)).mean())
     without = [name for name, tokens in zip(outcomes.candidates, trained.mean_tokens, strict=True) if not tokens]
@@ -42,7 +42,8 @@ def model_card(label: "Label", data: TrainingData, outcomes: Outcomes, trained: 
     return " ".join(
         part
         for part in (
-            f"Static router over {len(outcomes.candidates)} candidates, trained by this project's exporter.",
+            f"{trained.family.capitalize()} router over {len(outcomes.candidates)} candidates, trained by this project's exporter.",
+            trained.about,
             f"Data: {label.source} ({label.licence}); {data.rows} prompts, {labelled:.0%} of the labels known;"
             f" segments: {segments}.",
             "Quality is the calibrated probability that a candidate's answer is acceptable by the data's own standard.",

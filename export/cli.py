@@ -1,18 +1,16 @@
 """The command line: router-export train, evaluate, compare, keygen, sign."""
 
 import json
-import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 from tqdm import tqdm
 
 from sidecar.errors import RouterError
 
+_FILE = click.Path(dir_okay=False, path_type=Path)
 _EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -38,11 +36,49 @@ def _shared_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def _family_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--base", default=None, help="Encoder to build on: minilm, a directory, or a name on the hub."),
+        click.option(
+            "--family",
+            type=click.Choice(["static", "encoder"]),
+            default="static",
+            show_default=True,
+            help="Kind of router.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @main.command()
 @_shared_options
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory of the bundle; new or empty.")
 @click.option("--candidates", default="", help="Comma-separated names; all of the file's if left out.")
-@click.option("--family", type=click.Choice(["static"]), default="static", show_default=True, help="Kind of router.")
+@_family_options
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(8),
+    default=None,
+    help="Tokens that an encoder reads of a prompt; 256 if left out.",
+)
+@click.option(
+    "--keep-fp32", is_flag=True, help="Keep an encoder in full precision in the bundle too, to measure the others by."
+)
+@click.option(
+    "--out-of-fold", type=_FILE, help="Write what cross-validation expected of the data to this Parquet file."
+)
+@click.option(
+    "--distill-from",
+    type=click.Path(path_type=Path),
+    help="A bundle of the same candidates that teaches a static router.",
+)
+@click.option(
+    "--teacher-scores", type=_EXISTING, help="The teacher's --out-of-fold, for prompts that it was trained on."
+)
+@click.option(
+    "--unlabelled", type=_EXISTING, multiple=True, help="Parquet file of prompts that only the teacher labels."
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Equal seeds give equal bundles.")
 @click.option("--name", default="router", show_default=True, help="Name of the router.")
 @click.option("--version", default="1", show_default=True, help="Version of the router.")
@@ -62,24 +98,26 @@ def train(data: Path, llms: Path, out: Path, candidates: str, seed: int, **other
     """Trains a router and writes its bundle."""
     # These take a second to import, which --help need not wait for.
     from export.bundle import Label, check_free, write_bundle
+    from export.families import training_of
     from export.outcomes import read_outcomes
     from export.prices import read_prices
-    from export.train import Options
-    from export.train import train as train_router
+    from export.unseen import write_unseen
 
     try:
         check_free(out)
+        training = training_of(other["family"], seed, other)
         outcomes = read_outcomes(data, _names(candidates))
         prices = read_prices(llms, outcomes.candidates, data)
-        options = Options(seed=seed, workers=min(2, os.cpu_count() or 1))
-        if other["shrink_floor"] is not None:
-            options = replace(options, shrinkage={**options.shrinkage, "floor": other["shrink_floor"]})
-        if other["max_chars"]:
-            options = replace(options, recipe=msgspec.structs.replace(options.recipe, max_chars=other["max_chars"]))
-        with tqdm(total=options.rounds(len(outcomes)), desc="training", unit="epoch", disable=other["quiet"]) as bar:
-            trained = train_router(outcomes, options, bar.update)
+        if other["distill_from"] or other["unlabelled"] or other["teacher_scores"]:
+            from export.distill import taught
+
+            training = taught(training, outcomes, other)
+        with tqdm(total=training.rounds(len(outcomes)), desc="training", disable=other["quiet"]) as bar:
+            trained = training.train(outcomes, prices, bar.update)
+        if other["out_of_fold"]:
+            write_unseen(other["out_of_fold"], outcomes, trained.unseen)
         label = Label(other["name"], other["version"], other["source"] or data.name, other["licence"], other["limits"])
-        manifest = write_bundle(out, trained, outcomes, prices, options, label)
+        manifest = write_bundle(out, trained, outcomes, prices, training, label)
     except RouterError as error:
         raise Failure(str(error)) from None
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in manifest.metrics.items())
@@ -98,13 +136,12 @@ def train(data: Path, llms: Path, out: Path, candidates: str, seed: int, **other
 )
 @click.option("--leave-one-segment-out", is_flag=True, help="Train without each segment in turn and test on it.")
 @click.option("--candidates", default="", help="With --leave-one-segment-out: comma-separated names.")
+@_family_options
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of training, with --leave-one-segment-out."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-@click.option(
-    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write the cost-quality plot to this PNG."
-)
+@click.option("--plot", type=_FILE, help="Write the cost-quality plot to this PNG.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def evaluate(data: Path, llms: Path, **other: Any) -> None:
     """Judges a bundle, or the way it is trained, on recorded outcomes."""

@@ -40,7 +40,7 @@ def of_bundles(directories: Sequence[Path], data: Path, llms: Path, options: Map
     names = common_candidates(bundles)
     outcomes = read_outcomes(data, names)
     prices = read_prices(llms, names, data)
-    unseen = None if options["unseen"] is None else read_prompts(options["unseen"])
+    unseen = None if options["unseen"] is None else read_prompts(options["unseen"])[0]
     known = None if options["train_data"] is None else read_outcomes(options["train_data"], names)
     sides = [
         _side(label, bundle, names, outcomes, unseen, known)

@@ -14,8 +14,8 @@ from export.errors import DataError
 from export.evaluate import ANSWER_VALUE_USD
 from export.outcomes import Outcomes
 from export.prices import Price
+from export.router import Training
 from export.serve import forecast_of
-from export.train import Options, train
 from sidecar.bundle.load import load
 from sidecar.types import Floats
 
@@ -45,7 +45,7 @@ def splits(outcomes: Outcomes) -> Iterator[tuple[str, Outcomes, Outcomes]]:
 def hold_out(
     outcomes: Outcomes,
     prices: Sequence[Price],
-    options: Options,
+    options: Training,
     answer_value_usd: float = ANSWER_VALUE_USD,
     progress: Progress = lambda: None,
 ) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def hold_out(
     """
     segments: dict[str, Any] = {}
     for name, known, unknown in splits(outcomes):
-        trained = train(known, options)
+        trained = options.train(known, prices)
         with TemporaryDirectory() as scratch:
             write_bundle(Path(scratch) / "bundle", trained, known, prices, options, _LABEL)
             forecast = forecast_of(load(Path(scratch) / "bundle"), unknown.prompts)

@@ -66,7 +66,7 @@ class Targets:
     Attributes:
         quality: [N, C] in [0, 1]; NaN where unknown.
         lengths: [N, C] answer length as a share of the candidate's longest; NaN where unknown.
-        labels: each [N], such as segment and source; classes numbered from 0.
+        labels: each [N], such as segment and source; classes numbered from 0, -1 where unknown.
     """
 
     quality: Floats
@@ -76,6 +76,14 @@ class Targets:
     def take(self, rows: NDArray[np.int64]) -> "Targets":
         """The targets of some prompts."""
         return Targets(self.quality[rows], self.lengths[rows], tuple(labels[rows] for labels in self.labels))
+
+    def joined(self, other: "Targets") -> "Targets":
+        """The targets of these prompts and then of others."""
+        return Targets(
+            np.concatenate([self.quality, other.quality]),
+            np.concatenate([self.lengths, other.lengths]),
+            tuple(map(np.concatenate, zip(self.labels, other.labels, strict=True))),
+        )
 
 
 @dataclass(frozen=True)
@@ -199,7 +207,9 @@ class _Model:
         at = 2 * count
         for labels, classes in zip(targets.labels, self._classes, strict=True):
             chances = _softmax(logits[:, at : at + classes])
-            chances[np.arange(len(labels)), labels] -= 1.0
+            named = labels >= 0
+            chances[np.flatnonzero(named), labels[named]] -= 1.0
+            chances[~named] = 0.0
             error[:, at : at + classes] = self._settings.auxiliary * chances
             at += classes
         return error

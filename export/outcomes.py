@@ -110,7 +110,7 @@ def read_outcomes(path: Path, candidates: Sequence[str] = ()) -> Outcomes:
     Raises:
         DataError: the message names the file, the column and the remedy.
     """
-    content, table = _read(path)
+    content, table = _table(path)
     names = table.schema.names
     chosen = _chosen(path, [name.removeprefix(QUALITY) for name in names if name.startswith(QUALITY)], candidates)
     quality = np.stack([_quality(path, table, name) for name in chosen], axis=1)
@@ -133,17 +133,18 @@ def read_outcomes(path: Path, candidates: Sequence[str] = ()) -> Outcomes:
     return outcomes.take(np.flatnonzero((~np.isnan(quality)).any(axis=1)))
 
 
-def read_prompts(path: Path) -> tuple[str, ...]:
-    """The prompts of a Parquet file, of which nothing else need be known.
+def read_prompts(path: Path) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """The prompts of a Parquet file, and the numbers of their groups; no other column need be there.
 
     Raises:
-        DataError: as read_outcomes.
+        DataError: the message names the file, the column and the remedy.
     """
-    _, table = _read(path)
-    return _prompts(path, table)
+    _, table = _table(path)
+    prompts = _prompts(path, table)
+    return prompts, _groups(path, table, prompts)
 
 
-def _read(path: Path) -> tuple[bytes, Any]:
+def _table(path: Path) -> tuple[bytes, Any]:
     try:
         content = path.read_bytes()
         table = pq.read_table(pa.BufferReader(content))

@@ -37,8 +37,23 @@ def held_out_distances(counts: sp.csr_matrix, features: Features, folds: NDArray
         inside = folds == fold
         rare = np.asarray(scaled @ rarity(counts[~inside], features.weights))
         embedding = np.hstack([meaning, rare]).astype(np.float32)
-        mean, whitening = _spread(embedding[~inside])
-        distances[inside] = (((embedding[inside] - mean) @ whitening) ** 2).sum(axis=1)
+        distances[inside] = distances_from(embedding[~inside], embedding[inside])
+    return distances
+
+
+def fold_distances(embedding: Floats, folds: NDArray[np.int64]) -> Floats:
+    """[N] distance of each prompt from the other folds' prompts, for [N, D] embeddings that depend on no other prompt."""
+    distances = np.zeros(len(embedding), np.float32)
+    for fold in np.unique(folds):
+        inside = folds == fold
+        distances[inside] = distances_from(embedding[~inside], embedding[inside])
+    return distances
+
+
+def distances_from(known: Floats, asked: Floats) -> Floats:
+    """[K] distances of embeddings [K, D] from the spread of others [N, D]."""
+    mean, whitening = _spread(known)
+    distances: Floats = (((asked - mean) @ whitening) ** 2).sum(axis=1)
     return distances
 
 

@@ -9,14 +9,15 @@ from tqdm import tqdm
 
 from export.choices import ground
 from export.evaluate import ANSWER_VALUE_USD, Fitted, evaluate
+from export.families import training_of
 from export.holdout import hold_out
 from export.outcomes import read_outcomes
 from export.prices import read_prices
 from export.serve import forecast_of
-from export.train import Options
 from sidecar.bundle.load import load
 
 Answer = tuple[str, dict[str, Any]]
+_CHEAP: Mapping[str, Mapping[str, Any]] = {"static": {}, "encoder": {"measure": False, "members": 1}}
 
 
 def of_bundle(data: Path, llms: Path, options: Mapping[str, Any]) -> Answer:
@@ -73,8 +74,10 @@ def leave_one_segment_out(data: Path, llms: Path, options: Mapping[str, Any], ca
     if options["train_data"] is not None:
         outcomes = read_outcomes(options["train_data"], outcomes.candidates).joined(outcomes)
     value = options["answer_value"] or ANSWER_VALUE_USD
+    # What lower precision loses is measured when a router is exported, and once is enough.
+    training = training_of(options["family"], options["seed"], {"base": options["base"], **_CHEAP[options["family"]]})
     with tqdm(total=len(outcomes.segment_names()), unit="segment", disable=options["quiet"]) as bar:
-        record = hold_out(outcomes, prices, Options(seed=options["seed"]), value, bar.update)
+        record = hold_out(outcomes, prices, training, value, bar.update)
     return holdout_table(record), record
 
 

@@ -10,8 +10,21 @@ from sidecar.bundle.load import Bundle
 from sidecar.bundle.manifest import MODEL, TOKENIZER
 from sidecar.scoring.session import Session
 from sidecar.scoring.tokenizer import Tokenizer
+from sidecar.types import Floats
 
 BATCH = 32
+
+
+def unshrunk_of(bundle: Bundle, windows: Sequence[str]) -> tuple[Floats, Floats]:
+    """Quality before shrinkage and output tokens of windows, shortest first: padding costs as much as text."""
+    candidates = len(bundle.manifest.candidates)
+    session = Session(bundle.directory / MODEL, candidates=candidates)
+    quality, tokens = np.zeros((2, len(windows), candidates), np.float32)
+    order = np.argsort([len(window) for window in windows], kind="stable")
+    for at in range(0, len(order), BATCH):
+        rows = order[at : at + BATCH]
+        quality[rows], _, tokens[rows] = session(*bundle.tokenizer([windows[row] for row in rows]))
+    return quality, tokens
 
 
 def forecast_of(bundle: Bundle, prompts: Sequence[str]) -> Forecast:

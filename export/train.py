@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,26 +12,27 @@ from threadpoolctl import threadpool_limits
 
 from export import graph
 from export.calibration import calibration_error, fit_platt
-from export.errors import DataError
 from export.features import Features, fit_features
 from export.folds import group_folds
+from export.lessons import Lessons
 from export.network import Network, Progress, Settings, Targets, sigmoid, stack, train_network
-from export.outcomes import MIN_LABELS, Outcomes
+from export.outcomes import Outcomes
+from export.prices import Price
 from export.reference import fit_reference, held_out_distances
+from export.router import Family
+from export.targets import known_means, targets_of
+from export.unseen import Unseen
 from export.vocabulary import Vocabulary, derive
 from export.windows import windows_of
 from export.wordvectors import read_wordvectors
+from sidecar.bundle.manifest import MODEL, TOKENIZER
 from sidecar.scoring.recipe import TextRecipe
 from sidecar.types import Floats
 
-# What an answer is taken to be long where no candidate's lengths are known.
-DEFAULT_OUTPUT_TOKENS = 300.0
 # Of sidecar.routing.novelty. Chosen on routing_train alone: leaving out one segment at a time, it is .5 points under the best
 # single candidate (1.3 without shrinkage), and cross-validated it costs .3 points of quality on known segments. What
 # novelty does not see, the floor does: a small difference between candidates seldom holds on a new kind of prompt.
 SHRINKAGE = {"start": 0.0, "strength": 1.0, "power": 2.0, "floor": 0.4, "common": 0.0}
-# Longer answers than all but one in a thousand are run-away ones.
-LONGEST_QUANTILE = 0.999
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Options:
         network: settings of each network.
         recipe: which text of a request is scored.
         shrinkage: parameters of sidecar.routing.novelty.
+        lessons: of a teacher, for exactly the outcomes that are trained on.
     """
 
     seed: int = 0
@@ -58,11 +61,17 @@ class Options:
     network: Settings = field(default_factory=Settings)
     recipe: TextRecipe = field(default_factory=TextRecipe)
     shrinkage: dict[str, float] = field(default_factory=lambda: dict(SHRINKAGE))
+    lessons: Lessons | None = None
 
     def rounds(self, rows: int) -> int:
         """How often `progress` is called while training on so many rows."""
+        rows += len(self.lessons.windows) if self.lessons else 0
         inside = rows - rows // self.folds
         return self.members * self.network.epochs(rows) + self.folds * self.network.epochs(inside)
+
+    def train(self, outcomes: Outcomes, _prices: Sequence[Price], progress: Progress = lambda: None) -> "Trained":
+        """Trains a router; see `train`."""
+        return train(outcomes, self, progress)
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,7 @@ class Trained:
         mean_tokens: [C] mean answer length; 0 where the data has none.
         metrics: cross-validated figures by name.
         windows: [N] the texts it was trained on, normalised.
+        unseen: what cross-validation expected of them.
     """
 
     vocabulary: Vocabulary
@@ -86,6 +96,16 @@ class Trained:
     mean_tokens: Floats
     metrics: dict[str, float]
     windows: tuple[str, ...]
+    unseen: Unseen
+    family: ClassVar[Family] = "static"
+    about: ClassVar[str] = ""
+    pad_id: ClassVar[int] = 0
+    parity: ClassVar[float] = 1e-4
+    golden_tolerance: ClassVar[float] = 1e-3
+
+    def files(self) -> dict[str, bytes]:
+        """The model and its tokenizer."""
+        return {MODEL: graph.build(self.plan), TOKENIZER: self.vocabulary.tokenizer.to_str().encode()}
 
     def scores(self, windows: Sequence[str], max_tokens: int) -> tuple[Floats, Floats, Floats]:
         """Quality before shrinkage, embedding and output tokens, as training computes them."""
@@ -107,7 +127,7 @@ def train(outcomes: Outcomes, options: Options, progress: Progress = lambda: Non
     Raises:
         DataError: a candidate has too few labels, or there are too few prompts.
     """
-    _enough(outcomes)
+    targets, lengths = targets_of(outcomes)
     windows = windows_of(options.recipe, outcomes.prompts)
     vectors = read_wordvectors()
     vocabulary = derive(windows, vectors.words, vectors.parts)
@@ -115,39 +135,57 @@ def train(outcomes: Outcomes, options: Options, progress: Progress = lambda: Non
     known = vectors.of(vocabulary.pieces)
     known[:2] = 0.0  # padding and unknown mean nothing
     features = fit_features(counts, known, options.dimensions)
-    longest, mean_tokens = _lengths(outcomes.output_tokens)
-    targets = Targets(
-        outcomes.quality,
-        np.minimum(outcomes.output_tokens / longest, 1.0).astype(np.float32),
-        tuple(_numbered(names) for names in (outcomes.segments, outcomes.sources) if len(set(names)) > 1),
-    )
     folds = group_folds(outcomes.groups, options.folds, options.seed)
-    members, logits = _networks(features, counts, targets, folds, options, progress)
+    material = _Material(counts, targets, folds)
+    if options.lessons is not None:
+        material = _taught(
+            material, options.lessons, vocabulary.count(options.lessons.windows, options.max_tokens), lengths.longest
+        )
+    members, logits = _networks(features, material, options, progress)
+    logits, length_logits = (
+        logits[: len(outcomes), : len(outcomes.candidates)],
+        logits[: len(outcomes), len(outcomes.candidates) :],
+    )
     slope, intercept = fit_platt(logits, outcomes.quality)
-    network = _finished(stack(members), slope, intercept, mean_tokens == 0.0)
-    numbers = graph.plan(vocabulary.parts, features, network, longest)
+    network = _finished(stack(members), slope, intercept, lengths.mean == 0.0)
+    numbers = graph.plan(vocabulary.parts, features, network, lengths.longest)
     distances = held_out_distances(counts, features, folds)
     # The embedding is measured as it will be served, quantised.
-    trained = Trained(vocabulary, numbers, {}, _means(outcomes.quality), mean_tokens, {}, windows)
-    reference = fit_reference(trained.scores(windows, options.max_tokens)[1], distances)
     calibrated = sigmoid(logits * slope + intercept)
+    unseen = Unseen(calibrated, sigmoid(length_logits) * lengths.longest)
+    trained = Trained(vocabulary, numbers, {}, known_means(outcomes.quality), lengths.mean, {}, windows, unseen)
+    reference = fit_reference(trained.scores(windows, options.max_tokens)[1], distances)
     metrics = {
         "cross_validated_ece": calibration_error(calibrated, outcomes.quality),
         "cross_validated_ece_uncalibrated": calibration_error(sigmoid(logits), outcomes.quality),
         "cross_validated_brier": float(np.nanmean((calibrated - outcomes.quality) ** 2)),
     }
-    return Trained(vocabulary, numbers, reference, trained.prior, mean_tokens, metrics, windows)
+    return replace(trained, reference=reference, metrics=metrics)
+
+
+class _Material(NamedTuple):
+    """What networks are trained on: counted windows, their targets, and the fold that must not see them (-1: none)."""
+
+    counts: sp.csr_matrix
+    targets: Targets
+    folds: NDArray[np.int64]
+
+
+def _taught(material: _Material, lessons: Lessons, counts: sp.csr_matrix, longest: Floats) -> _Material:
+    """The material with a teacher's word; what is novel, and how quality is calibrated, is none of its business."""
+    further = lessons.further(longest, len(material.targets.labels))
+    return _Material(
+        sp.vstack([material.counts, counts]).tocsr(),
+        lessons.mixed(material.targets, longest).joined(further),
+        np.concatenate([material.folds, np.full(len(lessons.windows), -1)]),
+    )
 
 
 def _networks(
-    features: Features,
-    counts: sp.csr_matrix,
-    targets: Targets,
-    folds: NDArray[np.int64],
-    options: Options,
-    progress: Progress,
+    features: Features, material: _Material, options: Options, progress: Progress
 ) -> tuple[list[Network], Floats]:
-    """The members trained on everything, and [N, C] logits of networks that had not seen the prompt."""
+    """The members trained on everything, and [N, 2C] logits of networks that had not seen the prompt."""
+    counts, targets, folds = material
     scaled = features.scaled(counts)
     used = np.r_[: min(options.network.directions, features.meaning), features.meaning : features.columns.shape[1]]
     columns = features.columns[:, used]
@@ -162,10 +200,10 @@ def _networks(
     # BLAS threads would only fight with ours for the cores.
     with threadpool_limits(1), ThreadPoolExecutor(options.workers) as pool:
         networks = list(pool.map(one, range(len(parts))))
-    logits = np.zeros_like(targets.quality)
+    logits = np.zeros((len(folds), 2 * targets.quality.shape[1]), np.float32)
     for fold, network in enumerate(networks[options.members :]):
         rows = np.flatnonzero(folds == fold)
-        logits[rows] = network.logits(scaled[rows])[:, : logits.shape[1]]
+        logits[rows] = network.logits(scaled[rows])
     return networks[: options.members], logits
 
 
@@ -174,38 +212,3 @@ def _finished(network: Network, slope: Floats, intercept: Floats, unknown_length
     slopes = np.concatenate([slope, np.where(unknown_lengths, 0.0, 1.0)]).astype(np.float32)
     intercepts = np.concatenate([intercept, np.zeros_like(intercept)])
     return Network(network.table, network.bias, network.head * slopes, network.head_bias * slopes + intercepts)
-
-
-def _lengths(tokens: Floats) -> tuple[Floats, Floats]:
-    """[C] tokens of the longest answers, and [C] mean answer length (0 where unknown)."""
-    means = _means(tokens)
-    known = ~np.isnan(means)
-    usual = float(means[known].mean()) if known.any() else DEFAULT_OUTPUT_TOKENS
-    # A length without data stays at a half, so its longest is twice the usual length.
-    longest = np.full(tokens.shape[1], 2.0 * usual, np.float32)
-    for c in np.flatnonzero(known):
-        longest[c] = max(float(np.nanquantile(tokens[:, c], LONGEST_QUANTILE)), 1.0)
-    return longest, np.where(known, means, 0.0).astype(np.float32)
-
-
-def _means(values: Floats) -> Floats:
-    known = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        means: Floats = (np.where(known, values, 0.0).sum(axis=0, dtype=np.float64) / known.sum(axis=0)).astype(
-            np.float32
-        )
-    return means
-
-
-def _numbered(names: NDArray[np.str_]) -> NDArray[np.int64]:
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
-
-
-def _enough(outcomes: Outcomes) -> None:
-    labels = (~np.isnan(outcomes.quality)).sum(axis=0)
-    for name, count in zip(outcomes.candidates, labels, strict=True):
-        if count < MIN_LABELS:
-            raise DataError(
-                f"column `q:{name}` has {count} labels; at least {MIN_LABELS} are needed. Leave this candidate out with "
-                "--candidates, or collect more."
-            )

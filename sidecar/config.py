@@ -325,6 +325,8 @@ class Config(Entry, frozen=True):
 
     def _check_fleet(self) -> None:
         self.fleet.checked()
+        if self.budgets and not self.fleet.enabled:
+            raise ConfigError("budgets: they are kept with the fleet's live state; set fleet.enabled, or drop them.")
         check_budgets(self.budgets, [candidate.name for candidate in self.candidates])
         known_engines = engines(self.fleet.engines)
         for candidate in self.candidates:

@@ -26,6 +26,7 @@ from sidecar.ledger.journal import Journal
 from sidecar.ledger.noted import Noted, Recorder, prompt_rule
 from sidecar.routing.decision_id import DecisionIds
 from sidecar.routing.router import Decided
+from sidecar.routing.rule import Unsensed
 from sidecar.scoring.providers import demand
 from sidecar.scoring.session import available
 from sidecar.sensing import OwnMemory, Sensing
@@ -180,7 +181,7 @@ class Server:
             ids=self._ids,
             coverage=self.coverage,
             clock=self._clock,
-            make_rule=self.sensing.of,
+            make_rule=self.sensing.of if self._config.fleet.enabled else Unsensed,
             record=self._note if self.journal else None,
             on_fault=lambda engine, reason: self.services.fault(engine, reason),  # noqa: PLW0108 - the first engine comes before them
         )

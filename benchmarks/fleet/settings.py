@@ -68,6 +68,7 @@ def blind(fleet: Sequence[Candidate], speed: float, *, workers: int = 1) -> Tabl
         "candidates": [_candidate(candidate, speed) for candidate in fleet],
         # A late answer of the safe candidate would be a decision that nobody made.
         "overload": {"max_waiting": 8192, "max_queue_ms": 10_000.0},
+        "fleet": {"enabled": False},
     }
 
 

@@ -55,6 +55,8 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """How long what is known of the candidates counts.
 
     Attributes:
+        enabled: whether decisions heed live load and outcomes at all; if not, only configured times count, and no breaker,
+            session or budget does.
         telemetry_half_life_seconds: the weight of what servers said of their load halves in this time.
         telemetry_unknown_after_seconds: older than this it counts for nothing.
         latency_half_life_seconds: the weight of measured times halves in this time.
@@ -72,6 +74,7 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         engines: metric names by kind of model server, beside the built-in ones; what is given here wins.
     """
 
+    enabled: bool = True
     telemetry_half_life_seconds: Seconds = 5.0
     telemetry_unknown_after_seconds: Seconds = 30.0
     latency_half_life_seconds: Seconds = 60.0

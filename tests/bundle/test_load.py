@@ -12,7 +12,16 @@ from onnx import helper, numpy_helper
 
 from sidecar.bundle import arrays
 from sidecar.bundle.load import load
-from sidecar.bundle.manifest import GOLDEN, MANIFEST, MODEL, REFERENCE, TOKENIZER, TokenizerLimits
+from sidecar.bundle.manifest import (
+    GOLDEN,
+    GOLDEN_FP16,
+    MANIFEST,
+    MODEL,
+    MODEL_FP16,
+    REFERENCE,
+    TOKENIZER,
+    TokenizerLimits,
+)
 from sidecar.bundle.seal import seal
 from sidecar.bundle.verify import SEALED, decode, examine, verify
 from sidecar.errors import BundleError
@@ -214,3 +223,23 @@ def test_any_number_of_candidates_loads(make_bundle: Any, tmp_path: Path, candid
 
 def _facts(record: Any) -> dict[str, Any]:
     return {field: getattr(record, field) for field in record.__struct_fields__}
+
+
+def test_the_model_that_was_asked_for_is_loaded_and_tried(bundle: Path) -> None:
+    shutil.copy(bundle / MODEL, bundle / MODEL_FP16)
+    vectors = json.loads((bundle / GOLDEN).read_bytes())
+    vectors[0]["quality"][0] = 0.0
+    (bundle / GOLDEN_FP16).write_text(json.dumps(vectors))
+    seal(bundle, decode((bundle / MANIFEST).read_bytes()))
+    stages: list[str] = []
+    assert load(bundle).vectors[0].text.startswith("what")
+    half = load(bundle, model=MODEL_FP16, golden=False, on_stage=stages.append)
+    assert half.vectors == ()
+    assert MODEL_FP16 in stages
+    with pytest.raises(BundleError, match=f"^{GOLDEN_FP16}: a score differs"):
+        load(bundle, model=MODEL_FP16)
+
+
+def test_a_model_that_the_bundle_does_not_have(bundle: Path) -> None:
+    with pytest.raises(BundleError, match=f"^{MODEL_FP16}: is not part of this bundle, which has {MODEL}"):
+        load(bundle, model=MODEL_FP16)

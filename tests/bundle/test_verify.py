@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sidecar.bundle import files
-from sidecar.bundle.manifest import GOLDEN, MANIFEST, MODEL
+from sidecar.bundle.manifest import GOLDEN, GOLDEN_FP16, MANIFEST, MODEL, MODEL_FP16
 from sidecar.bundle.seal import seal
 from sidecar.bundle.verify import SEALED, decode, verify
 from sidecar.errors import BundleError
@@ -257,3 +257,38 @@ def test_sealing_is_what_makes_a_changed_file_acceptable(bundle: Path) -> None:
     manifest = seal(bundle, decode((bundle / MANIFEST).read_bytes()))
     assert verify(bundle)[0] == manifest
     assert msgspec.json.decode((bundle / MANIFEST).read_bytes(), type=type(manifest)) == manifest
+
+
+def _with_half(bundle: Path) -> Path:
+    """The bundle with a second model, which is the first one again."""
+    shutil.copy(bundle / MODEL, bundle / MODEL_FP16)
+    shutil.copy(bundle / GOLDEN, bundle / GOLDEN_FP16)
+    seal(bundle, decode((bundle / MANIFEST).read_bytes()))
+    return bundle
+
+
+def test_a_bundle_may_hold_its_model_in_other_precisions(bundle: Path) -> None:
+    manifest, _ = verify(_with_half(bundle))
+    assert set(manifest.files) == {*SEALED, MODEL_FP16, GOLDEN_FP16}
+
+
+@pytest.mark.parametrize("name", [MODEL_FP16, GOLDEN_FP16])
+def test_a_further_model_and_its_golden_vectors_belong_together(bundle: Path, name: str) -> None:
+    rewrite(_with_half(bundle), lambda facts: facts["files"].pop(name))
+    (bundle / name).unlink()
+    with pytest.raises(BundleError, match=f"lists only one of {MODEL_FP16} and {GOLDEN_FP16}"):
+        verify(bundle)
+
+
+def test_a_further_model_is_inspected_and_named(bundle: Path) -> None:
+    _with_half(bundle)
+    (bundle / MODEL_FP16).write_bytes(b"\x0a")
+    seal(bundle, decode((bundle / MANIFEST).read_bytes()))
+    with pytest.raises(BundleError, match=f"^{MODEL_FP16}: is not a valid ONNX model"):
+        verify(bundle)
+
+
+def test_a_further_model_that_nobody_listed_is_refused(bundle: Path) -> None:
+    shutil.copy(bundle / MODEL, bundle / MODEL_FP16)
+    with pytest.raises(BundleError, match=f"^{MODEL_FP16}: is not listed"):
+        verify(bundle)

@@ -99,3 +99,17 @@ def test_data_without_a_candidate_of_the_bundle(
     result = _run("evaluate", "--bundle", bundle_directory, "--data", write_parquet(columns), "--llms", llms_file)
     assert result.exit_code == 1
     assert "candidate 'small' has no column `q:small`" in result.stderr
+
+
+def test_a_bundle_teaches_another(columns: Any, write_parquet: Any, llms_file: Path, tmp_path: Path) -> None:
+    data, said = write_parquet({name: values[:80] for name, values in columns.items()}), tmp_path / "said.parquet"
+    more = write_parquet({"prompt": ["simmer a new stew", "solve a new equation"]}, "more.parquet")
+    fixed = ("train", "--data", data, "--llms", llms_file, "--quiet")
+    assert _run(*fixed, "--out", tmp_path / "teacher", "--out-of-fold", said).exit_code == 0
+    taught = ("--distill-from", tmp_path / "teacher", "--teacher-scores", said, "--unlabelled", more)
+    result = _run(*fixed, "--out", tmp_path / "student", *taught)
+    assert result.exit_code == 0, result.output
+    files = [load(tmp_path / name).manifest.files["model.onnx"].sha256 for name in ("teacher", "student")]
+    assert files[0] != files[1]
+    refused = _run(*fixed, "--out", tmp_path / "other", "--family", "encoder", *taught)
+    assert refused.stderr.startswith("error: --distill-from: has no meaning with --family encoder")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from export.network import Network, Settings, Targets, sigmoid, stack, train_network
+from export.network import Network, Settings, Targets, _Model, sigmoid, stack, train_network
 
 ROWS, PIECES = 300, 12
 SETTINGS = Settings(hidden=8, steps=300, dropout=0.1, forget=0.0, decay=0.01)
@@ -81,3 +81,13 @@ def test_a_stack_says_the_mean_of_its_members() -> None:
 
 def test_sigmoid_does_not_overflow() -> None:
     assert sigmoid(np.array([-1e4, 0.0, 1e4], np.float32)).tolist() == [0.0, 0.5, 1.0]
+
+
+def test_an_unknown_segment_teaches_nothing() -> None:
+    quality = np.full((2, 1), np.nan, np.float32)
+    labels = np.array([-1, 1])
+    targets = Targets(quality, quality, (labels,))
+    model = _Model(np.random.default_rng(0), 3, 2, targets, Settings(hidden=4))
+    error = model._error(np.zeros((2, 4), np.float32), targets)
+    assert not error[0].any()
+    np.testing.assert_allclose(error[1], [0.0, 0.0, 0.5, -0.5])

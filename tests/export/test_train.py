@@ -13,7 +13,8 @@ from export.errors import DataError
 from export.network import Settings
 from export.outcomes import Outcomes, read_outcomes
 from export.prices import Price
-from export.train import DEFAULT_OUTPUT_TOKENS, Options, Trained, train
+from export.targets import DEFAULT_OUTPUT_TOKENS
+from export.train import Options, Trained, train
 
 QUICK = Options(members=1, folds=3, dimensions=8, max_tokens=64, workers=1, network=Settings(hidden=8, steps=30))
 
