@@ -77,7 +77,8 @@ def test_every_kind_of_value_survives(tmp_path: Path) -> None:
 
 def test_a_blind_sidecar_has_neither_live_state_nor_ledger() -> None:
     table = settings.blind(FLEET, 1.0)
-    assert not {"fleet", "ledger"} & table.keys()
+    assert "ledger" not in table
+    assert table["fleet"] == {"enabled": False}
     assert all(not {"telemetry", "concurrency"} & entry.keys() for entry in table["candidates"])
 
 
