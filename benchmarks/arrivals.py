@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.closed import measure
 from benchmarks.load import closed_loop, open_loop
 from benchmarks.plan import Plan
-from benchmarks.prompts import requests
+from benchmarks.prompts import requests, salted
 from benchmarks.report import Section
 from benchmarks.samples import Row, fell_behind, lag, summary
 from benchmarks.schedule import Seconds, poisson
@@ -24,7 +24,7 @@ MOST_QUEUE_P99, MOST_TOTAL_P50, MOST_TOTAL_P99 = 1000.0, 150.0, 1000.0
 CALLS_AT_LEAST = 200
 COLUMNS = (
     "subject", "offered_per_second", "per_second", "coverage", "p50_us", "p90_us", "p99_us", "p99.9_us",
-    "queue_p99_us", "queueing_p99_us", "total_p99_us", "lag_p99_us", "errors", "mean_batch",
+    "queue_p99_us", "queueing_p99_us", "total_p99_us", "lag_p99_us", "errors", "cached_share", "mean_batch",
 )  # fmt: skip
 
 
@@ -41,10 +41,10 @@ def unloaded(plan: Plan, target: str) -> float:
 
 def arrive(plan: Plan, target: str, schedule: Seconds, unloaded_s: float) -> tuple[Row, str]:
     """One open loop: its row, and a complaint if the generator fell behind."""
-    payloads = requests(plan.chars, len(schedule), plan.seed)
+    payloads = salted(requests(plan.chars, len(schedule), plan.seed))
     client = plan.connect(target, ROUTE, plan.connections)
     try:
-        closed_loop(client, payloads[:CALLS_AT_LEAST], 1, 0.1, warm_up_s=plan.warm_up_s)
+        closed_loop(client, plan.prompts(0.1 + plan.warm_up_s), 1, 0.1, warm_up_s=plan.warm_up_s)
         samples = open_loop(client, schedule, payloads, spin_s=plan.spin_s)
     finally:
         client.close()

@@ -1,6 +1,7 @@
 """How fast is it with N calls in flight, and how far from a handler that does nothing?"""
 
 import time
+from collections.abc import Sequence
 
 from benchmarks.floor import LANES, METHOD, command
 from benchmarks.load import closed_loop
@@ -13,16 +14,22 @@ from sidecar.lanes.services import ROUTE
 
 COLUMNS = (
     "subject", "in_flight", "per_second", "p50_us", "p90_us", "p99_us", "p99.9_us",
-    "errors", "degraded_share", "mean_batch", "server_cpu",
+    "errors", "degraded_share", "cached_share", "mean_batch", "server_cpu",
 )  # fmt: skip
 STAGE_COLUMNS = ("in_flight", *(f"{stage}_{at}_us" for stage in STAGES for at in ("p50", "p99")), "mean_batch")
 GENERATOR_LIMIT = 0.9  # of its core; beyond this the generator is what is measured
 
 
 def measure(plan: Plan, address: str, method: str, in_flight: int, server: Server | None) -> tuple[Row, Samples]:
-    """One closed loop: its row, and its samples."""
+    """One closed loop with prompts that were never sent before: its row, and its samples."""
+    return measure_with(plan, address, method, in_flight, server, plan.prompts())
+
+
+def measure_with(
+    plan: Plan, address: str, method: str, in_flight: int, server: Server | None, payloads: Sequence[bytes]
+) -> tuple[Row, Samples]:
+    """The same with these payloads, in turn."""
     client = plan.connect(address, method, in_flight)
-    payloads = plan.prompts()
     try:
         busy, own, began = (server.cpu_s() if server else 0.0), time.process_time(), time.perf_counter()
         samples = closed_loop(client, payloads, in_flight, plan.seconds, warm_up_s=plan.warm_up_s)

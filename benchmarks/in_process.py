@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.cores import pinned
 from benchmarks.plan import Plan
-from benchmarks.prompts import requests
+from benchmarks.prompts import requests, salted
 from benchmarks.report import Section
 from benchmarks.samples import Row, microseconds
 from benchmarks.stages import STAGES, stages
@@ -20,7 +20,7 @@ from sidecar.wire import router_pb2 as pb
 
 COLUMNS = (
     "subject", "p50_us", "p90_us", "p99_us", "p99.9_us", "per_request_us",
-    *(f"{stage}_p50_us" for stage in STAGES), "errors",
+    *(f"{stage}_p50_us" for stage in STAGES), "cached_share", "errors",
 )  # fmt: skip
 CALLS = 3000
 BATCHES = (1, 8, 32)
@@ -36,7 +36,7 @@ def in_process(plan: Plan) -> Section:
     with pinned(plan.cores.server):
         services = Server(config).services  # the same path that a lane drives, without the lane
         for size in BATCHES:
-            section.rows.append(_measure(services, payloads, size))
+            section.rows.append(_measure(services, salted(payloads), size))
     alone = section.rows[0]["p50_us"]
     section.notes.append(f"parse to reply handed over, p50 {alone} us for one request (target <= {TARGET_US:g} us)")
     return section

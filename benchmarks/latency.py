@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-import grpc
 
 if __package__ in (None, ""):  # run by path: make `benchmarks` and `sidecar` importable
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -26,6 +25,9 @@ from benchmarks.arrivals import opened
 from benchmarks.clients import clients
 from benchmarks.closed import closed
 from benchmarks.footprint import footprint
+from benchmarks.hits import hit_or_miss, lookups
+from benchmarks.hits import info as info_of
+from benchmarks.hits import told as hits_told
 from benchmarks.in_process import in_process
 from benchmarks.plan import CLIENTS, Plan
 from benchmarks.plot import draw
@@ -34,8 +36,6 @@ from benchmarks.report import Section
 from benchmarks.samples import Row
 from benchmarks.server import Server, ServerFault, sidecar_command
 from benchmarks.sizes import sizes
-from sidecar.wire import router_pb2 as pb
-from sidecar.wire import router_pb2_grpc as rpc
 
 # These ask one sidecar, started here or running at --target.
 ASKED: dict[str, Callable[[Plan, str, Server | None], list[Section]]] = {
@@ -43,6 +43,7 @@ ASKED: dict[str, Callable[[Plan, str, Server | None], list[Section]]] = {
     "arrivals": lambda plan, address, server: [opened(plan, address, server, questions=True)],
     "open": lambda plan, address, server: [opened(plan, address, server, questions=False)],
     "sizes": lambda plan, address, _server: [sizes(plan, address)],
+    "cache": lambda plan, address, _server: [hit_or_miss(plan, address)],
 }
 # These start what they need, so they say nothing of a --target.
 STARTED: dict[str, Callable[[Plan], list[Section]]] = {
@@ -51,7 +52,7 @@ STARTED: dict[str, Callable[[Plan], list[Section]]] = {
     "footprint": lambda plan: [footprint(plan)],
     "ratios": ratios,
 }
-ON_TARGET = ("closed", "arrivals", "sizes")
+ON_TARGET = ("closed", "arrivals", "sizes", "cache")
 BY_DEFAULT = (*ON_TARGET, "in-process", "footprint", "ratios")
 
 
@@ -203,7 +204,10 @@ def _measure(plan: Plan, wanted: tuple[str, ...], target: str | None, described:
                 for name, measure in ASKED.items():
                     if name in wanted:
                         click.echo(f"measuring {name} ...", err=True)
-                        told(measure(plan, address, server))
+                        before = lookups(address)
+                        sections_of_it = measure(plan, address, server)
+                        sections_of_it[0].notes.append(hits_told(before, lookups(address)))
+                        told(sections_of_it)
         for name, compare in STARTED.items():
             if name in wanted:
                 click.echo(f"measuring {name} ...", err=True)
@@ -221,24 +225,14 @@ def _serving(plan: Plan, target: str | None) -> Iterator[tuple[str, Server | Non
 
 
 def _info(address: str) -> Row:
-    """What the sidecar says of itself.
-
-    Raises:
-        ServerFault: nobody answers there.
-    """
-    with grpc.insecure_channel(address) as channel:
-        try:
-            info = rpc.RouterServiceStub(channel).Info(  # type: ignore[no-untyped-call]  # generated
-                pb.InfoRequest(), timeout=10.0
-            )
-        except grpc.RpcError as error:
-            raise ServerFault(f"{address}: Info answers {error.code().name}; is it a sidecar?") from None
+    info = info_of(address)
     return {
         "lane": info.lane,
         "provider": info.execution_provider,
         "bundle": f"{info.bundle.name} {info.bundle.version}" if info.HasField("bundle") else "none",
         "candidates": len(info.candidates),
         "degraded": info.degraded or "no",
+        "cache_max_bytes": info.limits.cache_max_bytes,
     }
 
 

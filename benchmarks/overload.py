@@ -29,9 +29,10 @@ from benchmarks import machine, report
 from benchmarks.client import DEADLINE_EXCEEDED, OK, Reply, code_name
 from benchmarks.closed import measure
 from benchmarks.frames import FramesClient
+from benchmarks.hits import lookups, told
 from benchmarks.load import closed_loop, open_loop
 from benchmarks.plan import Plan
-from benchmarks.prompts import requests, texts
+from benchmarks.prompts import requests, salted, texts
 from benchmarks.report import Section
 from benchmarks.samples import Row, Samples, fell_behind, lag, percentile
 from benchmarks.schedule import poisson
@@ -47,7 +48,6 @@ DEADLINE_S = 0.05
 PEAK_IN_FLIGHT = 64
 FLOOD_FACTOR, FEW_RATE, FEW_SECONDS = 3.0, 100.0, 3.0
 FLOOD, FEW = "flood", "few"
-WARM_UP_CALLS = 200
 RECOVERY_S = 60.0
 COLUMNS = (
     "subject", "offered_per_second", "goodput_per_second", "ratio_to_peak", "coverage", "coverage_of_answered",
@@ -76,25 +76,28 @@ def overload(plan: Plan, address: str, server: Server | None, *, deadline_s: flo
         server: if it was started here.
         deadline_s: of every call.
     """
+    before = lookups(address)
     row, samples = measure(plan, address, ROUTE, PEAK_IN_FLIGHT, server)
     scored = sum(pb.REASON_DEGRADED not in reply.reasons for reply in decode(samples))
     peak = scored / samples.elapsed_s
     if not peak:
         raise ServerFault(f"{address}: no call was scored in the closed loop ({row['errors'] or 'all degraded'}).")
-    return [_multiples(plan, address, peak, deadline_s), fairness(plan, address, peak, deadline_s=deadline_s)]
+    sections = [_multiples(plan, address, peak, deadline_s), fairness(plan, address, peak, deadline_s=deadline_s)]
+    sections[-1].notes.append(told(before, lookups(address)))
+    return sections
 
 
 def _multiples(plan: Plan, address: str, peak: float, deadline_s: float) -> Section:
-    told = f"peak {peak:,.0f} req/s at {PEAK_IN_FLIGHT} in flight"
-    section = Section("overload", f"Overload: {told}, deadline {deadline_s * 1e3:g} ms per call", COLUMNS)
+    measured = f"peak {peak:,.0f} req/s at {PEAK_IN_FLIGHT} in flight"
+    section = Section("overload", f"Overload: {measured}, deadline {deadline_s * 1e3:g} ms per call", COLUMNS)
     for factor in FACTORS:
         schedule = poisson(factor * peak, plan.seconds, plan.seed)
-        payloads = requests(plan.chars, len(schedule), plan.seed)
+        payloads = salted(requests(plan.chars, len(schedule), plan.seed))
         with _client(plan, address, deadline_s) as client:
-            closed_loop(client, payloads[:WARM_UP_CALLS], 1, 0.1, warm_up_s=plan.warm_up_s)
+            closed_loop(client, plan.prompts(0.1 + plan.warm_up_s), 1, 0.1, warm_up_s=plan.warm_up_s)
             run = open_loop(client, schedule, payloads, spin_s=plan.spin_s)
         row = judged(run, deadline_s)
-        row["recovery_us"] = round(recovery_s(address, payloads[0]) * 1e6)
+        row["recovery_us"] = round(recovery_s(address, salted(payloads[:1])[0]) * 1e6)
         row["ratio_to_peak"] = round(row["goodput_per_second"] / peak, 3)
         section.rows.append({"subject": f"{factor:g}x of peak", "factor": factor, "peak_per_second": peak, **row})
         section.notes += [complaint] if (complaint := fell_behind(run)) else []
@@ -118,12 +121,12 @@ def fairness(plan: Plan, address: str, peak: float, *, deadline_s: float = DEADL
     prompts = {name: _of_segment(plan, name, len(part)) for name, part in ((FEW, few), (FLOOD, flood))}
     with _client(plan, address, deadline_s) as client:
         alone = open_loop(client, few, prompts[FEW], spin_s=plan.spin_s)
-    turns = {name: cycle(prompt) for name, prompt in prompts.items()}
+    turns = {name: cycle(salted(prompt)) for name, prompt in prompts.items()}
     payloads = [next(turns[FEW if which else FLOOD]) for which in is_few.tolist()]
     with _client(plan, address, deadline_s) as client:
         apart = _Apart(client, is_few.tolist(), max(2, plan.connections))
         both = open_loop(apart, due[order] - due.min(), payloads, spin_s=plan.spin_s)
-    recovery_s(address, payloads[0])
+    recovery_s(address, salted(payloads[:1])[0])
     for subject, run in (
         (f"{FEW}, alone", alone),
         (f"{FEW}, beside the flood", both.part(is_few)),
@@ -205,7 +208,7 @@ class _Apart:
 
 def _of_segment(plan: Plan, segment: str, count: int) -> list[bytes]:
     made = texts(plan.chars, count, plan.seed)
-    return [pb.RouteRequest(text=text, segment=segment).SerializeToString() for text in made]
+    return salted([pb.RouteRequest(text=text, segment=segment).SerializeToString() for text in made])
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from benchmarks.cores import Cores
 from benchmarks.frames import FramesClient
 from benchmarks.grpc_client import GrpcClient
 from benchmarks.load import SPIN_S
-from benchmarks.prompts import requests
+from benchmarks.prompts import requests, salted
 from benchmarks.schedule import Seconds
 
 MakeClient = Callable[[str, str, int], Client]  # (address, method, connections)
@@ -66,8 +66,10 @@ class Plan:
         return CLIENTS[self.client](address, method, max(1, min(self.connections, in_flight)))
 
     def prompts(self, seconds: float | None = None) -> Sequence[bytes]:
-        """Serialised requests for a run of so many seconds."""
-        return requests(self.chars, int((seconds or self.seconds + self.warm_up_s) * MOST_PER_SECOND), self.seed)
+        """Serialised requests for a run of so many seconds, that were never sent before."""
+        return salted(
+            requests(self.chars, int((seconds or self.seconds + self.warm_up_s) * MOST_PER_SECOND), self.seed)
+        )
 
     @property
     def spin_s(self) -> float:

@@ -1,10 +1,11 @@
-"""Requests of any size, no two alike, the same for the same seed.
+"""Requests of any size, no two alike, the same for the same seed until they are salted anew.
 
 Words are drawn from the documentation that ships with Python (pydoc_data), as often as they stand there: their
 frequencies are those of English, which matters to a tokenizer that remembers words.
 """
 
 import re
+import secrets
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from pydoc_data.topics import topics
@@ -19,6 +20,8 @@ MOST_BYTES = 48 << 20
 MOST_PROMPTS = 50_000
 # The last turn is as long in a short conversation as in a long one: only the history grows.
 TURN_CHARS = 500
+# What a text begins with, and nothing else in a request looks like.
+SALT = re.compile(rb"[0-9a-f]{13}")
 SEGMENTS = ("", "support", "code", "search")
 
 
@@ -60,10 +63,14 @@ def requests(chars: int, count: int, seed: int) -> tuple[bytes, ...]:
 
 
 def conversations(chars: int, count: int, seed: int) -> Sequence[bytes]:
-    """Serialised RouteRequests whose messages have about `chars` characters in all; the last turn is the user's."""
+    """Serialised RouteRequests whose messages have about `chars` characters in all; the last turn is the user's.
+
+    It holds the salt, since of a long conversation little else is scored.
+    """
     made = []
     for text in texts(chars, count, seed):
         pieces = [text[start : start + TURN_CHARS] for start in range(0, len(text), TURN_CHARS)]
+        pieces = [*pieces[1:], pieces[0]]
         if len(pieces) % 2:
             pieces = [*pieces[:-1], ".", pieces[-1]] if len(pieces) > 1 else [".", *pieces]
         # system, user, assistant, user, ...: an even number of turns ends with the user
@@ -71,6 +78,12 @@ def conversations(chars: int, count: int, seed: int) -> Sequence[bytes]:
         turns = [pb.ChatMessage(role=role, content=piece) for role, piece in zip(roles, pieces, strict=True)]
         made.append(pb.RouteRequest(messages=turns, segment="support").SerializeToString())
     return made
+
+
+def salted(payloads: Sequence[bytes]) -> list[bytes]:
+    """The same requests, each with a salt that no request had before: whoever remembers prompts does not know these."""
+    run = secrets.token_hex(4)
+    return [SALT.sub(f"{run}{number:05x}".encode(), payload, count=1) for number, payload in enumerate(payloads)]
 
 
 def batches(items: Sequence[bytes], size: int) -> list[bytes]:

@@ -19,7 +19,7 @@ from benchmarks.plan import Plan
 from benchmarks.prompts import batches
 from benchmarks.report import Section
 from benchmarks.samples import Row, summary
-from benchmarks.server import Server, ServerFault, sidecar_command
+from benchmarks.server import UNCACHED, Server, ServerFault, sidecar_command
 from sidecar.lanes.services import ROUTE, ROUTE_BATCH
 
 HIGH, LONE = 64, 1
@@ -93,7 +93,7 @@ def ratios(plan: Plan) -> list[Section]:
 
         for subject, lane in ((ROUTE_FAST, "fast"), (ROUTE_PORTABLE, "portable")):
             try:
-                server = running.enter_context(Server(sidecar_command(plan.bundle, lane), plan.cores.server))
+                server = running.enter_context(Server(sidecar_command(plan.bundle, lane, UNCACHED), plan.cores.server))
             except ServerFault as fault:
                 table.notes.append(str(fault))
                 continue
@@ -104,6 +104,7 @@ def ratios(plan: Plan) -> list[Section]:
             floor = running.enter_context(Server(command(lane, plan.floor_bytes), plan.cores.server))
             add(subject, (HIGH, LONE), _caller(plan, floor, METHOD, plan.prompts()[0]))
         alternate(list(turns.values()), plan.rounds, lambda line: click.echo(f"  {line}", err=True))
+    table.notes.append("without a score cache, since h2load sends one prompt over and over")
     table.rows += [turn.row() for turn in turns.values()]
     return [table, _compared(plan, turns)]
 

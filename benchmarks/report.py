@@ -23,6 +23,7 @@ HEADS = {
     "lag_p99_us": "generator lag p99",
     "errors": "errors",
     "degraded_share": "degraded",
+    "cached_share": "cache hits",
     "goodput_per_second": "goodput",
     "sent_p50_us": "p50 us (sent)",
     "sent_p99_us": "p99 (sent)",

@@ -13,7 +13,7 @@ from benchmarks.cores import Cores
 from benchmarks.prompts import requests
 from benchmarks.report import Section
 from benchmarks.samples import Row
-from benchmarks.server import Server, sidecar_command
+from benchmarks.server import UNCACHED, Server, sidecar_command
 from benchmarks.verdict import COLUMNS as VERDICT_COLUMNS
 from benchmarks.verdict import at_least, verdict
 from sidecar.lanes.services import ROUTE
@@ -37,7 +37,7 @@ def scale(where: Cores, seconds: float, rounds: int) -> list[Section]:
     taken: dict[str, list[Row]] = {subject: [] for subject, *_ in setups}
     for _ in range(rounds):
         for subject, count, server_core, load_core in setups:
-            with Server([*sidecar_command(None), "--workers", str(count)], server_core) as server:
+            with Server([*sidecar_command(None, config=UNCACHED), "--workers", str(count)], server_core) as server:
                 taken[subject].append(_measure(server, seconds, load_core))
     for subject, rows in taken.items():
         middle = {column: round(median(row[column] for row in rows), 2) for column in COLUMNS[1:-1]}

@@ -159,6 +159,10 @@ class Server:
         self.stop()
 
 
+# For who sends one prompt over and over: without a score cache.
+UNCACHED = ROOT / "benchmarks" / "uncached.toml"
+
+
 def sidecar_command(bundle: Path | None, lane: str = "auto", config: Path | None = None) -> list[str]:
     """The command line of a sidecar on a free port of the loopback."""
     command = [sys.executable, "-m", "sidecar.cli", "serve", "--listen", "127.0.0.1:0", "--lane", lane]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.load import closed_loop
 from benchmarks.plan import Plan
-from benchmarks.prompts import conversations, requests
+from benchmarks.prompts import conversations, requests, salted
 from benchmarks.report import Section
 from benchmarks.samples import Row, summary
 from benchmarks.stages import STAGES, decode, stages
@@ -12,7 +12,7 @@ from sidecar.lanes.services import ROUTE
 
 COLUMNS = (
     "subject", "chars", "per_second", "p50_us", "p90_us", "p99_us", *(f"{stage}_p50_us" for stage in STAGES),
-    "errors", "degraded_share",
+    "errors", "degraded_share", "cached_share",
 )  # fmt: skip
 SHORT, LONG = 2_000, 1_000_000
 VARIETY = 2_000
@@ -51,7 +51,9 @@ def _measure(
 ) -> Row:
     client = plan.connect(target, ROUTE, 1)
     try:
-        samples = closed_loop(client, make(chars, VARIETY, plan.seed), 1, plan.seconds, warm_up_s=plan.warm_up_s)
+        samples = closed_loop(
+            client, salted(make(chars, VARIETY, plan.seed)), 1, plan.seconds, warm_up_s=plan.warm_up_s
+        )
     finally:
         client.close()
     return {"subject": subject, "chars": chars, **summary(samples), **stages(decode(samples))}

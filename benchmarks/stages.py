@@ -22,7 +22,7 @@ def decode(samples: Samples) -> list[pb.RouteResponse]:
 
 
 def stages(replies: Sequence[pb.RouteResponse]) -> Row:
-    """p50 and p99 of each stage in microseconds, the mean batch size and the share of degraded replies."""
+    """p50 and p99 of each stage in microseconds, the mean batch size, the shares of degraded and of cached replies."""
     row: Row = {}
     timings = [reply.timings for reply in replies]
     for stage in STAGES:
@@ -35,6 +35,7 @@ def stages(replies: Sequence[pb.RouteResponse]) -> Row:
     degraded = sum(pb.REASON_DEGRADED in reply.reasons for reply in replies)
     row["degraded_share"] = round(degraded / len(replies), 6) if replies else None
     row["coverage"] = round(1 - degraded / len(replies), 6) if replies else None
+    row["cached_share"] = round(sum(t.cached for t in timings) / len(timings), 6) if timings else None
     return row
 
 

@@ -1,4 +1,4 @@
-"""The command line: router-export train, evaluate, keygen, sign."""
+"""The command line: router-export train, evaluate, compare, keygen, sign."""
 
 import json
 import os
@@ -117,6 +117,38 @@ def evaluate(data: Path, llms: Path, **other: Any) -> None:
             raise Failure("--bundle: name the directory of the bundle, or ask for --leave-one-segment-out.")
         else:
             text, record = of_bundle(data, llms, other)
+    except RouterError as error:
+        raise Failure(str(error)) from None
+    click.echo(json.dumps(record, indent=2) if other["as_json"] else text)
+
+
+@main.command()
+@click.argument("bundles", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="BUNDLE...")
+@_shared_options
+@click.option("--train", "train_data", type=_EXISTING, help="Training data: baselines in the record are fitted on it.")
+@click.option(
+    "--unseen", type=_EXISTING, help="Parquet file of prompts unlike the training data: is novelty higher there?"
+)
+@click.option(
+    "--answer-value",
+    type=click.FloatRange(0.0, min_open=True),
+    default=None,
+    help="USD of an answer, for the first one.",
+)
+@click.option(
+    "--timing-seconds", type=click.FloatRange(0.0), default=5.0, show_default=True, help="For each batch size; 0: none."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write all cost-quality curves to this PNG."
+)
+def compare(bundles: tuple[Path, ...], data: Path, llms: Path, **other: Any) -> None:
+    """Sets BUNDLEs side by side on recorded outcomes; differences are to the first one."""
+    from export.comparison_report import of_bundles
+
+    try:
+        text, record = of_bundles(bundles, data, llms, other)
     except RouterError as error:
         raise Failure(str(error)) from None
     click.echo(json.dumps(record, indent=2) if other["as_json"] else text)

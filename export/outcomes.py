@@ -110,21 +110,8 @@ def read_outcomes(path: Path, candidates: Sequence[str] = ()) -> Outcomes:
     Raises:
         DataError: the message names the file, the column and the remedy.
     """
-    try:
-        content = path.read_bytes()
-        table = pq.read_table(pa.BufferReader(content))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or 'not a Parquet file'}.") from None
-    except pa.ArrowInvalid:
-        raise DataError(f"{path}: is not a Parquet file; write one, for example with pyarrow or pandas.") from None
+    content, table = _read(path)
     names = table.schema.names
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}: column `{twice[0]}` stands there twice; keep one.")
-    if "prompt" not in names:
-        raise DataError(f"{path}: column `prompt` is missing; it holds the text that the user sent.")
-    if table.num_rows == 0:
-        raise DataError(f"{path}: holds no rows.")
     chosen = _chosen(path, [name.removeprefix(QUALITY) for name in names if name.startswith(QUALITY)], candidates)
     quality = np.stack([_quality(path, table, name) for name in chosen], axis=1)
     prompts = _prompts(path, table)
@@ -144,6 +131,35 @@ def read_outcomes(path: Path, candidates: Sequence[str] = ()) -> Outcomes:
         hashlib.sha256(content).hexdigest(),
     )
     return outcomes.take(np.flatnonzero((~np.isnan(quality)).any(axis=1)))
+
+
+def read_prompts(path: Path) -> tuple[str, ...]:
+    """The prompts of a Parquet file, of which nothing else need be known.
+
+    Raises:
+        DataError: as read_outcomes.
+    """
+    _, table = _read(path)
+    return _prompts(path, table)
+
+
+def _read(path: Path) -> tuple[bytes, Any]:
+    try:
+        content = path.read_bytes()
+        table = pq.read_table(pa.BufferReader(content))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or 'not a Parquet file'}.") from None
+    except pa.ArrowInvalid:
+        raise DataError(f"{path}: is not a Parquet file; write one, for example with pyarrow or pandas.") from None
+    names = table.schema.names
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}: column `{twice[0]}` stands there twice; keep one.")
+    if "prompt" not in names:
+        raise DataError(f"{path}: column `prompt` is missing; it holds the text that the user sent.")
+    if table.num_rows == 0:
+        raise DataError(f"{path}: holds no rows.")
+    return content, table
 
 
 def _chosen(path: Path, present: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:

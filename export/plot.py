@@ -37,32 +37,41 @@ def draw(record: dict[str, Any], path: Path, title: str) -> None:
     with mpl.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(9.5, 6.0), dpi=130, layout="constrained")
         axes = figure.add_subplot()
-        _draw_singles(axes, record)
+        draw_singles(axes, record)
         for name, (label, colour, style) in _CURVES.items():
             if name in record["baselines"]:
-                costs, qualities = _frontier(record["baselines"][name]["curve"])
+                costs, qualities = frontier(record["baselines"][name]["curve"])
                 axes.plot(costs, qualities, style, color=colour, linewidth=1.6, label=label, zorder=3)
-        costs, qualities = _frontier(record["curve"])
+        costs, qualities = frontier(record["curve"])
         axes.plot(costs, qualities, color=_ROUTER, linewidth=2.6, label="this router", zorder=4)
         chance = record["baselines"]["random"]
         axes.plot(chance["cost_usd_per_1k"], chance["quality"], "x", color=_SOFT, label="random candidate", zorder=3)
-        best = record["best_single"]
-        axes.axhline(best["quality"], color=_BEST, linewidth=0.8, linestyle=(0, (4, 4)), zorder=1)
-        axes.annotate(
-            f"best single candidate {best['quality']:.3f}",
-            (0.0, best["quality"]),
-            (4, 4),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            ha="left",
-            color=_BEST,
-            fontsize=9,
-        )
-        _dress(axes, title, record)
+        draw_best_line(axes, record["best_single"]["quality"])
+        dress(axes, title)
+        ratio = record["cost_ratio_at_best_single_quality"]
+        if ratio is not None:
+            note = f"the best single candidate's quality at {ratio:.0%} of its cost"
+            axes.text(0.0, -0.13, note, transform=axes.transAxes, color=_SOFT, fontsize=9)
         figure.savefig(path)
 
 
-def _draw_singles(axes: Any, record: dict[str, Any]) -> None:
+def draw_best_line(axes: Any, quality: float) -> None:
+    """Draws the best single candidate's quality across the picture."""
+    axes.axhline(quality, color=_BEST, linewidth=0.8, linestyle=(0, (4, 4)), zorder=1)
+    axes.annotate(
+        f"best single candidate {quality:.3f}",
+        (0.0, quality),
+        (4, 4),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="left",
+        color=_BEST,
+        fontsize=9,
+    )
+
+
+def draw_singles(axes: Any, record: dict[str, Any]) -> None:
+    """Draws the candidates alone, with their names where these cover nothing, on a log axis of cost."""
     best = record["best_single"]["name"]
     points = [(single["cost_usd_per_1k"], single["quality"]) for single in record["singles"]]
     names = [single["name"] for single in record["singles"]]
@@ -103,7 +112,7 @@ def _overlap(one: _Box, other: _Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _frontier(points: list[dict[str, float]]) -> tuple[list[float], list[float]]:
+def frontier(points: list[dict[str, float]]) -> tuple[list[float], list[float]]:
     """The points of a curve in the order of the answer's worth, but without those that a cheaper one outdoes."""
     kept: list[dict[str, float]] = []
     for point in sorted(points, key=lambda p: (p["cost_usd_per_1k"], -p["quality"])):
@@ -112,7 +121,8 @@ def _frontier(points: list[dict[str, float]]) -> tuple[list[float], list[float]]
     return [p["cost_usd_per_1k"] for p in kept], [p["quality"] for p in kept]
 
 
-def _dress(axes: Any, title: str, record: dict[str, Any]) -> None:
+def dress(axes: Any, title: str) -> None:
+    """Names the axes and the picture, and sets the legend."""
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_minor_locator(LogLocator(subs="all"))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"${value:g}"))
@@ -123,7 +133,3 @@ def _dress(axes: Any, title: str, record: dict[str, Any]) -> None:
     axes.grid(color="#e5eaee", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.legend(loc="lower right", frameon=False)
-    ratio = record["cost_ratio_at_best_single_quality"]
-    if ratio is not None:
-        note = f"the best single candidate's quality at {ratio:.0%} of its cost"
-        axes.text(0.0, -0.13, note, transform=axes.transAxes, color=_SOFT, fontsize=9)

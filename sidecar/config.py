@@ -31,6 +31,8 @@ METADATA_KEY = "metadata."
 MAX_PORT = 65535
 # Of fewer requests it says next to nothing on how many of them two bundles agree.
 MIN_SAMPLE = 20
+# A few entries of a bundle with as many candidates as a manifest may have.
+MIN_CACHE_BYTES = 64 << 10
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -98,6 +100,18 @@ class CoverageConfig(Entry, frozen=True):
     alarm_below: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.95
 
 
+class CacheConfig(Entry, frozen=True):
+    """What is kept of scores, so that a text that comes again need not be scored again.
+
+    Attributes:
+        max_bytes: of the entries in one worker, for each bundle in force (a canary has entries of its own); 0 keeps
+            nothing. An entry takes 8 bytes for each candidate and 21 more: the default keeps 63,000 texts for 14
+            candidates, ten minutes of a hundred different prompts a second.
+    """
+
+    max_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 34)] = 8 << 20
+
+
 class GateConfig(Entry, frozen=True):
     """What a new bundle may use in its trial, and what is demanded of it, before it takes over.
 
@@ -159,6 +173,7 @@ class Config(Entry, frozen=True):
         workers: processes that serve, on one port; 0 is one for each core but one, and at least one.
         registry: directory of bundles, from which a running sidecar takes the one that its pointer file `active` names;
             empty: `bundle` runs until the end.
+        cache: what is kept of scores.
         overload: what happens when more comes than can be answered in time.
         coverage: when too few requests are really scored.
         gate: what a bundle must pass before it may take over.
@@ -189,6 +204,7 @@ class Config(Entry, frozen=True):
     drain_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=3600.0)] = 10.0
     workers: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0
     registry: str = ""
+    cache: CacheConfig = CacheConfig()
     overload: OverloadConfig = OverloadConfig()
     coverage: CoverageConfig = CoverageConfig()
     gate: GateConfig = GateConfig()
@@ -237,6 +253,11 @@ class Config(Entry, frozen=True):
         for key in self.segment_keys:
             if key not in (SEGMENT_KEY, ENVELOPE_KEY) and not (key.startswith(METADATA_KEY) and key != METADATA_KEY):
                 raise ConfigError(f"segment_keys: {key!r} is none of segment, envelope, metadata.KEY.")
+        if 0 < self.cache.max_bytes < MIN_CACHE_BYTES:
+            raise ConfigError(
+                f"cache.max_bytes: {self.cache.max_bytes} bytes are too few to be of use; give at least "
+                f"{MIN_CACHE_BYTES}, or 0 for no cache."
+            )
         if self.gate.require_agreement and self.gate.sample < MIN_SAMPLE:
             raise ConfigError(
                 f"gate.require_agreement: {self.gate.sample} requests (gate.sample) are too few to tell; compare at "

@@ -16,6 +16,10 @@ class Stats(msgspec.Struct, frozen=True):
         shed: requests turned away for overload, since the start.
         expired: requests whose deadline passed while they waited, since the start.
         cancelled: requests whose caller hung up while they waited, since the start.
+        cache_hits: requests that the score cache knew the scores of, since the start.
+        cache_misses: requests that it did not know, since the start.
+        cache_evictions: entries that had to make room in it, since the start.
+        cache_bytes: of its entries now.
         window: requests within the coverage window, by segment: scored, not scored.
         providers: workers whose bundle runs on it now, by execution provider.
         device_faults: how often a device failed, since the running bundle was loaded.
@@ -26,6 +30,10 @@ class Stats(msgspec.Struct, frozen=True):
     shed: int = 0
     expired: int = 0
     cancelled: int = 0
+    cache_hits: int = 0
+    cache_misses: int = 0
+    cache_evictions: int = 0
+    cache_bytes: int = 0
     window: dict[str, Numbers] = {}
     providers: dict[str, Numbers] = {}
     device_faults: int = 0
@@ -33,20 +41,25 @@ class Stats(msgspec.Struct, frozen=True):
     def __add__(self, other: object) -> "Stats":
         if not isinstance(other, Stats):
             return NotImplemented
+        counts = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
         return Stats(
-            _sum(self.versions, other.versions),
-            self.invalid + other.invalid,
-            self.shed + other.shed,
-            self.expired + other.expired,
-            self.cancelled + other.cancelled,
-            _sum(self.window, other.window),
-            _sum(self.providers, other.providers),
-            self.device_faults + other.device_faults,
+            versions=_sum(self.versions, other.versions),
+            window=_sum(self.window, other.window),
+            providers=_sum(self.providers, other.providers),
+            **counts,
         )
+
+    @property
+    def past(self) -> "Stats":
+        """What stays of it when the worker has ended."""
+        return msgspec.structs.replace(self, cache_bytes=0, window={}, providers={}, device_faults=0)
 
     def covered(self) -> dict[str, Covered]:
         """The coverage window, by segment."""
         return {segment: Covered(*counts) for segment, counts in self.window.items()}
+
+
+_COUNTS = tuple(name for name in Stats.__struct_fields__ if name not in ("versions", "window", "providers"))
 
 
 def _sum(some: dict[str, Numbers], more: dict[str, Numbers]) -> dict[str, Numbers]:

@@ -131,7 +131,8 @@ def render_decision(reply: pb.RouteResponse) -> list[str]:
         f"{reply.model}  ({reasons(reply)}; policy {reply.policy}; novelty {reply.novelty:.2f}; scored by {scored_by})",
         f"decision {reply.decision_id}",
         f"{timings.total_us} us: intake {timings.intake_us}, queue {timings.queue_us}, tokenize {timings.tokenize_us}, "
-        f"score {timings.score_us}, decide {timings.decide_us}; batch of {timings.batch_size}",
+        f"score {timings.score_us}, decide {timings.decide_us}; batch of {timings.batch_size}"
+        + (", scores from the cache" if timings.cached else ""),
         "",
         *table([heading, *ranking]),
     ]
@@ -177,6 +178,7 @@ def render_info(reply: pb.InfoResponse) -> list[str]:
         f"served: {counters.decisions} decisions in {counters.batches} runs, {counters.degraded} degraded, "
         f"{counters.invalid} invalid, {counters.shed} shed, {counters.expired} expired, {counters.cancelled} cancelled; "
         f"by {reply.workers or 'an unknown number of'} worker(s), this is number {reply.worker}",
+        _cache(reply),
         *_coverage(reply.coverage),
         *(
             [f"canary: {reply.canary.name} {reply.canary.version}, {reply.canary_share:.1%}"]
@@ -188,6 +190,18 @@ def render_info(reply: pb.InfoResponse) -> list[str]:
         "",
         *table([("policy", "answer USD", "second USD", "min quality", "max USD", "max ms"), *policies]),
     ]
+
+
+def _cache(reply: pb.InfoResponse) -> str:
+    limit, counters = reply.limits.cache_max_bytes, reply.counters
+    if not limit:
+        return "score cache: off"
+    lookups = counters.cache_hits + counters.cache_misses
+    share = f"{counters.cache_hits / lookups:.1%} hits of {lookups} lookups" if lookups else "no lookups yet"
+    return (
+        f"score cache: {share}, {counters.cache_bytes / 1e6:.2f} MB held, at most {limit / 1e6:.2f} MB a worker, "
+        f"{counters.cache_evictions} evictions"
+    )
 
 
 def _provider(reply: Any) -> str:

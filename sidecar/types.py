@@ -36,6 +36,7 @@ class Scores(NamedTuple):
         novelty: [B] in [0, 1], 1 - p-value of the prompt among the training data.
         tokenize_s: seconds spent tokenising the batch.
         score_s: seconds spent in the model.
+        cached: [B] whether the model did not run for this request; empty where every text is scored.
     """
 
     quality: Floats
@@ -43,6 +44,7 @@ class Scores(NamedTuple):
     novelty: Floats
     tokenize_s: float
     score_s: float
+    cached: tuple[bool, ...] = ()
 
 
 class Score(Protocol):

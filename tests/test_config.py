@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config import Config, GateConfig, load_config
+from sidecar.config import MIN_CACHE_BYTES, Config, GateConfig, load_config
 from sidecar.door.settings import LimitsConfig, TlsConfig
 from sidecar.errors import ConfigError
+from sidecar.scoring.rows import Rows
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -86,6 +87,8 @@ def test_everything_that_a_file_says_is_taken(tmp_path: Path) -> None:
         ("[gate]\nrequire_agreement = 1.5", r"\$\.gate\.require_agreement"),
         ("[gate]\nrequire_agreement = 0.9\nsample = 19", r"gate.require_agreement: 19 requests .* at least 20"),
         ("[gate]\nrequire_agreement = 0.9\nsample = 0", r"gate.require_agreement: 0 requests"),
+        ("[cache]\nmax_bytes = 65535", "cache.max_bytes: 65535 bytes are too few .* at least 65536, or 0"),
+        ("[cache]\nmax_bytes = -1", r"\$\.cache\.max_bytes"),
         ("listen = 'nowhere'", "listen: 'nowhere' is no address"),
         ("listen = 'host:99999'", "listen: 'host:99999' is no address"),
         ("listen = ", "not TOML"),
@@ -105,6 +108,16 @@ def test_a_wrong_file_is_refused_with_its_name_and_the_key(tmp_path: Path, text:
 def test_the_gate_may_be_off_or_small_where_no_agreement_is_demanded(tmp_path: Path) -> None:
     assert load_config(written(tmp_path, "[gate]\nsample = 0")).gate.sample == 0
     assert load_config(written(tmp_path, "[gate]\nsample = 20\nrequire_agreement = 1.0")).gate.require_agreement == 1.0
+
+
+def test_the_cache_may_be_off_or_just_large_enough(tmp_path: Path) -> None:
+    for max_bytes in (0, MIN_CACHE_BYTES):
+        assert load_config(written(tmp_path, f"[cache]\nmax_bytes = {max_bytes}")).cache.max_bytes == max_bytes
+
+
+def test_the_smallest_cache_holds_a_set_of_entries_of_the_largest_bundle() -> None:
+    most_candidates = 256  # of a manifest
+    assert Rows(2 * most_candidates + 1, MIN_CACHE_BYTES).capacity >= 8
 
 
 def test_a_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:

@@ -13,6 +13,10 @@ stats = st.builds(
     shed=counts,
     expired=counts,
     cancelled=counts,
+    cache_hits=counts,
+    cache_misses=counts,
+    cache_evictions=counts,
+    cache_bytes=counts,
     window=st.dictionaries(st.sampled_from("ab"), st.tuples(counts, counts)),
     providers=st.dictionaries(st.sampled_from("CG"), st.tuples(counts)),
     device_faults=counts,
@@ -30,7 +34,8 @@ def test_it_does_not_matter_in_which_order_workers_are_added(one: Stats, two: St
 def test_adding_adds_every_count_and_changes_neither(one: Stats, two: Stats) -> None:
     before = msgspec.msgpack.encode((one, two))
     total = one + two
-    for name in ("invalid", "shed", "expired", "cancelled", "device_faults"):
+    cache = ("cache_hits", "cache_misses", "cache_evictions", "cache_bytes")
+    for name in ("invalid", "shed", "expired", "cancelled", "device_faults", *cache):
         assert getattr(total, name) == getattr(one, name) + getattr(two, name)
     assert set(total.versions) == set(one.versions) | set(two.versions)
     for version, numbers in total.versions.items():
@@ -43,6 +48,11 @@ def test_adding_adds_every_count_and_changes_neither(one: Stats, two: Stats) -> 
 @given(stats)
 def test_it_goes_over_a_link_and_comes_back_the_same(one: Stats) -> None:
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(one), type=Stats) == one
+
+
+@given(stats)
+def test_of_a_worker_that_has_ended_what_it_served_stays_and_what_it_held_does_not(one: Stats) -> None:
+    assert one.past == msgspec.structs.replace(one, cache_bytes=0, window={})
 
 
 def test_its_window_is_coverage() -> None:

@@ -209,7 +209,10 @@ async def test_what_it_serves_is_told_every_second_and_at_its_end(start: Any, tm
         process.process.terminate()
         await asyncio.to_thread(process.process.wait, PATIENCE_S)
         await asyncio.wait_for(connected._gone.wait(), PATIENCE_S)
-        assert connected.beat.stats.versions["tiny 1"] == (2, 0, 2)
+        stats = connected.beat.stats
+        assert stats.versions["tiny 1"] == (2, 0, 1)  # the same text again needs no run of the model
+        assert (stats.cache_hits, stats.cache_misses, stats.cache_evictions) == (1, 1, 0)
+        assert stats.cache_bytes > 0
 
 
 # --- alone -----------------------------------------------------------------------------------------------------------

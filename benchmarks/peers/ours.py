@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmarks.h2load import CONNECTIONS, Shot, check_status, grpc_shot
-from benchmarks.server import Server, sidecar_command
+from benchmarks.server import UNCACHED, Server, sidecar_command
 from sidecar.lanes.services import ROUTE
 from sidecar.wire import router_pb2 as pb
 
@@ -17,7 +17,7 @@ class Ours:
 
     def __init__(self, lane: str) -> None:
         self.name = f"router-sidecar, {lane} lane"
-        self.note = "gRPC; does more than the peers: recipe, novelty, constraints, full ranking, timings"
+        self.note = "gRPC; does more than the peers: recipe, novelty, constraints, full ranking, timings; without its score cache"
         self._lane = lane
         self._server: Server | None = None
 
@@ -26,7 +26,7 @@ class Ours:
 
     def start(self, bundle: Path, core: int | None) -> None:
         """See Peer."""
-        self._server = Server(sidecar_command(bundle, self._lane), core)
+        self._server = Server(sidecar_command(bundle, self._lane, UNCACHED), core)
 
     def stop(self) -> None:
         """See Peer."""

@@ -53,6 +53,7 @@ class Metrics:
         for reason in ("invalid", "shed", "expired", "cancelled"):
             drops.add_metric([reason], getattr(stats, reason))
         yield drops
+        yield from _cache(stats)
         yield from self._coverage(stats)
         yield from _providers(stats)
         yield GaugeMetricFamily("router_workers", "Workers that serve.", value=self.workers)
@@ -94,6 +95,21 @@ class Metrics:
             "Share of the latest requests that were really scored.",
             value=sum(window.values(), Covered(0, 0)).share,
         )
+
+
+def _cache(stats: Stats) -> Iterator[Metric]:
+    lookups = CounterMetricFamily(
+        "router_cache_lookups", "Requests looked up in the score cache, by result.", labels=["result"]
+    )
+    lookups.add_metric(["hit"], stats.cache_hits)
+    lookups.add_metric(["miss"], stats.cache_misses)
+    yield lookups
+    yield CounterMetricFamily(
+        "router_cache_evictions", "Entries of the score cache that had to make room.", value=stats.cache_evictions
+    )
+    yield GaugeMetricFamily(
+        "router_cache_bytes", "Bytes that the entries of all workers' score caches hold.", value=stats.cache_bytes
+    )
 
 
 def _providers(stats: Stats) -> Iterator[Metric]:

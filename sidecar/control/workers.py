@@ -160,7 +160,7 @@ class Workers:
             self._connected.pop(writer, None)
             if worker is not None:
                 worker.gone()
-                self._past += msgspec.structs.replace(worker.beat.stats, window={}, providers={}, device_faults=0)
+                self._past += worker.beat.stats.past
             writer.close()
 
     async def _carry_out(self, worker: Worker, message: Operate) -> None:

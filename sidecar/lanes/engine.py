@@ -15,6 +15,8 @@ from sidecar.routing.ask import Ask
 from sidecar.routing.candidates import CandidateTable, join, without_bundle
 from sidecar.routing.decision_id import DecisionIds
 from sidecar.routing.router import Decided, Router, Tally
+from sidecar.scoring.cache import CacheCounts, ScoreCache
+from sidecar.scoring.cache_ahead import remembering
 from sidecar.scoring.recipe import TextRecipe
 from sidecar.types import Pending, Score, ScoreAhead
 
@@ -69,6 +71,10 @@ class Engine:
                 on_fault(engine, reason)
 
         score: Score | None = bundle.scorer if bundle else None
+        self._cache: ScoreCache | None = None
+        if score is not None and config.cache.max_bytes:
+            # Of this bundle alone: another one starts with an empty cache. The gate and golden vectors know no cache.
+            self._cache = score = remembering(score, len(self.table), config.cache.max_bytes)
         self.ahead = _ahead(score)
         self._router = Router(self.table, score, clock, fault, faulty)
         self._replies = Replies(self.table, (name, version), ids, clock)
@@ -83,6 +89,17 @@ class Engine:
     def tally(self) -> Tally:
         """What this bundle decided."""
         return self._router.tally
+
+    @property
+    def cache(self) -> CacheCounts:
+        """What its score cache was good for."""
+        return self._cache.counts if self._cache else CacheCounts()
+
+    def retire(self) -> None:
+        """Begins to count anew and forgets scores, once another engine has taken over. With nothing in flight."""
+        self.tally.reset()
+        if self._cache:
+            self._cache.clear()
 
     def answer(self, asks: Sequence[Ask]) -> list[Encoded]:
         """Decides a batch; replies in its order, or errors in their place."""
@@ -120,4 +137,4 @@ class Engine:
 
 def _ahead(score: Score | None) -> ScoreAhead | None:
     """The same scorer, if it scores in two phases."""
-    return cast("ScoreAhead", score) if hasattr(score, "begin") else None
+    return cast("ScoreAhead", score) if hasattr(score, "room") else None

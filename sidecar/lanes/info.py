@@ -46,13 +46,17 @@ class Info:
 
     def own(self) -> Stats:
         """What this worker served."""
-        drops, bundle = self._services.drops, self._services.engine.bundle
+        drops, cache, bundle = self._services.drops, self._services.cache(), self._services.engine.bundle
         return Stats(
             versions={name: tuple(counts) for name, counts in self._services.decisions().items()},
             invalid=drops.invalid,
             shed=drops.shed,
             expired=drops.expired,
             cancelled=drops.cancelled,
+            cache_hits=cache.hits,
+            cache_misses=cache.misses,
+            cache_evictions=cache.evictions,
+            cache_bytes=cache.held_bytes,
             window={segment: tuple(covered) for segment, covered in self.window.items()},
             providers=_providers(bundle),
             device_faults=bundle.placement.faults if bundle else 0,
@@ -85,6 +89,7 @@ class Info:
                 max_waiting=overload.max_waiting,
                 max_queue_ms=overload.max_queue_ms,
                 overload_action=overload.action,
+                cache_max_bytes=config.cache.max_bytes,
             ),
             counters=pb.Counters(
                 decisions=sum(one.decisions for one in decided),
@@ -94,6 +99,10 @@ class Info:
                 shed=served.shed,
                 expired=served.expired,
                 cancelled=served.cancelled,
+                cache_hits=served.cache_hits,
+                cache_misses=served.cache_misses,
+                cache_evictions=served.cache_evictions,
+                cache_bytes=served.cache_bytes,
             ),
             versions=[
                 pb.VersionCounters(version=version, **counts._asdict())

@@ -86,8 +86,10 @@ class Replies:
         timings.tokenize_us, timings.score_us = int(decided.tokenize_s * 1e6), int(decided.score_s * 1e6)
         timings.decide_us = int((decided.ended - decided.began - decided.tokenize_s - decided.score_s) * 1e6)
         timings.batch_size = size
+        cached = decided.cached or (False,) * size
         ids = self._ids.take(size)
-        for ask, outcome, body, decision_id in zip(decided.asks, decided.outcomes, bodies, ids, strict=True):
+        rows = zip(decided.asks, decided.outcomes, bodies, ids, cached, strict=True)
+        for ask, outcome, body, decision_id, at_hand in rows:
             if not isinstance(outcome, Choice):
                 yield outcome
                 continue
@@ -100,6 +102,7 @@ class Replies:
             head.prompt_tokens = ask.prompt_tokens
             timings.intake_us = int((ask.ready - ask.arrived) * 1e6)
             timings.queue_us = max(0, int((decided.began - ask.ready) * 1e6))
+            timings.cached = at_hand
             timings.total_us = int((self._clock() - ask.arrived) * 1e6)
             constant = self._constants.get(outcome.reasons) or self._constant(outcome.reasons)
             ranking = b"".join([body[slices[index]] for index in outcome.ranking])

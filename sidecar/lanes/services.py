@@ -4,6 +4,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -19,6 +20,7 @@ from sidecar.lanes.flight import Flight, Job, Slowest
 from sidecar.lanes.lane import SERVICE, Deliver, Encoded, Take
 from sidecar.lanes.malformed import explain
 from sidecar.lanes.reply import delimited
+from sidecar.scoring.cache import CacheCounts
 from sidecar.wire import router_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -138,6 +140,7 @@ class RouterServices:
         self._changing = threading.Lock()
         self._outgoing: set[Engine] = set()
         self._retired: dict[str, Decisions] = {}
+        self._forgotten_caches = CacheCounts()
 
     @property
     def busy_since(self) -> float | None:
@@ -152,6 +155,12 @@ class RouterServices:
             for engine in dict.fromkeys((*self._outgoing, *self._running())):
                 found[engine.version] = _more(found.pop(engine.version, NONE_YET), engine)
         return found
+
+    def cache(self) -> CacheCounts:
+        """What the score caches of all engines were good for since the start."""
+        with self._changing:
+            engines = dict.fromkeys((*self._outgoing, *self._running()))
+            return reduce(_added, (engine.cache for engine in engines), self._forgotten_caches)
 
     def _running(self) -> list[Engine]:
         canary = self.canary
@@ -216,7 +225,8 @@ class RouterServices:
         """Keeps what an engine decided: under its version, or of the versions that ended longest ago, all together."""
         retired = self._retired
         retired[engine.version] = _more(retired.pop(engine.version, NONE_YET), engine)
-        engine.tally.reset()
+        self._forgotten_caches = _added(self._forgotten_caches, engine.cache)._replace(held_bytes=0)
+        engine.retire()
         while len(retired) > MOST_VERSIONS:
             oldest = next(version for version in retired if version != OLDER)
             older = zip(retired.pop(OLDER, NONE_YET), retired.pop(oldest), strict=True)
@@ -353,6 +363,10 @@ def _more(before: Decisions, engine: Engine) -> Decisions:
     return Decisions(
         before.decisions + tally.decisions, before.degraded + tally.degraded, before.batches + tally.batches
     )
+
+
+def _added(some: CacheCounts, more: CacheCounts) -> CacheCounts:
+    return CacheCounts(*map(sum, zip(some, more, strict=True)))
 
 
 class _Group:

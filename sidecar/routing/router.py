@@ -25,6 +25,7 @@ class Decided(NamedTuple):
         score_s: seconds in the model.
         ended: clock reading when all was decided.
         scored: whether the model really scored them; else the safe candidate answers.
+        cached: [B] whether the scores were at hand already; empty where nothing is kept.
     """
 
     asks: Sequence[Ask]
@@ -35,6 +36,7 @@ class Decided(NamedTuple):
     score_s: float
     ended: float
     scored: bool
+    cached: tuple[bool, ...] = ()
 
 
 class Tally:
@@ -90,8 +92,7 @@ class Router:
             decided = self._decided(asks, self._score([ask.text for ask in asks]), began)
         except Exception as error:  # noqa: BLE001 - whatever a model does, Route answers
             return self._unscored(asks, began, error)
-        if self.fault:
-            self._faulty("")
+        self._recovered(decided)
         return [decided]
 
     def begin(self, score: ScoreAhead, asks: Sequence[Ask]) -> Pending:
@@ -108,8 +109,7 @@ class Router:
             decided = self._decided(asks, scores, began - scores.tokenize_s - scores.score_s)
         except Exception as error:  # noqa: BLE001 - as in decide
             return self._unscored(asks, began, error)
-        if self.fault:
-            self._faulty("")
+        self._recovered(decided)
         return [decided]
 
     def degrade(self, asks: Sequence[Ask]) -> Decided:
@@ -127,13 +127,18 @@ class Router:
 
     def _decided(self, asks: Sequence[Ask], scores: Scores, began: float) -> Decided:
         expected, outcomes = choose(self.table, asks, scores)
-        self.tally.batches += 1
-        return Decided(asks, expected, outcomes, began, scores.tokenize_s, scores.score_s, self._clock(), scored=True)
+        self.tally.batches += not _at_hand(scores.cached)
+        times = (began, scores.tokenize_s, scores.score_s, self._clock())
+        return Decided(asks, expected, outcomes, *times, scored=True, cached=scores.cached)
 
     def _degraded(self, asks: Sequence[Ask], began: float) -> Decided:
         self.tally.degraded += len(asks)
         expected, outcomes = degrade(self.table, asks)
         return Decided(asks, expected, outcomes, began, 0.0, 0.0, self._clock(), scored=False)
+
+    def _recovered(self, decided: Decided) -> None:
+        if self.fault and not _at_hand(decided.cached):
+            self._faulty("")  # what was at hand says nothing of the model
 
     def _faulty(self, reason: str) -> None:
         if bool(reason) == bool(self.fault):
@@ -144,6 +149,11 @@ class Router:
         else:
             log.warning("recovered: requests are scored again")
         self.on_fault(reason)
+
+
+def _at_hand(cached: tuple[bool, ...]) -> bool:
+    """Whether the model did not run at all."""
+    return bool(cached) and False not in cached
 
 
 def _named(error: Exception) -> str:

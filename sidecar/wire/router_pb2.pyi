@@ -154,7 +154,7 @@ class RankedCandidate(_message.Message):
     def __init__(self, candidate: _Optional[str] = ..., model: _Optional[str] = ..., quality: _Optional[float] = ..., cost_usd: _Optional[float] = ..., expected_seconds: _Optional[float] = ..., utility_usd: _Optional[float] = ...) -> None: ...
 
 class Timings(_message.Message):
-    __slots__ = ("intake_us", "queue_us", "tokenize_us", "score_us", "decide_us", "total_us", "batch_size")
+    __slots__ = ("intake_us", "queue_us", "tokenize_us", "score_us", "decide_us", "total_us", "batch_size", "cached")
     INTAKE_US_FIELD_NUMBER: _ClassVar[int]
     QUEUE_US_FIELD_NUMBER: _ClassVar[int]
     TOKENIZE_US_FIELD_NUMBER: _ClassVar[int]
@@ -162,6 +162,7 @@ class Timings(_message.Message):
     DECIDE_US_FIELD_NUMBER: _ClassVar[int]
     TOTAL_US_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    CACHED_FIELD_NUMBER: _ClassVar[int]
     intake_us: int
     queue_us: int
     tokenize_us: int
@@ -169,7 +170,8 @@ class Timings(_message.Message):
     decide_us: int
     total_us: int
     batch_size: int
-    def __init__(self, intake_us: _Optional[int] = ..., queue_us: _Optional[int] = ..., tokenize_us: _Optional[int] = ..., score_us: _Optional[int] = ..., decide_us: _Optional[int] = ..., total_us: _Optional[int] = ..., batch_size: _Optional[int] = ...) -> None: ...
+    cached: bool
+    def __init__(self, intake_us: _Optional[int] = ..., queue_us: _Optional[int] = ..., tokenize_us: _Optional[int] = ..., score_us: _Optional[int] = ..., decide_us: _Optional[int] = ..., total_us: _Optional[int] = ..., batch_size: _Optional[int] = ..., cached: bool = ...) -> None: ...
 
 class RouteBatchRequest(_message.Message):
     __slots__ = ("requests",)
@@ -339,7 +341,7 @@ class CandidateInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., input_usd_per_mtok: _Optional[float] = ..., output_usd_per_mtok: _Optional[float] = ..., context_window: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., prior_quality: _Optional[float] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_batch_items", "max_score_batch", "max_scored_chars", "max_waiting", "max_queue_ms", "overload_action")
+    __slots__ = ("max_message_bytes", "max_batch_items", "max_score_batch", "max_scored_chars", "max_waiting", "max_queue_ms", "overload_action", "cache_max_bytes")
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_ITEMS_FIELD_NUMBER: _ClassVar[int]
     MAX_SCORE_BATCH_FIELD_NUMBER: _ClassVar[int]
@@ -347,6 +349,7 @@ class Limits(_message.Message):
     MAX_WAITING_FIELD_NUMBER: _ClassVar[int]
     MAX_QUEUE_MS_FIELD_NUMBER: _ClassVar[int]
     OVERLOAD_ACTION_FIELD_NUMBER: _ClassVar[int]
+    CACHE_MAX_BYTES_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_batch_items: int
     max_score_batch: int
@@ -354,10 +357,11 @@ class Limits(_message.Message):
     max_waiting: int
     max_queue_ms: float
     overload_action: str
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_batch_items: _Optional[int] = ..., max_score_batch: _Optional[int] = ..., max_scored_chars: _Optional[int] = ..., max_waiting: _Optional[int] = ..., max_queue_ms: _Optional[float] = ..., overload_action: _Optional[str] = ...) -> None: ...
+    cache_max_bytes: int
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_batch_items: _Optional[int] = ..., max_score_batch: _Optional[int] = ..., max_scored_chars: _Optional[int] = ..., max_waiting: _Optional[int] = ..., max_queue_ms: _Optional[float] = ..., overload_action: _Optional[str] = ..., cache_max_bytes: _Optional[int] = ...) -> None: ...
 
 class Counters(_message.Message):
-    __slots__ = ("decisions", "degraded", "invalid", "batches", "shed", "expired", "cancelled")
+    __slots__ = ("decisions", "degraded", "invalid", "batches", "shed", "expired", "cancelled", "cache_hits", "cache_misses", "cache_evictions", "cache_bytes")
     DECISIONS_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     INVALID_FIELD_NUMBER: _ClassVar[int]
@@ -365,6 +369,10 @@ class Counters(_message.Message):
     SHED_FIELD_NUMBER: _ClassVar[int]
     EXPIRED_FIELD_NUMBER: _ClassVar[int]
     CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    CACHE_HITS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_MISSES_FIELD_NUMBER: _ClassVar[int]
+    CACHE_EVICTIONS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_BYTES_FIELD_NUMBER: _ClassVar[int]
     decisions: int
     degraded: int
     invalid: int
@@ -372,4 +380,8 @@ class Counters(_message.Message):
     shed: int
     expired: int
     cancelled: int
-    def __init__(self, decisions: _Optional[int] = ..., degraded: _Optional[int] = ..., invalid: _Optional[int] = ..., batches: _Optional[int] = ..., shed: _Optional[int] = ..., expired: _Optional[int] = ..., cancelled: _Optional[int] = ...) -> None: ...
+    cache_hits: int
+    cache_misses: int
+    cache_evictions: int
+    cache_bytes: int
+    def __init__(self, decisions: _Optional[int] = ..., degraded: _Optional[int] = ..., invalid: _Optional[int] = ..., batches: _Optional[int] = ..., shed: _Optional[int] = ..., expired: _Optional[int] = ..., cancelled: _Optional[int] = ..., cache_hits: _Optional[int] = ..., cache_misses: _Optional[int] = ..., cache_evictions: _Optional[int] = ..., cache_bytes: _Optional[int] = ...) -> None: ...

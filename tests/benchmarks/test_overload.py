@@ -75,6 +75,8 @@ def test_a_sidecar_with_a_configuration_of_ones_own_is_overloaded(
         assert row["peak_per_second"] > 0
         told = round(row["coverage"] * row["calls"]) + row["late"] + row["rejected"] + row["degraded"]
         assert told + sum(row["errors"].values()) == pytest.approx(row["calls"], abs=row["calls"] * 1e-4 + 1)
+    (ratio,) = [note for note in sections["fairness"]["notes"] if note.startswith("score cache:")]
+    assert "0.00% hits" in ratio
     few = sections["fairness"]["rows"]
     assert [row["subject"] for row in few] == ["few, alone", "few, beside the flood", "flood"]
     assert few[0]["calls"] == few[1]["calls"]

@@ -1,6 +1,11 @@
+from collections.abc import Sequence
+
 import pytest
 
-from benchmarks.prompts import batches, conversations, requests, texts
+from benchmarks.prompts import batches, conversations, requests, salted, texts
+from sidecar.lanes.intake import Conversation
+from sidecar.scoring.recipe import TextRecipe
+from sidecar.scoring.text import window_of_text, window_of_turns
 from sidecar.wire import router_pb2 as pb
 
 
@@ -46,3 +51,23 @@ def test_a_batch_holds_whole_requests_in_order() -> None:
     parsed = [pb.RouteBatchRequest.FromString(raw) for raw in batches(items, 4)]
     assert [len(batch.requests) for batch in parsed] == [4, 4]
     assert [item.SerializeToString() for item in parsed[1].requests] == list(items[4:8])
+
+
+@pytest.mark.parametrize("chars", [20, 200, 2_000, 100_000])
+def test_salted_anew_a_request_is_as_long_but_scored_by_another_window(chars: int) -> None:
+    def windows(payloads: Sequence[bytes]) -> set[str]:
+        found = map(pb.RouteRequest.FromString, payloads)
+        recipe = TextRecipe()
+        return {
+            (
+                window_of_turns(recipe, Conversation(one.messages))
+                if one.messages
+                else window_of_text(recipe, one.text)
+            ).text
+            for one in found
+        }
+
+    for made in (requests(chars, 20, 1), conversations(chars, 20, 1)):
+        again, once_more = salted(made), salted(made)
+        assert [len(raw) for raw in again] == [len(raw) for raw in made]
+        assert len(windows(made) | windows(again) | windows(once_more)) == 60

@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
-from sidecar.config import CandidateConfig, SegmentConfig
+from sidecar.config import CacheConfig, CandidateConfig, SegmentConfig
 from sidecar.errors import ConfigError
 from sidecar.lanes.fast import MOST_REFLECTIONS
 from sidecar.routing.policy import Policy
@@ -64,6 +64,35 @@ def test_a_decision_ranks_the_candidates_and_names_what_scored_it(sidecar: Runni
     assert reply.prompt_tokens == -(-len(PLAIN) // 4)
     assert reply.timings.batch_size == 1
     assert reply.timings.total_us >= reply.timings.tokenize_us + reply.timings.score_us > 0
+
+
+def test_a_text_that_comes_again_is_marked_as_cached_and_decided_afresh(sidecar: Running) -> None:
+    def route(value: float) -> Any:
+        request = pb.RouteRequest(text=HARD, policy=pb.Policy(answer_value_usd=value))
+        return sidecar.stub.Route(request, timeout=10)
+
+    dear, cheap = route(1.0), route(1e-5)
+    assert (dear.timings.cached, cheap.timings.cached) == (False, True)
+    assert (dear.model, cheap.model) == ("large", "small")
+    assert (dear.timings.score_us > 0, cheap.timings.score_us) == (True, 0)
+    items = [pb.RouteRequest(text=text) for text in (HARD, PLAIN, PLAIN)]
+    results = sidecar.stub.RouteBatch(pb.RouteBatchRequest(requests=items), timeout=10).results
+    assert [result.response.timings.cached for result in results] == [True, False, True]
+    stream = [pb.RouteStreamRequest(sequence=1, request=items[0])]
+    (message,) = sidecar.stub.RouteStream(iter(stream), timeout=10)
+    assert message.result.response.timings.cached
+    info = sidecar.stub.Info(pb.InfoRequest(), timeout=10)
+    counters = info.counters
+    assert (counters.cache_hits, counters.cache_misses, counters.cache_evictions) == (4, 2, 0)
+    assert 0 < counters.cache_bytes <= info.limits.cache_max_bytes == CacheConfig().max_bytes
+
+
+def test_with_the_cache_off_nothing_is_marked(start: Start, lane: str) -> None:
+    running = start(lane, cache=CacheConfig(max_bytes=0))
+    assert not any(running.stub.Route(pb.RouteRequest(text=PLAIN), timeout=10).timings.cached for _ in range(2))
+    info = running.stub.Info(pb.InfoRequest(), timeout=10)
+    assert (info.counters.cache_hits, info.counters.cache_misses, info.limits.cache_max_bytes) == (0, 0, 0)
+    assert info.counters.batches == 2
 
 
 def test_what_is_asked_decides_who_answers(sidecar: Running) -> None:

@@ -1,14 +1,15 @@
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sidecar.bundle.load import Bundle, load
-from sidecar.config import CandidateConfig, GateConfig
+from sidecar.config import CacheConfig, CandidateConfig, GateConfig
 from sidecar.coverage import Covered
 from sidecar.lanes.engine import Engine
 from sidecar.wire import router_pb2 as pb
-from tests.conftest import POISON
+from tests.conftest import HARD, POISON
 from tests.lanes.engines import Bench
 
 
@@ -87,3 +88,79 @@ def test_a_dead_engine_reports_no_fault(bench: Bench, bundle: Bundle) -> None:
     engine = None
     router.on_fault("too late")
     assert bench.faults == []
+
+
+# --- the score cache -------------------------------------------------------------------------------------------------
+
+
+def answered(bench: Bench, text: str = HARD, **fields: Any) -> pb.RouteResponse:
+    bench.take("now", text, **fields)
+    bench.services.flush()
+    return reply_of(bench.replies["now"])
+
+
+def test_policy_and_constraints_are_applied_afresh_to_cached_scores(bench: Bench) -> None:
+    dear = answered(bench, policy=pb.Policy(answer_value_usd=1.0))
+    cheap = answered(bench, policy=pb.Policy(answer_value_usd=1e-5))
+    denied = answered(bench, policy=pb.Policy(answer_value_usd=1.0), constraints=pb.Constraints(deny=["large"]))
+    assert [reply.model for reply in (dear, cheap, denied)] == ["large", "small", "medium"]
+    assert [reply.timings.cached for reply in (dear, cheap, denied)] == [False, True, True]
+    assert pb.REASON_CONSTRAINT in denied.reasons
+    quality = [{row.candidate: row.quality for row in reply.ranking} for reply in (dear, cheap)]
+    assert quality[0] == quality[1]
+    assert dear.novelty == cheap.novelty == denied.novelty
+    assert bench.services.engine.tally.batches == 1
+
+
+def test_without_a_cache_nothing_is_looked_up_or_marked(bundle: Bundle) -> None:
+    bench = Bench(bundle, cache=CacheConfig(max_bytes=0))
+    assert not any(answered(bench).timings.cached for _ in range(3))
+    assert bench.services.cache() == (0, 0, 0, 0)
+    assert bench.services.engine.tally.batches == 3
+    assert bench.services.engine._router._score is bundle.scorer  # the scorer itself: nothing stands in between
+
+
+def test_a_degraded_answer_is_not_cached_and_does_not_count_as_a_lookup(bench: Bench) -> None:
+    for _ in range(2):
+        reply = answered(bench, POISON)
+        assert (list(reply.reasons), reply.timings.cached) == ([pb.REASON_DEGRADED], False)
+    for number, text in enumerate(("rice", POISON, "capital")):
+        bench.take(number, text)
+    bench.services.flush()
+    assert [reply_of(bench.replies[number]).timings.cached for number in range(3)] == [False] * 3
+    assert bench.services.cache()[:2] == (0, 2)
+    assert answered(bench, "rice").timings.cached
+
+
+def test_cached_scores_are_no_sign_that_the_model_works_again(bench: Bench) -> None:
+    answered(bench, "rice")
+    answered(bench, POISON)
+    for _ in range(3):
+        assert answered(bench, "rice").timings.cached
+        answered(bench, POISON)
+    assert [bool(fault) for fault in bench.faults] == [True]
+    assert bench.services.engine.fault
+    answered(bench, "capital")
+    assert [bool(fault) for fault in bench.faults] == [True, False]
+
+
+def test_duplicates_in_one_batch_are_scored_once_and_marked(bench: Bench) -> None:
+    for number in range(5):
+        bench.take(number, "rice" if number % 2 else "capital")
+    bench.services.flush()
+    replies = [reply_of(bench.replies[number]) for number in range(5)]
+    assert [reply.timings.cached for reply in replies] == [False, False, True, True, True]
+    assert {reply.timings.batch_size for reply in replies} == {5}
+    assert bench.services.cache()[:2] == (3, 2)
+
+
+def test_windows_that_the_recipe_makes_alike_share_their_scores(bench: Bench) -> None:
+    assert not answered(bench, "cook   RICE").timings.cached
+    assert answered(bench, "cook rice", segment="another", session_id="s").timings.cached
+
+
+def test_the_gate_and_golden_vectors_score_beside_the_cache(bench: Bench, bundle: Bundle) -> None:
+    answered(bench, "rice")
+    counts = bench.services.cache()
+    assert bundle.scorer(["rice"]).cached == ()
+    assert bench.services.cache() == counts

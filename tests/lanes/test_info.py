@@ -20,6 +20,10 @@ OTHERS = Stats(
     shed=2,
     expired=3,
     cancelled=4,
+    cache_hits=100,
+    cache_misses=200,
+    cache_evictions=300,
+    cache_bytes=400,
     window={"s": (5, 15), "theirs": (1, 0)},
 )
 
@@ -41,10 +45,12 @@ def test_what_all_workers_served_is_added_up(sidecar: Running) -> None:
     info = sidecar.stub.Info(pb.InfoRequest(), timeout=30)
     counters = info.counters
     assert (info.worker, info.workers) == (1, 3)
-    assert (counters.decisions, counters.degraded, counters.batches) == (4 + 10 + 7, 2, 4 + 5 + 7)
+    assert (counters.decisions, counters.degraded, counters.batches) == (4 + 10 + 7, 2, 1 + 5 + 7)
     assert (counters.invalid, counters.shed, counters.expired, counters.cancelled) == (1, 2, 3, 4)
     by_version = {row.version: (row.decisions, row.degraded, row.batches) for row in info.versions}
-    assert by_version == {"tiny 1": (14, 2, 9), "tiny 0": (7, 0, 7)}
+    assert by_version == {"tiny 1": (14, 2, 6), "tiny 0": (7, 0, 7)}
+    assert (counters.cache_hits, counters.cache_misses, counters.cache_evictions) == (3 + 100, 1 + 200, 300)
+    assert counters.cache_bytes > 400
 
 
 def test_coverage_is_of_all_workers_lowest_first_with_its_alarm(sidecar: Running) -> None:

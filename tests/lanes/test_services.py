@@ -174,12 +174,39 @@ def test_the_counts_of_each_version_survive_its_end(bench: Bench, bundle: Bundle
     bench.route()
     bench.route(POISON)
     counts = bench.services.decisions()
-    assert counts["tiny 1"] == (3, 0, 3)
+    assert counts["tiny 1"] == (3, 0, 1)
     assert counts["tiny 2"] == (2, 1, 1)
     assert list(counts)[-1] == "tiny 2"
     bench.switch(first)
     bench.route()
-    assert bench.services.decisions() == {"tiny 2": (2, 1, 1), "tiny 1": (4, 0, 4)}
+    assert bench.services.decisions() == {"tiny 2": (2, 1, 1), "tiny 1": (4, 0, 2)}
+
+
+def test_a_swap_empties_the_score_cache_and_its_counts_survive(bench: Bench, bundle: Bundle) -> None:
+    services = bench.services
+    first = services.engine
+    for _ in range(3):
+        bench.route()
+    assert services.cache()[:3] == (2, 1, 0)
+    assert services.cache().held_bytes > 0
+    bench.switch(bench.engine(of_version(bundle, "2")))
+    assert first.cache == (0, 0, 0, 0)
+    assert services.cache() == (2, 1, 0, 0)
+    bench.route()
+    assert services.cache()[:2] == (2, 2)  # the new one knows nothing
+    bench.switch(first)
+    bench.route()
+    assert services.cache()[:2] == (2, 3)  # and the old one has forgotten
+    bench.route()
+    assert services.cache()[:2] == (3, 3)
+
+
+def test_a_canary_has_a_score_cache_of_its_own(bench: Bench, bundle: Bundle) -> None:
+    services = bench.services
+    bench.switch(services.engine, Canary(bench.engine(of_version(bundle, "2")), 0.5))
+    for number in range(40):
+        bench.route(session_id=str(number))
+    assert services.cache()[:2] == (38, 2)
 
 
 def test_the_counts_are_bounded_and_the_running_version_keeps_its_own(bench: Bench, bundle: Bundle) -> None:
