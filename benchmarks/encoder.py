@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmarks import cores, machine, minilm, prompts, report
 from benchmarks.frames import FramesClient
-from benchmarks.load import closed_loop
+from benchmarks.offered import closed_loop
 from benchmarks.report import Section
 from benchmarks.samples import Row, summary
 from benchmarks.server import Server, sidecar_command

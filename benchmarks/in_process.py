@@ -79,6 +79,9 @@ class _Patient:
         """The caller flushes by itself."""
         return lambda: None
 
+    def resume(self, then: Callable[[], None]) -> Callable[[], None]:
+        return then
+
 
 def _into(replies: list[Any]) -> Any:
     return lambda _key, reply: replies.append(reply)

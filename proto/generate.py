@@ -9,6 +9,7 @@ from grpc_tools import protoc
 
 HERE = Path(__file__).resolve().parent
 TARGET = HERE.parent / "sidecar" / "wire"
+OURS = r"^from (?:router\.v1|xds\.\w+\.orca\.v3) import"
 
 
 def generate(target: Path) -> None:
@@ -23,7 +24,7 @@ def generate(target: Path) -> None:
         for made in sorted(p for p in Path(scratch).rglob("*.py*") if p.is_file()):
             # The compiler derives import paths from the proto's folder; ours lie in sidecar.wire. The proto keeps its
             # canonical file name, so a client that compiles it for itself can live in the same process.
-            text = re.sub(r"^from router\.v1 import", "from sidecar.wire import", made.read_text(), flags=re.MULTILINE)
+            text = re.sub(OURS, "from sidecar.wire import", made.read_text(), flags=re.MULTILINE)
             (target / made.name).write_text(text)
 
 

@@ -59,6 +59,10 @@ class Caller(Protocol):
         """A function that any thread may call, and somebody will call once, so that there is a flush soon."""
         ...
 
+    def resume(self, then: Callable[[], None], /) -> Callable[[], None]:
+        """As waker; instead of a flush, the lane's thread does `then`."""
+        ...
+
 
 class Ahead(Protocol):
     """How much may be begun before the answers to earlier batches are there.

@@ -11,6 +11,7 @@ import sidecar
 from sidecar import operating
 from sidecar.access import Access, access_options
 from sidecar.errors import RouterError
+from sidecar.ledger.cli import ledger
 from sidecar.operating import TARGET
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -119,6 +120,30 @@ def info(target: str, as_json: bool, access: Access) -> None:
 
 @main.command()
 @click.option("--target", default=TARGET, metavar="HOST:PORT", help="The sidecar to ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print the reply as JSON.")
+@click.option("--watch", is_flag=True, help="Again every second, until interrupted.")
+@access_options
+def fleet(target: str, as_json: bool, watch: bool, access: Access) -> None:
+    """Ask a running sidecar how loaded the candidates are, and which of them may be chosen."""
+    import time
+
+    from sidecar.terminal import connect, render_fleet, show
+    from sidecar.wire import fleet_pb2 as pb
+    from sidecar.wire import fleet_pb2_grpc as rpc
+
+    with connect(target, access, rpc.FleetServiceStub) as call:
+        while True:
+            reply = call("Fleet", pb.FleetRequest())
+            if watch and not as_json:
+                click.clear()
+            show(reply, as_json, render_fleet)
+            if not watch:
+                return
+            time.sleep(1.0)
+
+
+@main.command()
+@click.option("--target", default=TARGET, metavar="HOST:PORT", help="The sidecar to ask.")
 @click.option("--service", default="readiness", help="readiness: it answers; scoring: it answers with real scores.")
 @access_options
 def health(target: str, service: str, access: Access) -> None:
@@ -173,6 +198,9 @@ def inspect(directory: Path, as_json: bool) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode(summary), indent=2).decode())
     else:
         click.echo("\n".join(lines(summary)))
+
+
+main.add_command(ledger)
 
 
 @main.group()
@@ -232,9 +260,11 @@ def show(file: Path | None) -> None:
     import msgspec
 
     from sidecar.config import Config, load_config
+    from sidecar.ledger.settings import shown
 
     settings = load_config(file) if file else Config()
     effective = {**msgspec.to_builtins(settings), "policies": msgspec.to_builtins(settings.all_policies())}
+    effective["ledger"]["url"] = shown(settings.ledger.url)
     click.echo(msgspec.json.format(msgspec.json.encode(effective), indent=2).decode())
 
 

@@ -11,6 +11,10 @@ import msgspec
 
 from sidecar.door.settings import LimitsConfig, TlsConfig
 from sidecar.errors import ConfigError, InvalidRequest
+from sidecar.fleet.settings import BudgetConfig, FleetConfig, check_budgets
+from sidecar.fleet.sources.engines import engines
+from sidecar.fleet.sources.settings import TelemetryConfig, check_telemetry
+from sidecar.ledger.settings import LedgerConfig
 from sidecar.routing.policy import Policy, Terms
 from sidecar.scoring.pace import Limits
 from sidecar.scoring.providers import Wanted
@@ -20,10 +24,12 @@ Price = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
 
 # What one acceptable answer is worth decides everything. Round numbers, picked with a look at the default bundle's curve on
 # routing_test: about the cheapest model's quality and a little more, the best one's at a quarter of its cost, quality first.
+# A second costs a hundredth of an answer (where quality comes first, a five-hundredth): who waits 10 s for an answer has lost
+# a tenth of it. It counts only where something is known of the candidates' latencies.
 BUILT_IN_POLICIES = {
-    "thrifty": Policy(answer_value_usd=0.005),
-    "balanced": Policy(answer_value_usd=0.01),
-    "quality": Policy(answer_value_usd=1.0),
+    "thrifty": Policy(answer_value_usd=0.005, second_value_usd=0.00005),
+    "balanced": Policy(answer_value_usd=0.01, second_value_usd=0.0001),
+    "quality": Policy(answer_value_usd=1.0, second_value_usd=0.002),
 }
 ENVELOPE_KEY = "envelope"
 SEGMENT_KEY = "segment"
@@ -52,6 +58,10 @@ class CandidateConfig(Entry, frozen=True):
         capabilities: what it can do beside text (vision, audio, file, tools, or words of your own).
         first_token_seconds: expected time to the first token.
         seconds_per_output_token: expected time for each token after it.
+        cached_input_usd_per_mtok: USD per million input tokens that the provider reads from its prompt cache; if left out,
+            nothing is known of a cache, and changing a session's model loses nothing.
+        concurrency: calls that its server works on at a time; 0 is unknown, and learned where telemetry tells.
+        telemetry: where its live state can be had; if left out, from outcomes and load reports only.
     """
 
     name: str
@@ -63,12 +73,36 @@ class CandidateConfig(Entry, frozen=True):
     capabilities: tuple[str, ...] = ()
     first_token_seconds: Price | None = None
     seconds_per_output_token: Price | None = None
+    cached_input_usd_per_mtok: Price | None = None
+    concurrency: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)] = 0
+    telemetry: TelemetryConfig | None = None
 
 
 class SegmentConfig(Entry, frozen=True):
-    """What differs for one segment."""
+    """What differs for one segment.
 
-    policy: str
+    Attributes:
+        policy: in force where a request names none; empty is `default_policy`.
+        log_only: decide and record, but answer with the request's own `current_model`.
+    """
+
+    policy: str = ""
+    log_only: bool = False
+
+
+class SessionsConfig(Entry, frozen=True):
+    """How turns of one session hold together.
+
+    Attributes:
+        slots: sessions that each worker remembers, in 64 bytes of shared memory each; the longest silent one is forgotten.
+        forget_seconds: silence after which a provider's prompt cache is taken to be gone, and the session with it.
+        max_switch_share: what changing the model may cost a session in total (prompt caches lost), as a share of what its
+            calls were expected to cost.
+    """
+
+    slots: Annotated[int, msgspec.Meta(ge=0, le=1 << 22)] = 16384
+    forget_seconds: Annotated[float, msgspec.Meta(gt=0.0, le=604_800.0)] = 3600.0
+    max_switch_share: Annotated[float, msgspec.Meta(ge=0.0, le=1e6)] = 0.25
 
 
 class OverloadConfig(Entry, frozen=True):
@@ -183,6 +217,13 @@ class Config(Entry, frozen=True):
         tokens: path of the file that lists the tokens that are let in; empty asks for none.
         insecure: whether an address that others reach may be open to strangers.
         limits: what one caller may take.
+        log_only: decide and record everywhere, but answer with each request's own `current_model`.
+        last_resort: who answers when every admissible candidate is cooling down: `soonest`, the one that is expected back
+            first; `safe`, the safe candidate where it is admissible.
+        sessions: how turns of one session hold together.
+        fleet: how the live state of the candidates is kept.
+        budgets: what may be asked of candidates, in requests, tokens and money.
+        ledger: where decisions and outcomes are kept.
     """
 
     listen: str = "127.0.0.1:8470"
@@ -214,6 +255,12 @@ class Config(Entry, frozen=True):
     tokens: str = ""
     insecure: bool = False
     limits: LimitsConfig = LimitsConfig()
+    log_only: bool = False
+    last_resort: Literal["soonest", "safe"] = "soonest"
+    sessions: SessionsConfig = SessionsConfig()
+    fleet: FleetConfig = FleetConfig()
+    budgets: tuple[BudgetConfig, ...] = ()
+    ledger: LedgerConfig = LedgerConfig()
 
     def all_policies(self) -> dict[str, Policy]:
         """The built-in policies and the configured ones; a configured one wins."""
@@ -244,12 +291,7 @@ class Config(Entry, frozen=True):
             _check_address("metrics", self.metrics)
         if self.bundle and self.registry:
             raise ConfigError("bundle and registry are both set: the registry's pointer file says which bundle runs.")
-        known = self.terms()
-        _among("default_policy", self.default_policy, known)
-        for name in self.quality_free_policies:
-            _among("quality_free_policies", name, known)
-        for segment, entry in self.segments.items():
-            _among(f"segments.{segment}.policy", entry.policy, known)
+        self._check_policies()
         for key in self.segment_keys:
             if key not in (SEGMENT_KEY, ENVELOPE_KEY) and not (key.startswith(METADATA_KEY) and key != METADATA_KEY):
                 raise ConfigError(f"segment_keys: {key!r} is none of segment, envelope, metadata.KEY.")
@@ -264,7 +306,30 @@ class Config(Entry, frozen=True):
                 f"least {MIN_SAMPLE}, or drop it."
             )
         self._check_names()
+        self._check_fleet()
+        self.ledger.checked()
         return self
+
+    def observes(self) -> bool:
+        """Whether there is anything for the observer process to do."""
+        return bool(self.ledger.directory) or any(candidate.telemetry is not None for candidate in self.candidates)
+
+    def _check_policies(self) -> None:
+        known = self.terms()
+        _among("default_policy", self.default_policy, known)
+        for name in self.quality_free_policies:
+            _among("quality_free_policies", name, known)
+        for segment, entry in self.segments.items():
+            if entry.policy:
+                _among(f"segments.{segment}.policy", entry.policy, known)
+
+    def _check_fleet(self) -> None:
+        self.fleet.checked()
+        check_budgets(self.budgets, [candidate.name for candidate in self.candidates])
+        known_engines = engines(self.fleet.engines)
+        for candidate in self.candidates:
+            if candidate.telemetry is not None:
+                check_telemetry(f"candidates.{candidate.name}.telemetry", candidate.telemetry, known_engines)
 
     def _check_names(self) -> None:
         owner: dict[str, str] = {}

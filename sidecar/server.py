@@ -16,13 +16,19 @@ from sidecar.lanes.auto import LaneChoice, choose_lane
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
 from sidecar.lanes.entrance import entrance_of
+from sidecar.lanes.fleet import fleet_methods
 from sidecar.lanes.health import COVERAGE, DEVICE, SCORING
 from sidecar.lanes.info import Info
 from sidecar.lanes.lane import Cold, Lane, Watch
+from sidecar.lanes.outcomes import Outcomes
 from sidecar.lanes.services import INFO, RouterServices
+from sidecar.ledger.journal import Journal
+from sidecar.ledger.noted import Noted, Recorder, prompt_rule
 from sidecar.routing.decision_id import DecisionIds
+from sidecar.routing.router import Decided
 from sidecar.scoring.providers import demand
 from sidecar.scoring.session import available
+from sidecar.sensing import OwnMemory, Sensing
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +43,8 @@ class Server:
         cold: further rare methods, by path.
         watches: further streams of replies, by path.
         shared: whether other processes may listen on the same port.
+        runtime: directory with the memory that this sidecar's processes share; None: nobody shares anything.
+        number: of this process among those that serve, from 0.
 
     Raises:
         ConfigError: the configuration does not fit the bundle, or the lane, the address or the provider cannot be had.
@@ -51,18 +59,29 @@ class Server:
         watches: Mapping[str, Watch] | None = None,
         *,
         shared: bool = False,
+        runtime: Path | None = None,
+        number: int = 0,
     ) -> None:
         demand(config.provider, available())
         self._config = config
         self._clock: Callable[[], float] = time.perf_counter
-        self._ids = DecisionIds(time.time)
+        self._memory = None if runtime else OwnMemory(config)
+        directory_of_memory = self._memory.directory if self._memory else runtime
+        assert directory_of_memory is not None  # noqa: S101 - one of the two is there
+        self.sensing = Sensing(config, number, directory_of_memory, clock=time.monotonic, unix=time.time)
+        self._ids = DecisionIds(time.time, self.sensing.live.process)
+        self.journal = Journal(config.ledger, Recorder(prompt_rule(config.ledger))) if config.ledger.directory else None
         self.coverage = Coverage()
         self.window = CoverageWindow(self.coverage, config.coverage.window_seconds, config.coverage.alarm_below)
         engine = self._first_engine(directory or configured_bundle(config), digest)
         self.choice: LaneChoice = choose_lane(config.lane)
         self.services = RouterServices(config, engine, self.coverage, clock=self._clock, unix=time.time)
+        self.services.idle = self.sensing.idle
+        submit = self.journal.submit if self.journal else None
+        self.services.listen(Outcomes(config.max_batch_items, self.sensing, submit))
         self.info = Info(config, self.services, self.choice)
-        self.services.cold |= {INFO: self.info, **(cold or {})}
+        fleet = fleet_methods(config, self.sensing, lambda: self.services.engine.table)
+        self.services.cold |= {INFO: self.info, **fleet.cold, **(cold or {})}
         self.services.watches |= watches or {}
         self.lane: Lane = self.choice.make(self.services, entrance_of(config, shared=shared), engine.fault)
         self.services.on_fault = lambda fault: self.lane.report(SCORING, not fault)
@@ -76,6 +95,8 @@ class Server:
 
     def start(self, listen: str = "") -> str:
         """Serves where the configuration says, or at `listen`; gives the address with the port that was chosen."""
+        if self.journal:
+            self.journal.start()
         address = self.lane.start(listen or self._config.listen)
         # What lives now lives as long as the process: the collector need not walk it again and again.
         gc.collect()
@@ -124,6 +145,17 @@ class Server:
     def drain(self) -> None:
         """Health says NOT_SERVING, calls in flight may end; returns when all is closed."""
         self.lane.drain(self._config.drain_seconds)
+        if self.journal:
+            self.journal.close()
+        self.sensing.close()
+        if self._memory:
+            self._memory.close()
+
+    def _note(self, engine: Engine, decided: Decided) -> None:
+        assert self.journal is not None  # noqa: S101 - else this is not called
+        self.journal.note(
+            Noted(engine.origin, decided.ids, decided.asks, decided.outcomes, decided.expected, decided.embedding)
+        )
 
     def _first_engine(self, directory: Path, digest: str) -> Engine:
         try:
@@ -148,6 +180,8 @@ class Server:
             ids=self._ids,
             coverage=self.coverage,
             clock=self._clock,
+            make_rule=self.sensing.of,
+            record=self._note if self.journal else None,
             on_fault=lambda engine, reason: self.services.fault(engine, reason),  # noqa: PLW0108 - the first engine comes before them
         )
 

@@ -1,4 +1,4 @@
-"""Keeps the processes of a sidecar alive: one control process, and workers that share one port.
+"""Keeps the processes of a sidecar alive: one control process, workers that share one port, and an observer if need be.
 
 This process does nothing else, so that there is little in it that could fail. It starts a worker again when it dies,
 sooner or later as it died late or soon; replaces workers one by one on SIGHUP, each new one serving before the old one
@@ -12,7 +12,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -26,6 +25,8 @@ import msgspec
 from sidecar.config import Config
 from sidecar.control import CONFIG
 from sidecar.errors import ConfigError
+from sidecar.host import cores, reserve
+from sidecar.sensing import Shared
 
 log = logging.getLogger(__name__)
 
@@ -215,6 +216,9 @@ class Supervisor:
         self._runtime = Path()
         self._workers: list[Child] = []
         self._control = Child("control", (), alone=True)
+        self._observer: Child | None = None
+        self._shared: Shared | None = None
+        self._tasks: list[asyncio.Task[Any]] = []
 
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT.
@@ -230,6 +234,8 @@ class Supervisor:
             await self._serve(listen)
         finally:
             reserved.close()
+            if self._shared is not None:
+                self._shared.close()
             shutil.rmtree(self._runtime, ignore_errors=True)
 
     def _write(self, config: Config) -> None:
@@ -248,18 +254,20 @@ class Supervisor:
         runtime = str(self._runtime)
         self._control = Child("control", ("-m", "sidecar.control.process", runtime, str(self._first)), alone=True)
         count = self._config.workers or max(1, cores() - 1)
+        self._shared = Shared(self._config, count, self._runtime)
         self._workers = [
             Child(f"worker {number}", ("-m", "sidecar.worker", str(number), runtime, listen)) for number in range(count)
         ]
-        children = [self._control, *self._workers]
+        if self._config.observes():
+            self._observer = self._new_observer()
+        children = self._children()
         starting = asyncio.gather(*(child.start() for child in children))
         stopping = loop.create_task(stop.wait())
-        tasks: list[asyncio.Task[Any]] = []
         try:
             await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
             if not stop.is_set():
                 await starting  # raises what a child said
-                tasks = [loop.create_task(child.keep()) for child in children]
+                self._tasks = [loop.create_task(child.keep()) for child in children]
                 self._tell(listen)
                 await self._until(stop, roll, stopping)
         finally:
@@ -268,7 +276,15 @@ class Supervisor:
             with suppress(asyncio.CancelledError, ConfigError):
                 await starting
             await self._end()
-            await asyncio.gather(*tasks)
+            await asyncio.gather(*self._tasks)
+
+    def _children(self) -> list[Child]:
+        """The workers first: they are the ones who find fault with a configuration."""
+        return [*self._workers, self._control, *([self._observer] if self._observer else [])]
+
+    def _new_observer(self) -> Child:
+        # Two would write into the same rows of the fleet table.
+        return Child("observer", ("-m", "sidecar.observer", str(self._runtime)), alone=True)
 
     def _tell(self, listen: str) -> None:
         told = self._workers[0].status
@@ -303,10 +319,10 @@ class Supervisor:
                 config, listen=before.listen, workers=before.workers, bundle=before.bundle
             ).checked()
             self._write(config)
-            # The workers first: they are the ones who find fault with a configuration.
-            for child in (*self._workers, self._control):
+            for child in self._children():
                 await child.replace(patience_s)
                 replaced.append(child)
+            await self._follow(config, patience_s)
         except ConfigError as error:
             log.error("SIGHUP: %s; what ran before runs on", error)  # noqa: TRY400 - all is said
             self._write(before)
@@ -316,16 +332,37 @@ class Supervisor:
             self._config = config
             log.info("SIGHUP: all processes are replaced")
 
+    async def _follow(self, config: Config, patience_s: float) -> None:
+        """Starts or ends the observer as the configuration has now something for it to do, or no longer has.
+
+        Raises:
+            ConfigError: it cannot do it.
+        """
+        if config.observes() and self._observer is None:
+            observer = self._new_observer()
+            try:
+                await observer.start()
+            except BaseException:
+                await observer.kill()
+                raise
+            self._observer = observer
+            self._tasks.append(asyncio.get_running_loop().create_task(observer.keep()))
+        elif self._observer is not None and not config.observes():
+            observer, self._observer = self._observer, None
+            await observer.stop(patience_s)
+            await observer.kill()
+
     async def _end(self) -> None:
         """Ends the workers one after the other, so that calls find another one as long as there is one."""
-        for child in (self._control, *self._workers):
+        for child in self._children():
             child.resign()
         whole = self._config.drain_seconds + GRACE_S
         end = time.monotonic() + whole
         for worker in self._workers:
             await worker.stop(whole / len(self._workers))
-        await self._control.stop(0.0)
-        for child in (*self._workers, self._control):
+        for child in self._children()[len(self._workers) :]:
+            await child.stop(0.0)
+        for child in self._children():
             await child.stop(max(0.0, end - time.monotonic()))
             await child.kill()
 
@@ -335,53 +372,6 @@ async def _put_back(child: Child, patience_s: float) -> None:
         await child.replace(patience_s)
     except ConfigError as error:
         log.error("%s: %s; it runs on with the new configuration", child.name, error)  # noqa: TRY400 - all is said
-
-
-def reserve(listen: str) -> tuple[socket.socket, str]:
-    """Holds a port for the workers, without listening on it.
-
-    Args:
-        listen: HOST:PORT; port 0 lets the system choose.
-
-    Returns:
-        The socket, to be kept open, and the address with the port that was chosen.
-
-    Raises:
-        ConfigError: the address cannot be had, or somebody else listens there.
-    """
-    host, _, port = listen.rpartition(":")
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        if int(port):
-            # Without SO_REUSEPORT: two sidecars on one port would split its connections in silence.
-            with socket.socket(family, kind, protocol) as alone:
-                alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                alone.bind(address)
-        reserved = socket.socket(family, kind, protocol)
-        try:
-            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            reserved.bind(address)
-        except OSError:
-            reserved.close()
-            raise
-    except OSError as error:
-        raise ConfigError(
-            f"listen: cannot bind {listen!r}: {error.strerror or error}; give HOST:PORT with a free port and an address "
-            "of this machine (port 0 lets the system choose)."
-        ) from None
-    return reserved, f"{host}:{reserved.getsockname()[1]}"
-
-
-def cores() -> int:
-    """Cores that this process may use: those it may run on, or fewer where a container's quota is lower."""
-    allowed = len(os.sched_getaffinity(0))
-    with suppress(OSError, ValueError, ZeroDivisionError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        if quota != "max":
-            return max(1, min(allowed, -(-int(quota) // int(period))))
-    return allowed
 
 
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:

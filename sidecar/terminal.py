@@ -1,5 +1,6 @@
 """What the command line prints, and its one connection."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sidecar.access import PLAIN, Access
 from sidecar.errors import RouterError
+from sidecar.wire import fleet_pb2 as fleet_pb
 from sidecar.wire import router_pb2 as pb
 from sidecar.wire import router_pb2_grpc as rpc
 
@@ -224,5 +226,40 @@ def _coverage(coverage: pb.Coverage) -> list[str]:
     ]
 
 
+def render_fleet(reply: fleet_pb.FleetResponse) -> list[str]:
+    """A FleetResponse as lines. A dash is unknown."""
+    rows = [
+        (
+            row.candidate,
+            fleet_pb.CandidateState.Name(row.state).removeprefix("CANDIDATE_STATE_").lower().replace("_", " "),
+            _figure(row, "share", "{:.0%}"),
+            _figure(row, "in_flight", "{:.0f}"),
+            _figure(row, "slots", "{:.0f}"),
+            _figure(row, "running", "{:.0f}"),
+            _figure(row, "waiting", "{:.0f}"),
+            _figure(row, "kv_used", "{:.0%}"),
+            _figure(row, "telemetry_age_seconds", "{:.1f}"),
+            _figure(row, "wait_seconds", "{:.2f}"),
+            _figure(row, "first_token_seconds", "{:.2f}"),
+            _figure(row, "seconds_per_token", "{:.1f}", 1000.0),
+            _figure(row, "error_rate", "{:.1%}"),
+            _figure(row, "decisions", "{:.0f}"),
+            _figure(row, "outcomes", "{:.0f}"),
+            f"{row.recovery_seconds:.1f}" if row.recovery_seconds else "",
+        )
+        for row in reply.candidates
+    ]
+    heading = (
+        *("candidate", "state", "share", "in flight", "slots", "running", "waiting", "KV", "age s", "wait s"),
+        *("TTFT s", "ms/token", "errors", "decisions", "outcomes", "back in s"),
+    )
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(reply.time.seconds))
+    return [f"fleet at {when}", "", *table([heading, *rows])]
+
+
+def _figure(row: fleet_pb.CandidateLoad, name: str, form: str, times: float = 1.0) -> str:
+    return form.format(times * getattr(row, name)) if row.HasField(name) else "-"
+
+
 def _is_number(cell: str) -> bool:
-    return cell.replace(".", "", 1).replace("-", "", 1).isdigit()
+    return cell == "-" or cell.rstrip("%").replace(".", "", 1).replace("-", "", 1).isdigit()

@@ -36,6 +36,7 @@ class Scores(NamedTuple):
         novelty: [B] in [0, 1], 1 - p-value of the prompt among the training data.
         tokenize_s: seconds spent tokenising the batch.
         score_s: seconds spent in the model.
+        embedding: [B, D] of the prompts; None where nobody wants them.
         cached: [B] whether the model did not run for this request; empty where every text is scored.
     """
 
@@ -45,6 +46,7 @@ class Scores(NamedTuple):
     tokenize_s: float
     score_s: float
     cached: tuple[bool, ...] = ()
+    embedding: Floats | None = None
 
 
 class Score(Protocol):

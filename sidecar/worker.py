@@ -97,6 +97,8 @@ class Worker:
             cold=self._bundles.cold,
             watches=self._bundles.watches,
             shared=True,
+            runtime=runtime,
+            number=number,
         )
         self.server.info.worker = number
         engine = self.server.services.engine
@@ -142,6 +144,7 @@ class Worker:
                 self._link.tell(Beat(0.0, Stats()))  # loading may take longer than anybody may be silent
                 continue
             self.server.tick()
+            self.server.sensing.live.writer.beat()
             since = self.server.services.busy_since
             stuck_s = 0.0 if since is None else time.perf_counter() - since
             self._link.tell(Beat(stuck_s, self.server.info.own()))

@@ -24,6 +24,9 @@ class Waiting:
     def waker(self) -> Callable[[], None]:
         return lambda: None
 
+    def resume(self, then: Callable[[], None]) -> Callable[[], None]:
+        return then
+
 
 class Work:
     """Answers by doubling; each job takes its time on a clock that only work moves."""

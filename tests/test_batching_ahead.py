@@ -20,6 +20,9 @@ class Caller:
 
     def must_wait(self) -> None: ...
 
+    def resume(self, then: Callable[[], None]) -> Callable[[], None]:
+        return then
+
     def waker(self) -> Callable[[], None]:
         self.wakers += 1
         return lambda: None

@@ -24,6 +24,7 @@ from sidecar.control import CONFIG, CONFIG_FAULT, SOCKET
 from sidecar.control.messages import Done, Happened, Prepare, Result, Sample, State, Switch, Target
 from sidecar.control.workers import Worker as Connected
 from sidecar.control.workers import Workers
+from sidecar.sensing import FLEET, Shared
 from sidecar.wire import bundle_pb2, bundle_pb2_grpc, router_pb2_grpc
 from sidecar.wire import router_pb2 as pb
 from sidecar.worker import ENOUGH_FOR_P99, _own_choice, _weighted_p99
@@ -44,6 +45,8 @@ class Process:
 
     def __init__(self, config: Config, runtime: Path, listen: str) -> None:
         (runtime / CONFIG).write_bytes(msgspec.json.encode(config))
+        # The supervisor's part; a second process of one test finds it there.
+        self._shared = None if (runtime / FLEET).exists() else Shared(config, 1, runtime)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sidecar.worker", "0", str(runtime), listen],
             stdin=subprocess.PIPE,
@@ -71,6 +74,8 @@ class Process:
         assert self.process.stdout is not None
         self.process.stdin.close()
         self.process.stdout.close()
+        if self._shared:
+            self._shared.close()
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ class Bundle:
     Attributes:
         directory: where it lies, links resolved.
         manifest: its manifest.
+        dimensions: D of its embeddings.
         manifest_sha256: of manifest.json; identifies the bundle.
         tokenizer: what the scorer tokenises with.
         scorer: scores windows; safe to call from several threads.
@@ -41,6 +42,7 @@ class Bundle:
 
     directory: Path
     manifest: Manifest
+    dimensions: int
     manifest_sha256: str
     tokenizer: Tokenizer
     scorer: Score
@@ -137,6 +139,7 @@ def _load(
     return Bundle(
         directory=verified.directory,
         manifest=manifest,
+        dimensions=width,
         manifest_sha256=verified.manifest_sha256,
         tokenizer=tokenizer,
         scorer=scorer,

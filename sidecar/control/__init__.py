@@ -3,5 +3,6 @@
 # In the directory that the supervisor makes for its processes.
 CONFIG = "config.json"
 SOCKET = "control.sock"
+OBSERVER = "observer.sock"
 # What they end with if they cannot serve: EX_CONFIG of sysexits.h. Starting them again will not help.
 CONFIG_FAULT = 78

@@ -1,11 +1,14 @@
 """What Prometheus is told: of all workers together, since the start."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
+from math import isnan
 
 from prometheus_client import CollectorRegistry, Metric, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from sidecar.control.messages import Event, State
+from sidecar.control.observed import Seen
 from sidecar.coverage import ENOUGH, Covered
 from sidecar.errors import ConfigError
 from sidecar.stats import Stats
@@ -16,6 +19,7 @@ class Metrics:
 
     Args:
         alarm_below: a segment's coverage below this is an alarm.
+        unix: Unix seconds.
 
     Attributes:
         stats: what all workers served.
@@ -23,15 +27,18 @@ class Metrics:
         workers: how many are connected.
         stuck: how many had to be replaced since they were stuck.
         swaps: how many swaps there were, by outcome.
+        seen: what the observer sees.
     """
 
-    def __init__(self, alarm_below: float) -> None:
+    def __init__(self, alarm_below: float, unix: Callable[[], float] = time.time) -> None:
         self._alarm_below = alarm_below
+        self._unix = unix
         self.stats = Stats()
         self.state = State()
         self.workers = 0
         self.stuck = 0
         self.swaps: Mapping[Event, int] = {}
+        self.seen = Seen()
 
     def collect(self) -> Iterator[Metric]:
         """As prometheus_client's Collector."""
@@ -77,6 +84,35 @@ class Metrics:
         yield GaugeMetricFamily(
             "router_canary_share", "Share of the traffic that a canary gets.", value=self.state.share
         )
+        if self.seen.tallies:
+            yield from self._telemetry(self.seen)
+
+    def _telemetry(self, seen: Seen) -> Iterator[Metric]:
+        labels = ["candidate", "source", "target"]
+        reads = CounterMetricFamily(
+            "router_telemetry_reads",
+            "Attempts to read a candidate's telemetry, by outcome.",
+            labels=[*labels, "outcome"],
+        )
+        for tally in seen.tallies:
+            of = [tally.candidate, tally.source, tally.target]
+            reads.add_metric([*of, "ok"], tally.ok)
+            reads.add_metric([*of, "failed"], tally.failed)
+        yield reads
+        age = GaugeMetricFamily(
+            "router_telemetry_age_seconds", "Time since a candidate's load was observed.", labels=["candidate"]
+        )
+        figures = GaugeMetricFamily(
+            "router_telemetry",
+            "What was observed last of a candidate's load; what is unknown is left out.",
+            labels=["candidate", "figure"],
+        )
+        for candidate, observed in seen.telemetry.items():
+            age.add_metric([candidate], max(0.0, self._unix() - observed.observed_unix))
+            for figure, value in observed._asdict().items():
+                if not isnan(value) and figure != "observed_unix":
+                    figures.add_metric([candidate, figure], value)
+        yield from (age, figures)
 
     def _coverage(self, stats: Stats) -> Iterator[Metric]:
         share = GaugeMetricFamily(

@@ -20,9 +20,10 @@ import msgspec
 
 from sidecar.bundle.registry import Registry
 from sidecar.config import Config
-from sidecar.control import CONFIG, CONFIG_FAULT, SOCKET
+from sidecar.control import CONFIG, CONFIG_FAULT, OBSERVER, SOCKET
 from sidecar.control.messages import Target
 from sidecar.control.metrics import Metrics, publish
+from sidecar.control.observed import Observed
 from sidecar.control.swap import Swap
 from sidecar.errors import ConfigError, RouterError
 
@@ -44,6 +45,7 @@ class Control:
         self._registry = Registry(Path(config.registry)) if config.registry else None
         self.swap = Swap(config, self._registry, Target(str(self._first(first))))
         self.metrics = Metrics(config.coverage.alarm_below)
+        self.observed = Observed()
         self._seen: tuple[int, ...] | None = None
         self._learning = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -58,10 +60,18 @@ class Control:
         return otherwise
 
     async def run(self, socket: Path, ready: Callable[[], None] = lambda: None) -> None:
-        """Serves the workers until it is cancelled; says when it is ready to."""
-        socket.unlink(missing_ok=True)  # noqa: ASYNC240 - before anything is served
+        """Serves the workers and the observer until it is cancelled; says when it is ready to.
+
+        Args:
+            socket: where it hears the workers; it hears the observer beside that.
+            ready: called when it does.
+        """
+        beside = socket.with_name(OBSERVER)
+        for path in (socket, beside):
+            path.unlink(missing_ok=True)  # before anything is served
         server = await asyncio.start_unix_server(self.swap.workers.serve, socket)
-        async with server:
+        observer = await asyncio.start_unix_server(self.observed.serve, beside)
+        async with server, observer:
             ready()
             while True:
                 await asyncio.sleep(TICK_S)
@@ -74,6 +84,7 @@ class Control:
         self.metrics.workers = len(workers)
         self.metrics.state = self.swap.state
         self.metrics.swaps = self.swap.counts
+        self.metrics.seen = self.observed.seen
         for worker in workers.stuck(self._config.hang_seconds, now):
             log.error(
                 "worker %d is stuck or silent for more than hang_seconds = %g and is replaced",

@@ -11,14 +11,18 @@ from sidecar.coverage import Coverage
 from sidecar.lanes.intake import Intake
 from sidecar.lanes.lane import Encoded
 from sidecar.lanes.reply import Replies
+from sidecar.ledger.noted import Origin
 from sidecar.routing.ask import Ask
 from sidecar.routing.candidates import CandidateTable, join, without_bundle
 from sidecar.routing.decision_id import DecisionIds
 from sidecar.routing.router import Decided, Router, Tally
+from sidecar.routing.rule import MakeRule, Unsensed
 from sidecar.scoring.cache import CacheCounts, ScoreCache
 from sidecar.scoring.cache_ahead import remembering
 from sidecar.scoring.recipe import TextRecipe
 from sidecar.types import Pending, Score, ScoreAhead
+
+Record = Callable[["Engine", Decided], None]
 
 
 class Engine:
@@ -30,6 +34,8 @@ class Engine:
         fault: why there is none.
         ids: where decision ids come from.
         coverage: counts what was scored.
+        make_rule: makes the decision rule over the candidates.
+        record: takes what was decided; None where nobody keeps it.
         clock: monotonic seconds.
         on_fault: called with the reason when scoring begins to fail, with "" when it works again.
 
@@ -38,13 +44,14 @@ class Engine:
         table: the candidates.
         intake: from a request to an Ask.
         ahead: scores in two phases; None where one phase is quicker (a static model).
+        origin: what its decisions have in common.
         recent: the latest requests that were decided, for the comparison with the next bundle.
 
     Raises:
         ConfigError: the configuration does not fit the bundle.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a bundle meets in one place
         self,
         config: Config,
         bundle: Bundle | None,
@@ -53,6 +60,8 @@ class Engine:
         ids: DecisionIds,
         coverage: Coverage,
         clock: Callable[[], float],
+        make_rule: MakeRule = Unsensed,
+        record: Record | None = None,
         on_fault: Callable[["Engine", str], None] = lambda _engine, _reason: None,
     ) -> None:
         self.bundle = bundle
@@ -62,6 +71,8 @@ class Engine:
         name, version = (bundle.manifest.name, bundle.manifest.version) if bundle else ("", "")
         self.version = f"{name} {version}".strip()
         self.digest = bundle.manifest_sha256 if bundle else ""
+        models = tuple(row.model for row in self.table.rows)
+        self.origin = Origin((name, version, self.digest), self.table.names, models)
         self.intake = Intake(config, self.table, bundle.manifest.text_recipe if bundle else TextRecipe(), clock)
         self.recent: deque[Ask] = deque(maxlen=config.gate.sample)
         me = weakref.ref(self)  # no cycle: an engine whose turn is over goes at once, with its bundle
@@ -72,12 +83,14 @@ class Engine:
 
         score: Score | None = bundle.scorer if bundle else None
         self._cache: ScoreCache | None = None
-        if score is not None and config.cache.max_bytes:
+        if score is not None and bundle is not None and config.cache.max_bytes:
+            dimensions = bundle.dimensions if record is not None else 0
             # Of this bundle alone: another one starts with an empty cache. The gate and golden vectors know no cache.
-            self._cache = score = remembering(score, len(self.table), config.cache.max_bytes)
+            self._cache = score = remembering(score, len(self.table), config.cache.max_bytes, dimensions)
         self.ahead = _ahead(score)
-        self._router = Router(self.table, score, clock, fault, faulty)
-        self._replies = Replies(self.table, (name, version), ids, clock)
+        self._router = Router(make_rule(self.table), score, ids, clock, fault, faulty)
+        self._replies = Replies(self.table, (name, version), clock)
+        self._record = record
         self._coverage = coverage
 
     @property
@@ -121,6 +134,9 @@ class Engine:
 
     def _replied(self, asks: Sequence[Ask], pieces: Sequence[Decided]) -> list[Encoded]:
         replies = [encoded for piece in pieces for encoded in self._replies.encode(piece)]
+        if self._record is not None:
+            for piece in pieces:
+                self._record(self, piece)
         for piece in pieces:
             count = self._coverage.scored if piece.scored else self._coverage.unscored
             for ask in piece.asks:
@@ -130,7 +146,10 @@ class Engine:
 
     def degrade(self, ask: Ask) -> Encoded:
         """Answers one request without scoring it: the safe candidate, marked DEGRADED."""
-        (reply,) = self._replies.encode(self._router.degrade([ask]))
+        decided = self._router.degrade([ask])
+        (reply,) = self._replies.encode(decided)
+        if self._record is not None:
+            self._record(self, decided)
         self._coverage.unscored(ask.segment)
         return reply
 

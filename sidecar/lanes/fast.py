@@ -210,20 +210,18 @@ class FastLane:
         if call.start_server_batch(operations, tag) == cygrpc.CallError.ok:
             self._due += 1  # else the call is over and no event will come
 
-    def waker(self, call: Any) -> Callable[[], None]:
-        """A function that any thread may call, once; the loop flushes then. The call must not be answered before.
+    def resume(self, call: Any, then: Callable[[], None] | None = None) -> Callable[[], None]:
+        """A function that any thread may call, once; the loop does `then`, or flushes. The call must not be over before.
 
         An empty batch of operations is done at once, and its event wakes the loop, which nothing else outside can.
         """
         self._due += 1
 
         def wake() -> None:
-            call.start_server_batch((), self._woken)
+            call.start_server_batch((), lambda _event: todo())
 
+        todo = then or self._flush
         return wake
-
-    def _woken(self, _event: Any) -> None:
-        self._flush()
 
     def _serve(self) -> None:
         poll, batcher, services, now, clock = (
@@ -356,7 +354,10 @@ class _Unary:
             self._lane.start_batch(self._call, (cygrpc.ReceiveCloseOnServerOperation(0),), self._closed)
 
     def waker(self) -> Callable[[], None]:
-        return self._lane.waker(self._call)
+        return self._lane.resume(self._call)
+
+    def resume(self, then: Callable[[], None]) -> Callable[[], None]:
+        return self._lane.resume(self._call, then)
 
     def _closed(self, event: Any) -> None:
         self.gone = event.batch_operations[0].cancelled()
@@ -444,7 +445,10 @@ class _Stream:
         """Streams always know whether their caller is there."""
 
     def waker(self) -> Callable[[], None]:
-        return self._lane.waker(self._call)
+        return self._lane.resume(self._call)
+
+    def resume(self, then: Callable[[], None]) -> Callable[[], None]:
+        return self._lane.resume(self._call, then)
 
     def _read(self) -> None:
         self._reading = True

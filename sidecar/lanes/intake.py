@@ -24,6 +24,8 @@ INLINE = "inline"
 # Characters per token where the caller does not say: the usual rule of thumb for English.
 CHARS_PER_TOKEN = 4
 MAX_SEGMENT_CHARS = 256
+MAX_MODEL_CHARS = 256
+MAX_SESSION_CHARS = 256
 
 SegmentOf = Callable[[pb.RouteRequest, str], str]
 
@@ -44,7 +46,9 @@ class Intake:
         self._clock = clock
         self._terms = config.terms()
         self._default = config.default_policy
-        self._policy_of_segment = {segment: entry.policy for segment, entry in config.segments.items()}
+        self._policy_of_segment = {segment: entry.policy for segment, entry in config.segments.items() if entry.policy}
+        self._log_only = config.log_only
+        self._log_only_segments = frozenset(segment for segment, entry in config.segments.items() if entry.log_only)
         self._segment_of = _segment_rule(config.segment_keys)
         self._everything: Mask | None = None if table.offered.all() else table.offered
 
@@ -77,6 +81,19 @@ class Intake:
         if most < 1:
             raise InvalidRequest("max_output_tokens is 0: give at least 1, or leave it out for no limit.")
         whole = tokens if most == math.inf else tokens + most
+        log_only = self._log_only or segment in self._log_only_segments
+        current = request.current_model
+        if log_only and not current:
+            raise InvalidRequest(
+                "current_model is empty: this segment is in log-only mode, where the sidecar decides but the caller's own "
+                "model answers; say which that is."
+            )
+        if len(current) > MAX_MODEL_CHARS:
+            raise InvalidRequest(f"current_model: {len(current)} characters; give a name of at most {MAX_MODEL_CHARS}.")
+        if len(request.session_id) > MAX_SESSION_CHARS:
+            raise InvalidRequest(
+                f"session_id: {len(request.session_id)} characters; give a name of at most {MAX_SESSION_CHARS}."
+            )
         limited = terms[2:] != (0.0, math.inf, math.inf) or whole > self._table.smallest_window
         return Ask(
             window.text,
@@ -90,6 +107,10 @@ class Intake:
             limited,
             arrived,
             self._clock(),
+            request.session_id,
+            current,
+            request.cached_tokens if request.HasField("cached_tokens") else None,
+            log_only,
         )
 
     def _converse(self, request: pb.RouteRequest, needed: set[str]) -> tuple[Window, int]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import grpc
@@ -113,7 +114,7 @@ class PortableLane:
     def _ask(self, take: Take, raw: bytes, context: Any) -> "asyncio.Future[Encoded]":
         reply: asyncio.Future[Encoded] = self._loop.create_future()
         left = context.time_remaining()
-        take(raw, _resolve, reply, _Caller(reply, math.inf if left is None else time.time() + left, self._wake))
+        take(raw, _resolve, reply, _Caller(reply, math.inf if left is None else time.time() + left, self._resume))
         if self._batcher.ready:
             self._flush_soon()
         return reply
@@ -133,10 +134,10 @@ class PortableLane:
         if self._batcher.ready:
             self._flush_soon()
 
-    def _wake(self) -> None:
-        """From any thread."""
+    def _resume(self, then: Callable[[], None] | None = None) -> None:
+        """Does something soon, or flushes. From any thread."""
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._flush_soon)
+            self._loop.call_soon_threadsafe(then or self._flush_soon)
 
     def _idle(self) -> None:
         self._flush_soon()
@@ -193,11 +194,13 @@ class PortableLane:
 class _Caller:
     """Who waits for an answer (see batching)."""
 
-    __slots__ = ("_reply", "_wake", "expires")
+    __slots__ = ("_reply", "_resume", "expires")
 
-    def __init__(self, reply: "asyncio.Future[Encoded]", expires: float, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, reply: "asyncio.Future[Encoded]", expires: float, resume: Callable[[Callable[[], None] | None], None]
+    ) -> None:
         self._reply = reply
-        self._wake = wake
+        self._resume = resume
         self.expires = expires
 
     @property
@@ -208,7 +211,10 @@ class _Caller:
         """The loop cancels what nobody waits for any more."""
 
     def waker(self) -> Callable[[], None]:
-        return self._wake
+        return partial(self._resume, None)
+
+    def resume(self, then: Callable[[], None]) -> Callable[[], None]:
+        return partial(self._resume, then)
 
 
 async def _abort(context: Any, error: RouterError) -> None:

@@ -7,6 +7,7 @@ tags. Protobuf allows a message to be written in pieces, so the pieces are simpl
 """
 
 from collections.abc import Callable, Iterator
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 from sidecar.lanes.lane import Encoded
 from sidecar.routing.candidates import CandidateTable
 from sidecar.routing.decision import Choice, Expectations, Reason
-from sidecar.routing.decision_id import DecisionIds
 from sidecar.routing.router import Decided
 from sidecar.wire import router_pb2 as pb
 
@@ -47,20 +47,16 @@ class Replies:
     Args:
         table: the candidates.
         bundle: (name, version) of the running bundle; empty strings if there is none.
-        ids: where decision ids come from.
         clock: monotonic seconds.
     """
 
-    def __init__(
-        self, table: CandidateTable, bundle: tuple[str, str], ids: DecisionIds, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, table: CandidateTable, bundle: tuple[str, str], clock: Callable[[], float]) -> None:
         self._models = [row.model for row in table.rows]
         self._bundle = bundle
         # Filled anew for every reply, by the lane's one thread: setting fields costs half of making a message.
         self._head = pb.RouteResponse(timings=pb.Timings())
         # The part of a reply that is the same wherever the reasons are.
         self._constants: dict[tuple[Reason, ...], bytes] = {}
-        self._ids = ids
         self._clock = clock
         fields = pb.RankedCandidate.DESCRIPTOR.fields_by_name
         tags = bytes(fields[name].number << 3 | FIXED32 for name in FLOAT_FIELDS)
@@ -87,14 +83,15 @@ class Replies:
         timings.decide_us = int((decided.ended - decided.began - decided.tokenize_s - decided.score_s) * 1e6)
         timings.batch_size = size
         cached = decided.cached or (False,) * size
-        ids = self._ids.take(size)
-        rows = zip(decided.asks, decided.outcomes, bodies, ids, cached, strict=True)
+        rows = zip(decided.asks, decided.outcomes, bodies, decided.ids, cached, strict=True)
         for ask, outcome, body, decision_id, at_hand in rows:
             if not isinstance(outcome, Choice):
                 yield outcome
                 continue
             head.decision_id = decision_id
-            head.model = self._models[outcome.ranking[0]]
+            head.model = ask.current_model if ask.log_only else self._models[outcome.ranking[0]]
+            head.applied = not ask.log_only
+            head.propensity = outcome.propensity
             head.novelty = outcome.novelty
             head.segment = ask.segment
             head.envelope = ask.envelope
@@ -106,13 +103,14 @@ class Replies:
             timings.total_us = int((self._clock() - ask.arrived) * 1e6)
             constant = self._constants.get(outcome.reasons) or self._constant(outcome.reasons)
             ranking = b"".join([body[slices[index]] for index in outcome.ranking])
+            if outcome.recovery_s:
+                constant += pb.RouteResponse(retry_after_ms=ceil(1000.0 * outcome.recovery_s)).SerializeToString()
             yield head.SerializeToString() + constant + ranking
 
     def _constant(self, reasons: tuple[Reason, ...]) -> bytes:
         name, version = ("", "") if Reason.DEGRADED in reasons else self._bundle
         constant = pb.RouteResponse(
             reasons=reasons,  # type: ignore[arg-type]  # the core's enum, equal by number
-            propensity=1.0,
             bundle_name=name,
             bundle_version=version,
         ).SerializeToString()
@@ -124,6 +122,6 @@ class Replies:
         if size > len(self._buffer):
             self._buffer = np.tile(self._template, (size, 1))
         buffer = self._buffer[:size]
-        floats = np.array(expected, "<f4").transpose(1, 0, 2).copy()
+        floats = np.array(expected[: len(FLOAT_FIELDS)], "<f4").transpose(1, 0, 2).copy()
         buffer[:, self._places] = floats.view(np.uint8).reshape(size, *self._places.shape)
         return [row.tobytes() for row in buffer]

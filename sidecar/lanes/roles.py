@@ -1,6 +1,7 @@
 """Which role a method needs. What stands in no table needs `operate`: a method that was forgotten here is shut."""
 
 from sidecar.door.tokens import Role
+from sidecar.lanes import fleet
 from sidecar.lanes.lane import SERVICE
 
 ROLES = {
@@ -9,6 +10,8 @@ ROLES = {
     f"/{SERVICE}/RouteStream": Role.ROUTE,
     f"/{SERVICE}/Info": Role.ROUTE,
     f"/{SERVICE}/ReportOutcome": Role.REPORT,
+    f"/{fleet.SERVICE}/ReportLoad": Role.REPORT,
+    f"/{fleet.SERVICE}/Fleet": Role.ROUTE,
 }
 
 

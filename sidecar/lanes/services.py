@@ -25,7 +25,9 @@ from sidecar.wire import router_pb2 as pb
 
 log = logging.getLogger(__name__)
 
-ROUTE, ROUTE_BATCH, ROUTE_STREAM, INFO = (f"/{SERVICE}/{m}" for m in ("Route", "RouteBatch", "RouteStream", "Info"))
+ROUTE, ROUTE_BATCH, ROUTE_STREAM, REPORT_OUTCOME, INFO = (
+    f"/{SERVICE}/{method}" for method in ("Route", "RouteBatch", "RouteStream", "ReportOutcome", "Info")
+)
 
 RESPONSE = pb.RouteResult.RESPONSE_FIELD_NUMBER
 ERROR = pb.RouteResult.ERROR_FIELD_NUMBER
@@ -39,11 +41,13 @@ STATUS_NUMBERS = {
     "RESOURCE_EXHAUSTED": 8,
     "FAILED_PRECONDITION": 9,
     "INTERNAL": 13,
+    "UNAVAILABLE": 14,
 }
 EXPIRED = Expired("the deadline passed before the request's turn came; give it a longer one.")
 # Engines whose turn is over are counted on under their version; of so many versions.
 MOST_VERSIONS = 16
 LATEST_BATCHES = 2048
+IDLE_S = 0.1
 OLDER = "(older)"
 # Calls that are turned away before they are read have no segment yet.
 UNREAD = "(not read)"
@@ -135,6 +139,8 @@ class RouterServices:
         self.cold: dict[str, Callable[[bytes], bytes]] = {}
         self.watches: dict[str, Callable[[bytes, Callable[[], bool]], Any]] = {}
         self._pace_batches()
+        self.idle: Callable[[], None] = lambda: None  # called now and then, between batches
+        self._idle_due = 0.0
         self._switch: _Switch | None = None
         # Held while something changes, and by other threads that must not look in the midst of it. Not on the hot path.
         self._changing = threading.Lock()
@@ -166,6 +172,17 @@ class RouterServices:
         canary = self.canary
         return [self.engine, canary.engine] if canary else [self.engine]
 
+    def listen(self, outcomes: Callable[[bytes, Deliver, Any, Caller], None]) -> None:
+        """Takes reports of outcomes as well. Before the lane is made."""
+
+        def report(raw: bytes, deliver: Deliver, key: Any, caller: Caller) -> None:
+            try:
+                outcomes(raw, deliver, key, caller)
+            except Exception as error:  # noqa: BLE001 - the caller gets it as a status
+                deliver(key, self._refused(error, raw, pb.ReportOutcomeRequest))
+
+        self.unary[REPORT_OUTCOME] = report
+
     def unread(self) -> None:
         """See Services."""
         self.drops.expired += 1
@@ -174,6 +191,9 @@ class RouterServices:
     def flush(self) -> None:
         """Answers one batch of what waits; between two batches also changes what is asked to be changed."""
         began = self._busy_since = self._clock()
+        if began >= self._idle_due:
+            self._idle_due = began + IDLE_S
+            self.idle()
         self.batcher.flush()
         self._busy_since = None
         self.busy_s = self._clock() - began

@@ -22,6 +22,10 @@ class Ask(NamedTuple):
         limited: whether any limit beyond `admitted` needs to be tested.
         arrived: clock reading at arrival, in seconds.
         ready: clock reading at the end of intake, in seconds.
+        session: names the conversation; empty if the caller does not say.
+        current_model: the model that answers if the sidecar does not decide; in a session, the one of the turn before.
+        cached_tokens: tokens of the prompt that this model has in its cache; None if the caller does not say.
+        log_only: whether the decision is only recorded.
     """
 
     text: str
@@ -35,3 +39,7 @@ class Ask(NamedTuple):
     limited: bool
     arrived: float
     ready: float
+    session: str = ""
+    current_model: str = ""
+    cached_tokens: int | None = None
+    log_only: bool = False

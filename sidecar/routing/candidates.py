@@ -44,6 +44,7 @@ class CandidateTable:
         context_window: [C] tokens; inf where unknown.
         prior_quality: [C].
         mean_output_tokens: [C].
+        cache_saving_usd: [C] USD that a prompt token saves if it is read from the provider's cache; 0 where unknown.
         offered: [C] whether the operator offers the candidate at all.
         safe: index of the safe candidate.
     """
@@ -64,6 +65,8 @@ class CandidateTable:
         self.smallest_window = float(self.context_window.min())
         self.prior_quality = _column(row.prior_quality for row in rows)
         self.mean_output_tokens = _column(row.mean_output_tokens for row in rows)
+        # What reading one token from the provider's prompt cache saves.
+        self.cache_saving_usd = _column(_cache_saving(row) for row in rows)
         self.offered = _mask(row.offered for row in rows)
         self._index: dict[str, int] = {}
         for index, row in enumerate(rows):
@@ -94,6 +97,10 @@ class CandidateTable:
             raise InvalidRequest(
                 f"{field}: no candidate is called {name[:MAX_NAME_CHARS]!r}; known are {', '.join(self.names)}."
             ) from None
+
+    def find(self, name: str) -> int:
+        """The output index of the candidate that a name or alias means; -1 if none does."""
+        return self._index.get(name, -1)
 
     def capable(self, capability: str) -> Mask:
         """[C] which candidates have a capability; none has one that the configuration never names."""
@@ -171,6 +178,11 @@ def _joined(trained: TrainedCandidate, configured: Mapping[str, CandidateConfig]
         offered=not configured or trained.name in configured,
         config=entry,
     )
+
+
+def _cache_saving(row: Candidate) -> float:
+    cached = row.config.cached_input_usd_per_mtok
+    return 0.0 if cached is None else max(0.0, row.input_usd_per_mtok - cached) / 1e6
 
 
 def _column(values: Iterable[float]) -> Column:

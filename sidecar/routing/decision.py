@@ -25,6 +25,10 @@ class Reason(enum.IntEnum):
     NOVEL = 2
     CONSTRAINT = 3
     DEGRADED = 4
+    STICKY = 5
+    LOAD = 6
+    SPREAD = 7
+    LAST_RESORT = 8
 
 
 class Expectations(NamedTuple):
@@ -35,12 +39,14 @@ class Expectations(NamedTuple):
         cost: USD of the call.
         seconds: time to the full answer; 0 where unknown.
         utility: USD under the policy in force.
+        tokens: of the answer.
     """
 
     quality: Matrix
     cost: Matrix
     seconds: Matrix
     utility: Matrix
+    tokens: Matrix
 
 
 class Choice(NamedTuple):
@@ -50,11 +56,15 @@ class Choice(NamedTuple):
         ranking: output indices of the admissible candidates, best first; the first is chosen.
         reasons: why.
         novelty: of the prompt.
+        propensity: probability with which the first was chosen.
+        recovery_s: seconds until it is expected back, if it was chosen although it cools down; else 0.
     """
 
     ranking: list[int]
     reasons: tuple[Reason, ...]
     novelty: float
+    propensity: float = 1.0
+    recovery_s: float = 0.0
 
 
 Outcome = Choice | NoCandidate
@@ -97,9 +107,9 @@ def expect(table: CandidateTable, needs: Needs, quality: Matrix, tokens: Matrix)
     cost = needs.prompt_tokens * table.input_usd + tokens * table.output_usd
     utility = needs.answer_value_usd * quality - cost
     if not table.timed:
-        return Expectations(quality, cost, np.zeros_like(cost), utility)
+        return Expectations(quality, cost, np.zeros_like(cost), utility, tokens)
     seconds = table.first_token_seconds + tokens * table.seconds_per_token
-    return Expectations(quality, cost, seconds, utility - needs.second_value_usd * seconds)
+    return Expectations(quality, cost, seconds, utility - needs.second_value_usd * seconds, tokens)
 
 
 def choose(table: CandidateTable, asks: Sequence[Ask], scores: Scores) -> tuple[Expectations, list[Outcome]]:
@@ -117,7 +127,7 @@ def choose(table: CandidateTable, asks: Sequence[Ask], scores: Scores) -> tuple[
             best = next(index for index in ranking if offered[index])
             ranking = [index for index in ranking if admissible[index]]
             if not ranking:
-                outcomes.append(no_candidate(table, ask, expected, row))
+                outcomes.append(no_candidate(table, ask, expected, row, table.latency_known))
                 continue
             if ranking[0] != best:
                 reasons = (*reasons, Reason.CONSTRAINT)
@@ -141,12 +151,14 @@ def degrade(table: CandidateTable, asks: Sequence[Ask]) -> tuple[Expectations, l
         admissible = _named(table, ask)
         ranking = [index for index in preferred if admissible[index]]
         outcomes.append(
-            Choice(ranking, (Reason.DEGRADED,), 1.0) if ranking else no_candidate(table, ask, expected, row)
+            Choice(ranking, (Reason.DEGRADED,), 1.0)
+            if ranking
+            else no_candidate(table, ask, expected, row, table.latency_known)
         )
     return expected, outcomes
 
 
-def no_candidate(table: CandidateTable, ask: Ask, expected: Expectations, row: int) -> NoCandidate:
+def no_candidate(table: CandidateTable, ask: Ask, expected: Expectations, row: int, latency_known: Mask) -> NoCandidate:
     """Says which limit it was that left no candidate: the first that excludes all which the ones before it left."""
     left = table.offered if ask.admitted is None else ask.admitted
     if not left.any():
@@ -154,16 +166,16 @@ def no_candidate(table: CandidateTable, ask: Ask, expected: Expectations, row: i
             "constraints: no candidate is allowed, not denied and has the capabilities asked for (constraints, images, "
             "audio, files or tools of the request); allow more candidates or give them the capability in the config."
         )
-    if not (left & _fits(table, ask)).any():
+    if not (left & fits(table, ask)).any():
         return NoCandidate(
             f"prompt_tokens: {ask.prompt_tokens} tokens fit no admissible candidate's context window; shorten the "
             "prompt or allow a candidate with a larger window."
         )
-    left = left & _fits(table, ask)
+    left = left & fits(table, ask)
     steps = (
         ("min_quality", expected.quality[row] >= ask.terms.min_quality, "lower it"),
         ("max_cost_usd", expected.cost[row] <= ask.terms.max_cost_usd, "raise it"),
-        ("max_latency_ms", _quick(table, ask, expected.seconds[row]), "raise it, or give the latency figures"),
+        ("max_latency_ms", _quick(latency_known, ask, expected.seconds[row]), "raise it, or give the latency figures"),
     )
     for field, passing, remedy in steps:
         if not (left & passing).any():
@@ -174,27 +186,28 @@ def no_candidate(table: CandidateTable, ask: Ask, expected: Expectations, row: i
 
 def _named(table: CandidateTable, ask: Ask) -> Mask:
     left = table.offered if ask.admitted is None else ask.admitted
-    return left & _fits(table, ask)
+    return left & fits(table, ask)
 
 
 def _admissible(table: CandidateTable, ask: Ask, expected: Expectations, row: int) -> list[bool]:
     left = _named(table, ask)
     if ask.limited:
         left = left & (expected.quality[row] >= ask.terms.min_quality) & (expected.cost[row] <= ask.terms.max_cost_usd)
-        left &= _quick(table, ask, expected.seconds[row])
+        left &= _quick(table.latency_known, ask, expected.seconds[row])
     admissible: list[bool] = left.tolist()
     return admissible
 
 
-def _fits(table: CandidateTable, ask: Ask) -> Mask:
+def fits(table: CandidateTable, ask: Ask) -> Mask:
+    """[C] whose context window holds the prompt and its answer."""
     answer = 0.0 if ask.max_output_tokens == np.inf else ask.max_output_tokens
-    fits: Mask = ask.prompt_tokens + answer <= table.context_window
-    return fits
+    fitting: Mask = ask.prompt_tokens + answer <= table.context_window
+    return fitting
 
 
-def _quick(table: CandidateTable, ask: Ask, seconds: Matrix) -> Mask:
+def _quick(latency_known: Mask, ask: Ask, seconds: Matrix) -> Mask:
     # A candidate without latency figures would pass every limit at 0 seconds: unknown is not fast.
     if ask.terms.max_seconds == np.inf:
-        return np.ones(len(table), np.bool_)
-    quick: Mask = table.latency_known & (seconds <= ask.terms.max_seconds)
+        return np.ones(len(latency_known), np.bool_)
+    quick: Mask = latency_known & (seconds <= ask.terms.max_seconds)
     return quick

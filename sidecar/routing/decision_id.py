@@ -1,8 +1,20 @@
 """Names for decisions: unique across processes, sortable by time, cheap."""
 
 import secrets
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Taken(NamedTuple):
+    """Ids for one batch.
+
+    Attributes:
+        first: number of the first; the others follow it.
+        ids: in order.
+    """
+
+    first: int
+    ids: list[str]
 
 
 class DecisionIds:
@@ -15,10 +27,11 @@ class DecisionIds:
     def __init__(self, unix_seconds: Callable[[], float], process: int | None = None) -> None:
         self._unix_seconds = unix_seconds
         self._process = f"{secrets.randbits(40) if process is None else process:010x}"
-        self._numbers = count()
+        self._next = 0
 
-    def take(self, amount: int) -> Iterator[str]:
+    def take(self, amount: int) -> Taken:
         """As many new ids, all of the present millisecond."""
         prefix = f"{int(self._unix_seconds() * 1000):012x}{self._process}"
-        for _ in range(amount):
-            yield f"{prefix}{next(self._numbers):010x}"
+        first = self._next
+        self._next = first + amount
+        return Taken(first, [f"{prefix}{number:010x}" for number in range(first, first + amount)])

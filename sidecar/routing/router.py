@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from sidecar.errors import RouterError
 from sidecar.routing.ask import Ask
-from sidecar.routing.candidates import CandidateTable
-from sidecar.routing.decision import Expectations, Outcome, choose, degrade
-from sidecar.types import Pending, Score, ScoreAhead, Scores
+from sidecar.routing.decision import Expectations, Outcome
+from sidecar.routing.decision_id import DecisionIds
+from sidecar.routing.rule import Decision, Rule
+from sidecar.types import Floats, Pending, Score, ScoreAhead, Scores
 
 log = logging.getLogger(__name__)
 
@@ -20,23 +21,27 @@ class Decided(NamedTuple):
         asks: the B requests.
         expected: each part [B, C].
         outcomes: B choices, or why there is none.
+        ids: B names of the decisions.
         began: clock reading when the batch began, in seconds.
         tokenize_s: seconds of tokenising.
         score_s: seconds in the model.
         ended: clock reading when all was decided.
         scored: whether the model really scored them; else the safe candidate answers.
+        embedding: [B, D] of the prompts; None where nobody wants them.
         cached: [B] whether the scores were at hand already; empty where nothing is kept.
     """
 
     asks: Sequence[Ask]
     expected: Expectations
     outcomes: list[Outcome]
+    ids: list[str]
     began: float
     tokenize_s: float
     score_s: float
     ended: float
     scored: bool
     cached: tuple[bool, ...] = ()
+    embedding: Floats | None = None
 
 
 class Tally:
@@ -56,8 +61,9 @@ class Router:
     """Decides batches of requests with one bundle's scores.
 
     Args:
-        table: the candidates in the bundle's output order.
+        rule: how they are decided.
         score: the bundle's scorer; None if there is no usable bundle.
+        ids: where the names of decisions come from.
         fault: why there is none.
         clock: monotonic seconds.
         on_fault: called with the reason when scoring begins to fail, with "" when it works again.
@@ -65,13 +71,15 @@ class Router:
 
     def __init__(
         self,
-        table: CandidateTable,
+        rule: Rule,
         score: Score | None,
+        ids: DecisionIds,
         clock: Callable[[], float],
         fault: str = "",
         on_fault: Callable[[str], None] = lambda _reason: None,
     ) -> None:
-        self.table = table
+        self._rule = rule
+        self._ids = ids
         self.tally = Tally()
         self.fault = fault
         self.on_fault = on_fault
@@ -126,15 +134,21 @@ class Router:
         return [piece for ask in asks for piece in self.decide([ask])]
 
     def _decided(self, asks: Sequence[Ask], scores: Scores, began: float) -> Decided:
-        expected, outcomes = choose(self.table, asks, scores)
+        decision = self._rule.choose(asks, scores)
         self.tally.batches += not _at_hand(scores.cached)
         times = (began, scores.tokenize_s, scores.score_s, self._clock())
-        return Decided(asks, expected, outcomes, *times, scored=True, cached=scores.cached)
+        ids = self._numbered(asks, decision)
+        return Decided(asks, *decision, ids, *times, scored=True, cached=scores.cached, embedding=scores.embedding)
 
     def _degraded(self, asks: Sequence[Ask], began: float) -> Decided:
         self.tally.degraded += len(asks)
-        expected, outcomes = degrade(self.table, asks)
-        return Decided(asks, expected, outcomes, began, 0.0, 0.0, self._clock(), scored=False)
+        decision = self._rule.degrade(asks)
+        return Decided(asks, *decision, self._numbered(asks, decision), began, 0.0, 0.0, self._clock(), scored=False)
+
+    def _numbered(self, asks: Sequence[Ask], decision: Decision) -> list[str]:
+        taken = self._ids.take(len(asks))
+        self._rule.took(taken.first, asks, decision)
+        return taken.ids
 
     def _recovered(self, decided: Decided) -> None:
         if self.fault and not _at_hand(decided.cached):

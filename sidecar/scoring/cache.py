@@ -84,17 +84,24 @@ class ScoreCache:
         score: scores what is not known.
         candidates: C, columns of the scores.
         max_bytes: of the table.
+        dimensions: of the embeddings that are kept too; 0 keeps none.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, score: Score, candidates: int, max_bytes: int, clock: Callable[[], float] = perf_counter
+        self,
+        score: Score,
+        candidates: int,
+        max_bytes: int,
+        dimensions: int = 0,
+        clock: Callable[[], float] = perf_counter,
     ) -> None:
         # What begins to score texts, and what ends it: here all is done at the end.
         self._start: Callable[[Sequence[str]], Any] = lambda texts: texts
         self._end: Callable[[Any], Scores] = score
         self._candidates = candidates
-        self._rows = Rows(2 * candidates + 1, max_bytes)
+        self._width = 2 * candidates + 1 + dimensions
+        self._rows = Rows(self._width, max_bytes)
         self._hash = _keyed_hash()
         self._clock = clock
         # Texts that are being scored: their batch, and which of its texts.
@@ -142,8 +149,8 @@ class ScoreCache:
                 del error  # else it and this frame would keep each other alive, and with them the bundle
         if lookup.fresh is not None and len(lookup.keys) == size:
             self._misses += size
-            quality, output_tokens, novelty, tokenize_s, score_s, _ = lookup.fresh
-            return Scores(quality, output_tokens, novelty, tokenize_s + lookup.lookup_s, score_s, (False,) * size)
+            fresh = lookup.fresh
+            return fresh._replace(tokenize_s=fresh.tokenize_s + lookup.lookup_s, cached=(False,) * size)
         scores = self._combined(lookup)
         misses = scores.cached.count(False)
         self._misses += misses
@@ -182,7 +189,7 @@ class ScoreCache:
             del self._pending[key]
         try:
             fresh = lookup.fresh = self._end(lookup.begun)
-            lookup.made = np.concatenate((fresh.quality, fresh.output_tokens, fresh.novelty[:, None]), axis=1)
+            lookup.made = self._rows_of(fresh)
         except Exception as error:  # noqa: BLE001 - whoever finishes the batch gets it
             lookup.error = error
         else:
@@ -192,7 +199,7 @@ class ScoreCache:
     def _combined(self, lookup: Lookup) -> Scores:
         """Puts a batch together that comes from several sides."""
         cached = [True] * lookup.size
-        table = np.empty((lookup.size, 2 * self._candidates + 1), np.float32)
+        table = np.empty((lookup.size, self._width), np.float32)
         tokenize_s, score_s = lookup.lookup_s, 0.0
         if lookup.found is not None:
             table[lookup.known] = lookup.found
@@ -209,15 +216,22 @@ class ScoreCache:
                 table[row] = other.made[place]
                 continue
             again = self._end(self._start([text]))  # the other batch failed, perhaps not for this text
-            table[row] = np.concatenate((again.quality[0], again.output_tokens[0], again.novelty))
+            table[row] = self._rows_of(again)[0]
             tokenize_s, score_s = tokenize_s + again.tokenize_s, score_s + again.score_s
             cached[row] = False
         return self._scores(table, tokenize_s, score_s, tuple(cached))
 
     def _scores(self, table: Floats, tokenize_s: float, score_s: float, cached: tuple[bool, ...]) -> Scores:
         count = self._candidates
-        quality, output_tokens, novelty = table[:, :count], table[:, count:-1], table[:, -1]
-        return Scores(quality, output_tokens, novelty, tokenize_s, score_s, cached)
+        quality, output_tokens, novelty = table[:, :count], table[:, count : 2 * count], table[:, 2 * count]
+        embedding = table[:, 2 * count + 1 :] if self._width > 2 * count + 1 else None
+        return Scores(quality, output_tokens, novelty, tokenize_s, score_s, cached, embedding)
+
+    def _rows_of(self, scores: Scores) -> Floats:
+        parts = [scores.quality, scores.output_tokens, scores.novelty[:, None]]
+        if self._width > 2 * self._candidates + 1 and scores.embedding is not None:
+            parts.append(scores.embedding)
+        return np.concatenate(parts, axis=1)
 
 
 def _keyed_hash() -> Hash:

@@ -84,10 +84,11 @@ class ScoreCacheAhead(ScoreCache):
         score: scores what is not known.
         candidates: C, columns of the scores.
         max_bytes: of the table.
+        dimensions: of the embeddings that are kept too; 0 keeps none.
     """
 
-    def __init__(self, score: ScoreAhead, candidates: int, max_bytes: int) -> None:
-        super().__init__(score, candidates, max_bytes)
+    def __init__(self, score: ScoreAhead, candidates: int, max_bytes: int, dimensions: int = 0) -> None:
+        super().__init__(score, candidates, max_bytes, dimensions)
         self._start = lambda texts: Shared(score.begin(texts))
         self._end = lambda shared: score.finish(shared.begun)
         self._score = score
@@ -111,8 +112,8 @@ class ScoreCacheAhead(ScoreCache):
         return self._finish(looked.lookup)
 
 
-def remembering(score: Score, candidates: int, max_bytes: int) -> ScoreCache:
+def remembering(score: Score, candidates: int, max_bytes: int, dimensions: int = 0) -> ScoreCache:
     """A score cache before a scorer, in as many phases as it has."""
     if hasattr(score, "begin"):
-        return ScoreCacheAhead(score, candidates, max_bytes)  # type: ignore[arg-type]  # seen just now
-    return ScoreCache(score, candidates, max_bytes)
+        return ScoreCacheAhead(score, candidates, max_bytes, dimensions)  # type: ignore[arg-type]  # seen just now
+    return ScoreCache(score, candidates, max_bytes, dimensions)

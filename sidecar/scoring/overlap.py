@@ -114,4 +114,4 @@ class OverlappingScorer:
             raise fault_of(error) from error
         if not isfinite(np.vdot(quality, output_tokens)):
             raise ScoreFault("scoring gave a quality or a token count that is not finite")
-        return Scores(quality, output_tokens, novelty, pending.tokenize_s, pending.ticket.seconds)
+        return Scores(quality, output_tokens, novelty, pending.tokenize_s, pending.ticket.seconds, embedding=embedding)

@@ -59,7 +59,9 @@ class Scorer:
         # One product is finite only if every factor is: under a microsecond, where two isfinite().all() take three.
         if not isfinite(np.vdot(quality, output_tokens)):
             raise ScoreFault("scoring gave a quality or a token count that is not finite")
-        return Scores(quality, output_tokens, novelty, tokenized - start, perf_counter() - tokenized)
+        return Scores(
+            quality, output_tokens, novelty, tokenized - start, perf_counter() - tokenized, embedding=embedding
+        )
 
     def _infer(self, input_ids: Ids, attention_mask: Ids) -> tuple[Floats, Floats, Floats]:
         groups = split(attention_mask)

@@ -14,14 +14,37 @@ class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REASON_NOVEL: _ClassVar[Reason]
     REASON_CONSTRAINT: _ClassVar[Reason]
     REASON_DEGRADED: _ClassVar[Reason]
+    REASON_STICKY: _ClassVar[Reason]
+    REASON_LOAD: _ClassVar[Reason]
+    REASON_SPREAD: _ClassVar[Reason]
+    REASON_LAST_RESORT: _ClassVar[Reason]
+
+class OutcomeError(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OUTCOME_ERROR_UNSPECIFIED: _ClassVar[OutcomeError]
+    OUTCOME_ERROR_RATE_LIMITED: _ClassVar[OutcomeError]
+    OUTCOME_ERROR_TIMEOUT: _ClassVar[OutcomeError]
+    OUTCOME_ERROR_SERVER: _ClassVar[OutcomeError]
+    OUTCOME_ERROR_CLIENT: _ClassVar[OutcomeError]
+    OUTCOME_ERROR_REFUSED: _ClassVar[OutcomeError]
 REASON_UNSPECIFIED: Reason
 REASON_LEARNED: Reason
 REASON_NOVEL: Reason
 REASON_CONSTRAINT: Reason
 REASON_DEGRADED: Reason
+REASON_STICKY: Reason
+REASON_LOAD: Reason
+REASON_SPREAD: Reason
+REASON_LAST_RESORT: Reason
+OUTCOME_ERROR_UNSPECIFIED: OutcomeError
+OUTCOME_ERROR_RATE_LIMITED: OutcomeError
+OUTCOME_ERROR_TIMEOUT: OutcomeError
+OUTCOME_ERROR_SERVER: OutcomeError
+OUTCOME_ERROR_CLIENT: OutcomeError
+OUTCOME_ERROR_REFUSED: OutcomeError
 
 class RouteRequest(_message.Message):
-    __slots__ = ("text", "messages", "segment", "metadata", "prompt_tokens", "max_output_tokens", "policy_name", "policy", "constraints", "tools", "session_id")
+    __slots__ = ("text", "messages", "segment", "metadata", "prompt_tokens", "max_output_tokens", "policy_name", "policy", "constraints", "tools", "session_id", "current_model", "cached_tokens")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +63,8 @@ class RouteRequest(_message.Message):
     CONSTRAINTS_FIELD_NUMBER: _ClassVar[int]
     TOOLS_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    CURRENT_MODEL_FIELD_NUMBER: _ClassVar[int]
+    CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     text: str
     messages: _containers.RepeatedCompositeFieldContainer[ChatMessage]
     segment: str
@@ -51,7 +76,9 @@ class RouteRequest(_message.Message):
     constraints: Constraints
     tools: _containers.RepeatedScalarFieldContainer[str]
     session_id: str
-    def __init__(self, text: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., segment: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., prompt_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., policy_name: _Optional[str] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., constraints: _Optional[_Union[Constraints, _Mapping]] = ..., tools: _Optional[_Iterable[str]] = ..., session_id: _Optional[str] = ...) -> None: ...
+    current_model: str
+    cached_tokens: int
+    def __init__(self, text: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., segment: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., prompt_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., policy_name: _Optional[str] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., constraints: _Optional[_Union[Constraints, _Mapping]] = ..., tools: _Optional[_Iterable[str]] = ..., session_id: _Optional[str] = ..., current_model: _Optional[str] = ..., cached_tokens: _Optional[int] = ...) -> None: ...
 
 class ChatMessage(_message.Message):
     __slots__ = ("role", "content", "parts", "tool_calls")
@@ -108,7 +135,7 @@ class Constraints(_message.Message):
     def __init__(self, allow: _Optional[_Iterable[str]] = ..., deny: _Optional[_Iterable[str]] = ..., capabilities: _Optional[_Iterable[str]] = ..., min_quality: _Optional[float] = ..., max_cost_usd: _Optional[float] = ..., max_latency_ms: _Optional[int] = ...) -> None: ...
 
 class RouteResponse(_message.Message):
-    __slots__ = ("decision_id", "model", "ranking", "reasons", "propensity", "bundle_name", "bundle_version", "novelty", "segment", "envelope", "policy", "prompt_tokens", "timings")
+    __slots__ = ("decision_id", "model", "ranking", "reasons", "propensity", "bundle_name", "bundle_version", "novelty", "segment", "envelope", "policy", "prompt_tokens", "timings", "applied", "retry_after_ms")
     DECISION_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     RANKING_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +149,8 @@ class RouteResponse(_message.Message):
     POLICY_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
     decision_id: str
     model: str
     ranking: _containers.RepeatedCompositeFieldContainer[RankedCandidate]
@@ -135,7 +164,9 @@ class RouteResponse(_message.Message):
     policy: str
     prompt_tokens: int
     timings: Timings
-    def __init__(self, decision_id: _Optional[str] = ..., model: _Optional[str] = ..., ranking: _Optional[_Iterable[_Union[RankedCandidate, _Mapping]]] = ..., reasons: _Optional[_Iterable[_Union[Reason, str]]] = ..., propensity: _Optional[float] = ..., bundle_name: _Optional[str] = ..., bundle_version: _Optional[str] = ..., novelty: _Optional[float] = ..., segment: _Optional[str] = ..., envelope: _Optional[str] = ..., policy: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ...) -> None: ...
+    applied: bool
+    retry_after_ms: int
+    def __init__(self, decision_id: _Optional[str] = ..., model: _Optional[str] = ..., ranking: _Optional[_Iterable[_Union[RankedCandidate, _Mapping]]] = ..., reasons: _Optional[_Iterable[_Union[Reason, str]]] = ..., propensity: _Optional[float] = ..., bundle_name: _Optional[str] = ..., bundle_version: _Optional[str] = ..., novelty: _Optional[float] = ..., segment: _Optional[str] = ..., envelope: _Optional[str] = ..., policy: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., applied: bool = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
 
 class RankedCandidate(_message.Message):
     __slots__ = ("candidate", "model", "quality", "cost_usd", "expected_seconds", "utility_usd")
@@ -216,6 +247,74 @@ class RouteStreamResponse(_message.Message):
     sequence: int
     result: RouteResult
     def __init__(self, sequence: _Optional[int] = ..., result: _Optional[_Union[RouteResult, _Mapping]] = ...) -> None: ...
+
+class ReportOutcomeRequest(_message.Message):
+    __slots__ = ("outcomes",)
+    OUTCOMES_FIELD_NUMBER: _ClassVar[int]
+    outcomes: _containers.RepeatedCompositeFieldContainer[Outcome]
+    def __init__(self, outcomes: _Optional[_Iterable[_Union[Outcome, _Mapping]]] = ...) -> None: ...
+
+class ReportOutcomeResponse(_message.Message):
+    __slots__ = ("accepted", "durable")
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    DURABLE_FIELD_NUMBER: _ClassVar[int]
+    accepted: int
+    durable: bool
+    def __init__(self, accepted: _Optional[int] = ..., durable: bool = ...) -> None: ...
+
+class Outcome(_message.Message):
+    __slots__ = ("decision_id", "source", "key", "quality", "latency_ms", "first_token_ms", "input_tokens", "output_tokens", "cached_tokens", "cost_usd", "error", "retry_after_ms", "model", "headers", "labels", "observed_unix_seconds", "session_id", "in_progress")
+    class HeadersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_MS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TOKEN_MS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    COST_USD_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    OBSERVED_UNIX_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    IN_PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    decision_id: str
+    source: str
+    key: str
+    quality: float
+    latency_ms: int
+    first_token_ms: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cost_usd: float
+    error: OutcomeError
+    retry_after_ms: int
+    model: str
+    headers: _containers.ScalarMap[str, str]
+    labels: _containers.ScalarMap[str, str]
+    observed_unix_seconds: float
+    session_id: str
+    in_progress: bool
+    def __init__(self, decision_id: _Optional[str] = ..., source: _Optional[str] = ..., key: _Optional[str] = ..., quality: _Optional[float] = ..., latency_ms: _Optional[int] = ..., first_token_ms: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., cost_usd: _Optional[float] = ..., error: _Optional[_Union[OutcomeError, str]] = ..., retry_after_ms: _Optional[int] = ..., model: _Optional[str] = ..., headers: _Optional[_Mapping[str, str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., observed_unix_seconds: _Optional[float] = ..., session_id: _Optional[str] = ..., in_progress: bool = ...) -> None: ...
 
 class InfoRequest(_message.Message):
     __slots__ = ()

@@ -51,6 +51,11 @@ class RouterServiceStub(object):
                 request_serializer=router_dot_v1_dot_router__pb2.RouteStreamRequest.SerializeToString,
                 response_deserializer=router_dot_v1_dot_router__pb2.RouteStreamResponse.FromString,
                 _registered_method=True)
+        self.ReportOutcome = channel.unary_unary(
+                '/router.v1.RouterService/ReportOutcome',
+                request_serializer=router_dot_v1_dot_router__pb2.ReportOutcomeRequest.SerializeToString,
+                response_deserializer=router_dot_v1_dot_router__pb2.ReportOutcomeResponse.FromString,
+                _registered_method=True)
         self.Info = channel.unary_unary(
                 '/router.v1.RouterService/Info',
                 request_serializer=router_dot_v1_dot_router__pb2.InfoRequest.SerializeToString,
@@ -85,6 +90,14 @@ class RouterServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReportOutcome(self, request, context):
+        """ReportOutcome tells what became of decisions. When it answers, what it was told is on disk, if a ledger is configured.
+        Outcomes may come late, in parts, repeated and from several sources.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Info(self, request, context):
         """Info says what this sidecar runs and within which limits.
         """
@@ -109,6 +122,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.RouteStream,
                     request_deserializer=router_dot_v1_dot_router__pb2.RouteStreamRequest.FromString,
                     response_serializer=router_dot_v1_dot_router__pb2.RouteStreamResponse.SerializeToString,
+            ),
+            'ReportOutcome': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportOutcome,
+                    request_deserializer=router_dot_v1_dot_router__pb2.ReportOutcomeRequest.FromString,
+                    response_serializer=router_dot_v1_dot_router__pb2.ReportOutcomeResponse.SerializeToString,
             ),
             'Info': grpc.unary_unary_rpc_method_handler(
                     servicer.Info,
@@ -199,6 +217,33 @@ class RouterService(object):
             '/router.v1.RouterService/RouteStream',
             router_dot_v1_dot_router__pb2.RouteStreamRequest.SerializeToString,
             router_dot_v1_dot_router__pb2.RouteStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportOutcome(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/router.v1.RouterService/ReportOutcome',
+            router_dot_v1_dot_router__pb2.ReportOutcomeRequest.SerializeToString,
+            router_dot_v1_dot_router__pb2.ReportOutcomeResponse.FromString,
             options,
             channel_credentials,
             insecure,

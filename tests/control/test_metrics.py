@@ -7,7 +7,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.control.messages import State, Target
 from sidecar.control.metrics import Metrics, publish
+from sidecar.control.observed import Seen
 from sidecar.errors import ConfigError
+from sidecar.fleet.sources.tally import Tally
+from sidecar.fleet.telemetry import Telemetry
 from sidecar.stats import Stats
 
 ONE, TWO = Target("/v1", "tiny 1", "11"), Target("/v2", "tiny 2", "22")
@@ -114,3 +117,30 @@ def test_an_address_that_is_taken_is_named(metrics: Metrics, unused_tcp_port_fac
             publish(metrics, address)
     finally:
         end()
+
+
+def test_prometheus_gets_what_the_observer_sees(unused_tcp_port_factory: Callable[[], int]) -> None:
+    metrics = Metrics(alarm_below=0.9, unix=lambda: 1010.0)
+    metrics.seen = Seen(
+        (Tally("small", "prometheus", "a:1", ok=3, failed=1), Tally("large", "orca", "b:2", failed=9)),
+        {"small": Telemetry(running=2.0, kv_used=0.5, observed_unix=1003.0)},
+    )
+    address = f"127.0.0.1:{unused_tcp_port_factory()}"
+    end = publish(metrics, address)
+    try:
+        found = {name: value for name, value in fetched(address).items() if name[0].startswith("router_telemetry")}
+    finally:
+        end()
+    assert found == {
+        ("router_telemetry_reads_total", ("small", "ok", "prometheus", "a:1")): 3,
+        ("router_telemetry_reads_total", ("small", "failed", "prometheus", "a:1")): 1,
+        ("router_telemetry_reads_total", ("large", "ok", "orca", "b:2")): 0,
+        ("router_telemetry_reads_total", ("large", "failed", "orca", "b:2")): 9,
+        ("router_telemetry_age_seconds", ("small",)): 7,
+        ("router_telemetry", ("small", "running")): 2,
+        ("router_telemetry", ("small", "kv_used")): 0.5,
+    }
+
+
+def test_without_telemetry_its_metrics_are_not_there() -> None:
+    assert not [family for family in Metrics(0.9).collect() if family.name.startswith("router_telemetry")]

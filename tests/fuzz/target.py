@@ -139,6 +139,9 @@ class _Caller:
         """Static bundles are answered at once."""
         return lambda: None
 
+    def resume(self, then: Callable[[], None]) -> Callable[[], None]:
+        return then
+
 
 class _Log(logging.Handler):
     def __init__(self) -> None:

@@ -34,6 +34,9 @@ class Patient:
     def waker(self) -> Callable[[], None]:
         return lambda: None
 
+    def resume(self, then: Callable[[], None]) -> Callable[[], None]:
+        return then
+
 
 PATIENT: Caller = Patient()
 

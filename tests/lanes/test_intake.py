@@ -103,3 +103,35 @@ def test_only_a_prompt_near_a_context_window_is_tested_against_it() -> None:
 def test_a_long_segment_is_refused_without_being_repeated() -> None:
     with pytest.raises(InvalidRequest, match=r"^segment: 300 characters"):
         intake(pb.RouteRequest(text="x", segment="s" * 300))
+
+
+def test_in_log_only_mode_the_caller_must_name_its_own_model() -> None:
+    request = pb.RouteRequest(text="What is it?", segment="careful")
+    careful = {"segments": {"careful": SegmentConfig(log_only=True)}}
+    with pytest.raises(InvalidRequest, match=r"current_model is empty.*log-only"):
+        intake(request, **careful)
+    with pytest.raises(InvalidRequest, match="current_model is empty"):
+        intake(pb.RouteRequest(text="What is it?"), log_only=True)
+    request.current_model = "gpt-of-theirs"
+    ask = intake(request, **careful)
+    assert (ask.log_only, ask.current_model) == (True, "gpt-of-theirs")
+    assert not intake(pb.RouteRequest(text="What is it?", segment="other"), **careful).log_only
+
+
+def test_a_segment_may_be_log_only_without_a_policy_of_its_own() -> None:
+    request = pb.RouteRequest(text="What is it?", segment="careful", current_model="x")
+    ask = intake(request, segments={"careful": SegmentConfig(log_only=True)}, default_policy="thrifty")
+    assert ask.policy == "thrifty"
+
+
+def test_the_session_and_its_cache_are_passed_on() -> None:
+    request = pb.RouteRequest(text="What is it?", session_id="chat", current_model="large", cached_tokens=0)
+    ask = intake(request)
+    assert (ask.session, ask.current_model, ask.cached_tokens) == ("chat", "large", 0)
+    assert intake(pb.RouteRequest(text="What is it?")).cached_tokens is None
+
+
+@pytest.mark.parametrize("field", ["session_id", "current_model"])
+def test_names_that_are_too_long_are_refused(field: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"{field}: 257 characters"):
+        intake(pb.RouteRequest(text="What is it?", **{field: "x" * 257}))  # type: ignore[arg-type]

@@ -16,13 +16,17 @@ from tests.routing.fleet import TRAINED, ask_for, scores_of, table_of
 
 
 def replies_for(table: CandidateTable) -> Replies:
-    return Replies(table, ("name", "1.0"), DecisionIds(lambda: 0.0, process=1), lambda: 12.000_900)
+    return Replies(table, ("name", "1.0"), lambda: 12.000_900)
+
+
+def ids(amount: int) -> list[str]:
+    return DecisionIds(lambda: 0.0, process=1).take(amount).ids
 
 
 def decided_of(table: CandidateTable, quality: list[tuple[float, float, float]]) -> Decided:
     asks = [ask_for(arrived=12.0, ready=12.000_010, terms=Terms(1.0), segment=str(i)) for i in range(len(quality))]
     expected, outcomes = choose(table, asks, scores_of(quality, novelty=0.25))
-    return Decided(asks, expected, outcomes, 12.000_050, 0.000_100, 0.000_200, 12.000_400, scored=True)
+    return Decided(asks, expected, outcomes, ids(len(asks)), 12.000_050, 0.000_100, 0.000_200, 12.000_400, scored=True)
 
 
 def decoded(encoded: object) -> pb.RouteResponse:
@@ -62,7 +66,9 @@ def test_the_gateways_name_and_the_candidates_name_are_both_given() -> None:
     table = join(Config(candidates=(CandidateConfig(name="large", model="vendor/large"),)), TRAINED)
     asks = [ask_for(admitted=table.offered)]
     expected, outcomes = choose(table, asks, scores_of([[0.1, 0.2, 0.3]]))
-    (encoded,) = replies_for(table).encode(Decided(asks, expected, outcomes, 0.0, 1e-6, 1e-6, 1e-5, scored=True))
+    (encoded,) = replies_for(table).encode(
+        Decided(asks, expected, outcomes, ids(len(asks)), 0.0, 1e-6, 1e-6, 1e-5, scored=True)
+    )
     reply = decoded(encoded)
     assert (reply.model, reply.ranking[0].candidate) == ("vendor/large", "large")
 
@@ -70,7 +76,9 @@ def test_the_gateways_name_and_the_candidates_name_are_both_given() -> None:
 def test_a_degraded_reply_names_no_bundle_since_none_scored_it() -> None:
     table = table_of()
     expected, outcomes = degrade(table, [ask_for()])
-    (encoded,) = replies_for(table).encode(Decided([ask_for()], expected, outcomes, 0.0, 0.0, 0.0, 0.0, scored=False))
+    (encoded,) = replies_for(table).encode(
+        Decided([ask_for()], expected, outcomes, ids(1), 0.0, 0.0, 0.0, 0.0, scored=False)
+    )
     assert decoded(encoded).bundle_name == ""
 
 
@@ -79,7 +87,7 @@ def test_a_request_without_a_candidate_keeps_its_place_as_an_error() -> None:
     asks = [ask_for(), ask_for(limited=True, terms=Terms(1.0, min_quality=1.0)), ask_for()]
     expected, outcomes = choose(table, asks, scores_of([[0.1, 0.2, 0.3]] * 3))
     first, second, third = replies_for(table).encode(
-        Decided(asks, expected, outcomes, 0.0, 1e-6, 1e-6, 1e-5, scored=True)
+        Decided(asks, expected, outcomes, ids(len(asks)), 0.0, 1e-6, 1e-6, 1e-5, scored=True)
     )
     assert isinstance(second, NoCandidate)
     assert decoded(first).decision_id != decoded(third).decision_id

@@ -7,7 +7,9 @@ import pytest
 
 from sidecar.errors import RouterError
 from sidecar.routing.decision import Choice, Reason
+from sidecar.routing.decision_id import DecisionIds
 from sidecar.routing.router import Decided, Router
+from sidecar.routing.rule import Unsensed
 from sidecar.types import Scores
 from tests.routing.fleet import ask_for, scores_of, table_of
 
@@ -26,10 +28,14 @@ class Model:
         return scores_of([[0.1, 0.2, 0.9]] * len(texts))
 
 
+def ids() -> DecisionIds:
+    return DecisionIds(lambda: 0.0, process=1)
+
+
 def router_with(model: Model | None, fault: str = "") -> tuple[Router, list[str]]:
     reports: list[str] = []
     ticks = itertools.count()
-    return Router(table_of(), model, lambda: float(next(ticks)), fault, reports.append), reports
+    return Router(Unsensed(table_of()), model, ids(), lambda: float(next(ticks)), fault, reports.append), reports
 
 
 def reasons_of(pieces: list[Decided]) -> list[Reason]:
@@ -90,7 +96,7 @@ def test_our_own_errors_words_are_repeated() -> None:
         raise RouterError("model.onnx: quality is not finite")
 
     reports: list[str] = []
-    router = Router(table_of(), fail, lambda: 0.0, on_fault=reports.append)
+    router = Router(Unsensed(table_of()), fail, ids(), lambda: 0.0, on_fault=reports.append)
     router.decide([ask_for()])
     assert reports == ["scoring failed: model.onnx: quality is not finite"]
 
@@ -99,5 +105,5 @@ def test_scores_that_are_no_numbers_still_get_an_answer() -> None:
     def nonsense(_texts: Sequence[str]) -> Scores:
         return scores_of([[np.nan] * 3])._replace(quality=None)  # type: ignore[arg-type]
 
-    router = Router(table_of(), nonsense, lambda: 0.0)
+    router = Router(Unsensed(table_of()), nonsense, ids(), lambda: 0.0)
     assert reasons_of(router.decide([ask_for()])) == [Reason.DEGRADED]

@@ -1,0 +1,191 @@
+"""Budgets: what some segments may ask of some candidates in requests, tokens and money.
+
+Requests and tokens are token buckets: they fill at the configured rate, up to what comes in `burst_seconds`. Each process
+counts its own use in its section of the fleet table, and takes everybody's off its own copy of the bucket at each merge.
+A bucket may so be overdrawn by what is decided between two merges; that is paid back before anything more passes.
+Money is counted by days of UTC.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidecar.fleet.columns import COLUMNS, DAY, STARTED, TOKENS_STARTED, USD
+from sidecar.fleet.live import LiveFleet
+from sidecar.fleet.settings import BudgetConfig
+
+DAY_S = 86400.0
+MINUTE_S = 60.0
+# A row of the fleet table whose name begins so is a budget's; no model is called like this.
+PREFIX = "\x01budget/"
+
+
+class Closed(NamedTuple):
+    """What a segment may not choose, each [C].
+
+    Attributes:
+        exhausted: some budget that covers the segment and the candidate is used up.
+        recovery_seconds: until none is; 0 where none is.
+        names: of the budgets that are used up.
+    """
+
+    exhausted: NDArray[np.bool_]
+    recovery_seconds: NDArray[np.float64]
+    names: tuple[str, ...]
+
+
+class Bucket:
+    """One budget.
+
+    Args:
+        config: its limits.
+        row: in this worker's section.
+
+    Attributes:
+        wait_s: until it allows another request; 0: it does now.
+    """
+
+    def __init__(self, config: BudgetConfig, row: int) -> None:
+        self.config = config
+        self.row = row
+        self.wait_s = 0.0
+        self._rates = [(limit or np.inf) / MINUTE_S for limit in (config.requests_per_minute, config.tokens_per_minute)]
+        self._levels = [rate * config.burst_seconds for rate in self._rates]
+        self._used: list[float] = []
+        self._at = 0.0
+
+    def refresh(self, rows: NDArray[np.float64], now: float, unix: float) -> None:
+        """Takes off what was used since the last time.
+
+        Args:
+            rows: [W, COLUMNS] all processes' rows of this budget.
+            now: monotonic seconds.
+            unix: Unix seconds.
+        """
+        used: list[float] = rows[:, (STARTED, TOKENS_STARTED)].sum(axis=0).tolist()
+        passed = max(0.0, now - self._at) if self._used else 0.0
+        before = self._used or used
+        wait_s = 0.0
+        for kind, rate in enumerate(self._rates):
+            if rate == np.inf:
+                continue
+            level = min(rate * self.config.burst_seconds, self._levels[kind] + rate * passed)
+            self._levels[kind] = level = level - max(0.0, used[kind] - before[kind])
+            if level < 1.0:
+                wait_s = max(wait_s, (1.0 - level) / rate)
+        self._used, self._at = used, now
+        if self.config.usd_per_day is not None:
+            day = unix // DAY_S
+            spent = float(rows[rows[:, DAY] == day, USD].sum())
+            if spent >= self.config.usd_per_day:
+                wait_s = max(wait_s, (day + 1.0) * DAY_S - unix)
+        self.wait_s = wait_s
+
+
+class Budgets:
+    """A worker's part in all budgets; belongs to the lane's thread.
+
+    Args:
+        live: the worker's fleet.
+        configs: checked.
+        unix: Unix seconds.
+        now: monotonic seconds.
+
+    Raises:
+        ConfigError: a name is too long, or there are too many.
+    """
+
+    def __init__(self, live: LiveFleet, configs: Sequence[BudgetConfig], unix: Callable[[], float], now: float) -> None:
+        rows = live.enter([PREFIX + config.name for config in configs], now).tolist()
+        self.live = live
+        self.buckets = tuple(Bucket(config, row) for config, row in zip(configs, rows, strict=True))
+        self.version = -1
+        self._unix = unix
+        self.refresh(now)  # what is used from here on counts
+
+    def refresh(self, now: float) -> None:
+        """To be called after LiveFleet.refresh; does nothing unless that merged."""
+        if self.version == self.live.version:
+            return
+        self.version = self.live.version
+        unix = self._unix()
+        for bucket in self.buckets:
+            bucket.refresh(self.live.block[:, bucket.row], now, unix)
+
+    def use(self, buckets: Sequence[Bucket], tokens: float, usd: float) -> None:
+        """Something was decided that these budgets cover."""
+        cells = self.live.writer.cells
+        for bucket in buckets:
+            base = bucket.row * COLUMNS
+            cells[base + STARTED] += 1.0
+            cells[base + TOKENS_STARTED] += tokens
+            if bucket.config.usd_per_day is not None:
+                day = self._unix() // DAY_S
+                if cells[base + DAY] != day:
+                    cells[base + DAY], cells[base + USD] = day, 0.0
+                cells[base + USD] += usd
+
+
+class BudgetView:
+    """The budgets in the order of one bundle's candidates.
+
+    Args:
+        budgets: the worker's.
+        names: [C] of the candidates, as budgets name them.
+    """
+
+    def __init__(self, budgets: Budgets, names: Sequence[str]) -> None:
+        self._budgets = budgets
+        self._names = names
+        named = {segment for bucket in budgets.buckets for segment in bucket.config.segments}
+        self._covers = {segment: self._cover(segment) for segment in named}
+        self._others = self._cover(None)
+        self._closed: dict[int, Closed | None] = {}
+        self._version = -1
+
+    def closed(self, segment: str, now: float) -> Closed | None:
+        """What is used up for a segment; None if nothing is."""
+        self._budgets.refresh(now)
+        if self._version != self._budgets.version:
+            self._version = self._budgets.version
+            self._closed.clear()
+        cover = self._covers.get(segment, self._others)
+        key = id(cover)
+        if key not in self._closed:
+            self._closed[key] = self._close(cover)
+        return self._closed[key]
+
+    def decided(self, segment: str, candidate: int, tokens: float, usd: float) -> None:
+        """A decision was made.
+
+        Args:
+            segment: of the request.
+            candidate: output index of the chosen one.
+            tokens: expected of prompt and answer.
+            usd: the call's expected cost.
+        """
+        buckets = self._covers.get(segment, self._others)[candidate]
+        if buckets:
+            self._budgets.use(buckets, tokens, usd)
+
+    def _cover(self, segment: str | None) -> list[tuple[Bucket, ...]]:
+        """[C] the budgets that cover each candidate for a segment; None: one that no budget names."""
+        ours = [
+            bucket
+            for bucket in self._budgets.buckets
+            if not bucket.config.segments or segment in bucket.config.segments
+        ]
+        return [
+            tuple(bucket for bucket in ours if not bucket.config.candidates or name in bucket.config.candidates)
+            for name in self._names
+        ]
+
+    def _close(self, cover: list[tuple[Bucket, ...]]) -> Closed | None:
+        waits = [max((bucket.wait_s for bucket in buckets), default=0.0) for buckets in cover]
+        if not any(waits):
+            return None
+        recovery = np.array(waits)
+        used_up = {bucket.config.name for buckets in cover for bucket in buckets if bucket.wait_s}
+        return Closed(recovery > 0.0, recovery, tuple(sorted(used_up)))

@@ -1,0 +1,240 @@
+"""A worker's part in the fleet: what it decided and heard, and what all processes together know."""
+
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidecar.errors import ConfigError
+from sidecar.fleet.admission import Admission
+from sidecar.fleet.breaker import Breaker
+from sidecar.fleet.columns import (
+    COLUMNS,
+    EXPIRED,
+    FAULTS,
+    IN_FLIGHT,
+    OUTCOMES,
+    STARTED,
+    TOKENS_IN_FLIGHT,
+    TOKENS_STARTED,
+)
+from sidecar.fleet.latency import observe
+from sidecar.fleet.limits import exhaust
+from sidecar.fleet.outcome import Fault, Outcome, origin_of, process_of
+from sidecar.fleet.publisher import Publisher
+from sidecar.fleet.reader import Reader
+from sidecar.fleet.reckoning import Reckoning
+from sidecar.fleet.relay import Relay
+from sidecar.fleet.settings import FleetConfig
+from sidecar.fleet.table import EPOCH, FleetTable, key_of
+from sidecar.fleet.telemetry import Telemetry
+from sidecar.fleet.writer import Writer
+
+SWEEP_S = 0.5
+# Until what one process published was surely seen by the next.
+TURN_MERGES = 3.0
+# Telemetry that waits for the lane's thread; what is older is out of date anyway.
+MOST_REPORTS = 1024
+
+
+class LiveFleet:
+    """What a worker knows of the fleet. All but `report` and `writer.beat` belong to the lane's thread.
+
+    Args:
+        table: the fleet's.
+        number: the worker's, from 0: the section to try first.
+        settings: checked.
+        clock: monotonic seconds; every `now` is a reading of it.
+        unix: Unix seconds.
+        chance: a random number in [0, 1).
+
+    Attributes:
+        process: what DecisionIds takes as `process`, so that outcomes find back here.
+        writer: this worker's section.
+        reckoning: its calls in flight, by row.
+        block: [W, n, COLUMNS] all processes' rows as of the last merge, this one's last; n rows in the order of its own.
+        alive: [W] which of them live.
+        admission: which candidates may be chosen, [n].
+        version: of these; changes with every merge.
+
+    Raises:
+        ConfigError: all sections are taken.
+    """
+
+    def __init__(
+        self,
+        table: FleetTable,
+        number: int,
+        settings: FleetConfig,
+        *,
+        clock: Callable[[], float],
+        unix: Callable[[], float],
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.settings = settings
+        self.writer = Writer(table, number, clock)
+        self.process = process_of(self.writer.number, self.writer.epoch)
+        self.reckoning = Reckoning(table.names, settings)
+        self._table = table
+        self._relay = Relay(self.writer, self.process)
+        self._breaker = Breaker(self.writer.cells, settings.breaker, chance, TURN_MERGES * settings.merge_ms / 1000.0)
+        self._publisher = Publisher(self.writer, settings, clock, unix)
+        self._reports: deque[tuple[str, Telemetry]] = deque(maxlen=MOST_REPORTS)
+        self._expired_before = self.writer.rows[:, EXPIRED].copy()
+        self._merge_s = settings.merge_ms / 1000.0
+        self._due = self._sweep_due = 0.0
+        self._published = -1  # reckoning.moves as of the last time
+        self._stale = True  # something has changed that must not wait for the next merge
+        self._reader = Reader(table, self.writer.names(), without=self.writer.number, spare=1)
+        self.version = 0
+        self.block: NDArray[np.float64] = np.zeros((1, 0, COLUMNS))
+        self.alive: NDArray[np.bool_] = np.ones(1, np.bool_)
+        self.admission = Admission.of_all(0)
+        self._refresh(clock())
+
+    def check(self, names: Sequence[str]) -> None:
+        """Sees to it that `enter` will succeed; from any thread.
+
+        Raises:
+            ConfigError: a name is unusable, or there are too many.
+        """
+        new = {key_of(name) for name in names}.difference(self._table.label(self.writer.number))
+        if len(self._table.label(self.writer.number)) + len(new) > self._table.names:
+            raise ConfigError(
+                f"fleet.max_names: there is room for {self._table.names} candidates and budgets in a worker's life, and "
+                f"{len(new)} more do not fit; raise it, or restart."
+            )
+
+    def enter(self, names: Sequence[str], now: float) -> NDArray[np.intp]:
+        """The rows of some names, new ones among them.
+
+        Raises:
+            ConfigError: a name is unusable, or there are too many.
+        """
+        rows = np.array([self.writer.row(name) for name in names], np.intp)
+        self._reader = Reader(self._table, self.writer.names(), without=self.writer.number, spare=1)
+        self._refresh(now)
+        return rows
+
+    def decided(self, number: int, row: int, tokens: float, seconds: float, wait_seconds: float, now: float) -> None:
+        """A decision was made; see Reckoning.add."""
+        self.reckoning.add(number, row, tokens, seconds, wait_seconds, now)
+        cells, base = self.writer.cells, row * COLUMNS
+        cells[base + STARTED] += 1.0
+        cells[base + TOKENS_STARTED] += tokens
+        if not self.admission.plain:
+            self._breaker.began(row, now)
+            # A probe: nobody else may think that there is room for another.
+            self._stale |= bool(self.admission.quota[row] != np.inf)
+
+    def hear(self, decision_id: str, outcome: Outcome, now: float, model: str = "") -> bool:
+        """A call has ended.
+
+        Args:
+            decision_id: of the decision that led to it.
+            outcome: what became of it. Of two about the same decision the second changes nothing.
+            now: monotonic seconds.
+            model: that answered; used where the decision is not of this sidecar, if it is the name of a candidate.
+
+        Returns:
+            Whether it counts, here or in the worker that decided. It does not if the decision is unknown: heard of
+            before, too long ago, of a worker that is gone, or of another sidecar.
+        """
+        origin = origin_of(decision_id)
+        if origin is not None:
+            if origin.process == self.process:
+                return self._take(origin.number, outcome, now)
+            writer = origin.writer
+            if (
+                writer < self._table.writers
+                and self._table.control[writer, EPOCH] == origin.epoch
+                and now - self._table.heartbeats[writer] < self.settings.dead_after_seconds
+            ):
+                self._relay.send(origin, outcome)
+                return True
+        if model and model in self.writer.names() and outcome.latency_seconds >= 0.0:
+            self._learn(self.writer.row(model), outcome, 0.0, now - outcome.latency_seconds, now)
+            return True
+        return False
+
+    def report(self, model: str, telemetry: Telemetry) -> None:
+        """Telemetry came, as of a call of ReportLoad; from any thread. It is published with the next merge.
+
+        Raises:
+            ConfigError: the name is unusable, or there are too many.
+        """
+        self.check([model])
+        self._reports.append((model, telemetry))
+
+    def publish(self, now: float) -> None:
+        """Lets the others see what this worker decided and heard; to be called after each batch. Costs 2 us."""
+        moves = self.reckoning.moves
+        if moves != self._published:
+            self._publish(now)
+
+    def refresh(self, now: float) -> None:
+        """Merges what all processes know, if that is due. To be called before each batch, and a few times a second else."""
+        if now >= self._due or self._stale:
+            self._refresh(now)
+
+    def close(self) -> None:
+        """Leaves the section to a successor."""
+        self._refresh(self._due)
+        self.writer.close()
+
+    def _refresh(self, now: float) -> None:
+        for number, outcome in self._relay.receive():
+            self._take(number, outcome, now)
+        while self._reports:
+            with suppress(ConfigError):  # it was checked, but others may have taken the last row since
+                self._publisher.publish(*self._reports.popleft())
+        if now >= self._sweep_due:
+            self._sweep_due = now + SWEEP_S
+            for call in self.reckoning.sweep(now):
+                if self.reckoning.silent:
+                    self._breaker.unknown(call.row, call.decided)
+                else:
+                    self._stale |= self._breaker.lost(call.row, call.decided, now)
+        self._publish(now)
+        writer = self.writer
+        self.block = block = self._reader.read()
+        block[-1] = writer.rows[: block.shape[1]]
+        writers = self._reader.writers
+        alive = now - self._table.heartbeats[writers] < self.settings.dead_after_seconds
+        rank = int((alive & (writers < writer.number)).sum())
+        self.alive = np.append(alive, True)
+        self.admission = exhaust(block, self._breaker.merge(block, self.alive, rank, now), now)
+        self._due = now + self._merge_s
+        self._stale = False
+        self.version += 1
+
+    def _publish(self, now: float) -> None:
+        writer, reckoning = self.writer, self.reckoning
+        amount = len(self.block[0])
+        rows = writer.rows[:amount]
+        rows[:, IN_FLIGHT] = reckoning.in_flight[:amount]
+        rows[:, TOKENS_IN_FLIGHT] = reckoning.tokens[:amount]
+        rows[:, EXPIRED] = self._expired_before[:amount] + reckoning.expired[:amount]
+        writer.publish()
+        self._table.beat(writer.number, now)
+        self._published = reckoning.moves
+
+    def _take(self, number: int, outcome: Outcome, now: float) -> bool:
+        call = self.reckoning.end(number)
+        if call is None:
+            return False
+        self._learn(call.row, outcome, call.wait_seconds, call.decided, now)
+        return True
+
+    def _learn(self, row: int, outcome: Outcome, wait_seconds: float, decided: float, now: float) -> None:
+        cells, base = self.writer.cells, row * COLUMNS
+        cells[base + OUTCOMES] += 1.0
+        if outcome.fault is Fault.NONE:
+            observe(cells, row, outcome, wait_seconds, now, self.settings.latency_half_life_seconds)
+            self._stale |= self._breaker.succeeded(row, decided, now)
+            return
+        cells[base + FAULTS] += 1.0
+        self._stale |= self._breaker.failed(row, outcome.fault, outcome.retry_after_seconds, decided, now)

@@ -1,0 +1,88 @@
+"""Whole, untorn copies of what all processes know of some candidates."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidecar.fleet.columns import COLUMNS
+from sidecar.fleet.table import IDENTITY, SEQUENCE, FleetTable, key_of
+
+# A section is odd for a microsecond; who meets it more often met a writer that lost its core, or its life.
+TRIES = 4
+
+Block = NDArray[np.float64]
+
+
+class Reader:
+    """Reads the rows of the same names from every section.
+
+    Args:
+        table: the fleet's.
+        names: [C] whose rows are read.
+        without: a section that is left out, this process's own; -1: none.
+        spare: further blank entries [C] at the end of what is read, for the caller's own rows.
+
+    Attributes:
+        writers: [W] the sections that `read` covers, as of the last call.
+        torn: how often a section could not be read whole, and its former state had to do.
+    """
+
+    def __init__(self, table: FleetTable, names: Sequence[str], without: int = -1, spare: int = 0) -> None:
+        self._table = table
+        self._keys = [key_of(name) for name in names]
+        self._without = without
+        self._more = spare
+        self._flat = table.rows.reshape(-1, COLUMNS)
+        self._identities = table.control[:, IDENTITY]
+        self._seen = b""
+        self.writers: NDArray[np.intp] = np.zeros(0, np.intp)
+        self._sequences = table.control[:, SEQUENCE]
+        self._places: NDArray[np.intp] = np.zeros(0, np.intp)
+        self._block: Block = np.zeros((spare, len(self._keys), COLUMNS))
+        self._spare: Block = self._block.copy()
+        self.torn = 0
+
+    def read(self) -> Block:
+        """[W + spare, C, COLUMNS]; zeros where a process does not know a name. Valid until the next call but one."""
+        if self._identities.tobytes() != self._seen:
+            self._find()
+        block = self._spare
+        whole = block[: self.writers.size]
+        rows = whole.reshape(-1, COLUMNS)
+        for _ in range(TRIES):
+            before = self._sequences[self.writers]
+            self._flat.take(self._places, axis=0, out=rows, mode="clip")
+            bad = (before != self._sequences[self.writers]) | (before & 1).astype(np.bool_)
+            if not bad.any():
+                break
+        else:
+            self.torn += int(bad.sum())
+            whole[bad] = self._block[: self.writers.size][bad]
+        if self._identities.tobytes() != self._seen:
+            return self.read()  # rows got other names meanwhile
+        self._spare, self._block = self._block, block
+        return block
+
+    def _find(self) -> None:
+        """Learns which row of which section has which name."""
+        table, former = self._table, self.writers
+        while True:
+            seen = self._identities.tobytes()
+            writers = [int(writer) for writer in table.claimed() if writer != self._without]
+            places = []
+            for writer in writers:
+                start = writer * (table.names + 1)
+                index = {key: start + row for row, key in enumerate(table.label(writer))}
+                places.append([index.get(key, start + table.names) for key in self._keys])
+            if seen == self._identities.tobytes():
+                break
+        self._seen = seen
+        self.writers = np.array(writers, np.intp)
+        self._places = np.array(places, np.intp).reshape(-1)
+        block = np.zeros((len(writers) + self._more, len(self._keys), COLUMNS))
+        for place, writer in enumerate(writers):
+            kept = np.flatnonzero(former == writer)
+            if kept.size:
+                block[place] = self._block[kept[0]]
+        self._block, self._spare = block, block.copy()

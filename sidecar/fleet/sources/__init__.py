@@ -1,0 +1,1 @@
+"""Where the live state of candidates comes from: their servers' metrics, ORCA reports, rate-limit headers."""

@@ -1,0 +1,205 @@
+"""What the decision rule reads of the fleet.
+
+The queue model: a call that finds n others at a candidate with c slots, n >= c, waits until n - c + 1 of them have ended;
+while all slots are busy that happens c / S times a second, S being the mean time of a call (an M/M/c queue, first come
+first served, given its state on arrival; Kleinrock, Queueing Systems 1, 1975, section 3.5). So it waits
+max(0, n - c + 1) * S / c seconds.
+
+n is what this sidecar has in flight by its own reckoning, right now, and what the servers had beside that when they were
+last asked (DESIGN: dead reckoning): decisions since then are counted, and none twice.
+
+Between two merges all workers see the same queues and would all fill the same gap. So each counts its own decisions of
+that time as many times as there are decisions of all workers to one of its own (`crowd`): if all act alike, the gap is
+filled just once.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidecar.fleet.admission import Admission, Pick
+from sidecar.fleet.columns import COLUMNS, IN_FLIGHT, STARTED
+from sidecar.fleet.estimate import Estimates, Priors, estimate
+from sidecar.fleet.live import LiveFleet
+
+# Times of calls change slowly, and to estimate them costs more than all the rest of a merge.
+ESTIMATE_S = 0.05
+# Over about so long it is counted which part of all decisions this worker makes.
+CROWD_S = 0.25
+
+Column = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+class Fleet(NamedTuple):
+    """The candidates as they are now, each [C].
+
+    Attributes:
+        wait_seconds: a call that came now would wait so long for its turn; 0 where slots are unknown.
+        first_token_seconds: from its turn to its first token; where unknown, the mean of the known ones.
+        seconds_per_token: for each token after that; likewise.
+        in_flight: calls there.
+        slots: calls that are answered at a time; inf where unknown.
+        backlog: calls that must end before another one's turn comes, those among them that other workers are presumed to
+            have decided since the last merge; below 0 where slots are free, -inf where unknown.
+        step_seconds: what each of these costs: after k more calls of this batch the wait is
+            max(0, backlog + k * crowd) * step_seconds.
+        crowd: calls that all workers decide while this one decides one; 1 or more.
+        open: may not be chosen.
+        quota: most further calls that it may get before this is read again; inf where there is no limit.
+        share: of the requests that may choose it at all, 0 to 1; below 1 while traffic grows back.
+        recovery_seconds: until it may be chosen again; 0 where it may.
+        known: whether there are any figures of its time.
+        uncertainty: standard error of the expected seconds, in seconds.
+        plain: whether nobody is in anybody's way: `open`, `quota` and `share` need no look.
+    """
+
+    wait_seconds: Column
+    first_token_seconds: Column
+    seconds_per_token: Column
+    in_flight: Column
+    slots: Column
+    backlog: Column
+    step_seconds: Column
+    crowd: float
+    open: Mask
+    quota: Column
+    share: Column
+    recovery_seconds: Column
+    known: Mask
+    uncertainty: Column
+    plain: bool
+
+
+class FleetView:
+    """The fleet in the order of one bundle's candidates. May be made in any thread; all else belongs to the lane's.
+
+    Args:
+        live: the worker's.
+        priors: of the candidates, in output order.
+
+    Raises:
+        ConfigError: a model name is unusable, or there are too many.
+    """
+
+    def __init__(self, live: LiveFleet, priors: Priors) -> None:
+        self._live = live
+        self._priors = priors
+        live.check(priors.names)
+        self._rows: list[int] = []
+        self._pick: Pick = slice(0)
+        self._version = -1
+        self._moves = -1
+        self._estimate_due = 0.0
+        self._estimates: Estimates
+        self._elsewhere: Column
+        self._own: Column
+        self._crowd = 1.0
+        self._decided_all = self._decided_own = 0.0  # decayed, as of _counted_at
+        self._started_all = self._started_own = -1.0
+        self._counted_at = 0.0
+        self._admission: Admission
+        self._fleet: Fleet
+
+    def read(self, now: float) -> Fleet:
+        """The fleet now: what others did as of the last merge, what this worker did up to this moment.
+
+        The columns are valid until the next call and not to be changed.
+        """
+        live = self._live
+        live.refresh(now)
+        if live.version != self._version:
+            if not self._rows:
+                self._enter(now)
+            self._version = live.version
+            pick = self._pick
+            block = live.block[:, pick]
+            if now >= self._estimate_due:
+                self._estimates = estimate(block, self._priors, live.settings, now)
+                self._estimate_due = now + ESTIMATE_S
+            others = live.alive[:-1] @ block[:-1, :, IN_FLIGHT]
+            self._elsewhere = others + self._estimates.foreign
+            self._admission = live.admission.pick(pick)
+            self._own = live.reckoning.in_flight[pick].copy()
+            self._crowd = self._count(block, float(live.alive.sum()), now)
+        elif live.reckoning.moves == self._moves:
+            return self._fleet
+        self._moves = live.reckoning.moves
+        own = live.reckoning.in_flight[self._pick]
+        self._fleet = compose(self._estimates, self._elsewhere + own, own - self._own, self._admission, self._crowd)
+        return self._fleet
+
+    def decided(
+        self, number: int, candidate: int, tokens: float, seconds: float, wait_seconds: float, now: float
+    ) -> None:
+        """A decision was made, from what `read` gave.
+
+        Args:
+            number: of the decision, the last part of its id; each larger than the one before.
+            candidate: output index of the chosen one.
+            tokens: expected of prompt and answer.
+            seconds: expected until the end of the answer, the wait among them; 0 where unknown.
+            wait_seconds: the expected wait among them.
+            now: monotonic seconds.
+        """
+        self._live.decided(number, self._rows[candidate], tokens, seconds, wait_seconds, now)
+
+    @property
+    def estimates(self) -> Estimates:
+        """What the last `read` rested on."""
+        return self._estimates
+
+    def columns(self) -> NDArray[np.float64]:
+        """[W, C, COLUMNS]: all processes' rows that the last `read` rested on."""
+        return self._live.block[:, self._pick].reshape(-1, len(self._rows), COLUMNS)
+
+    def _enter(self, now: float) -> None:
+        rows = self._live.enter(self._priors.names, now)
+        self._rows = rows.tolist()
+        # A slice costs nothing; as a rule the first bundle's candidates are the first rows.
+        self._pick = slice(len(rows)) if self._rows == list(range(len(rows))) else rows
+
+    def _count(self, block: NDArray[np.float64], most: float, now: float) -> float:
+        """The crowd, at most as many as there are processes."""
+        started = block[:, :, STARTED]
+        everyone, own = float(started.sum()), float(started[-1].sum())
+        if self._started_all >= 0.0:
+            decay = 0.5 ** ((now - self._counted_at) / CROWD_S)
+            self._decided_all = self._decided_all * decay + max(0.0, everyone - self._started_all)
+            self._decided_own = self._decided_own * decay + max(0.0, own - self._started_own)
+        self._started_all, self._started_own, self._counted_at = everyone, own, now
+        return max(1.0, min(most, (self._decided_all + 1.0) / (self._decided_own + 1.0)))
+
+
+def compose(estimates: Estimates, counted: Column, since: Column, admission: Admission, crowd: float = 1.0) -> Fleet:
+    """The fleet.
+
+    Args:
+        estimates: of all processes together.
+        counted: [C] calls in flight, of this sidecar and others; below 0 is taken as 0.
+        since: [C] of these, what this process added since the last merge.
+        admission: who may be chosen.
+        crowd: calls that all processes decide while this one decides one.
+    """
+    in_flight = np.maximum(counted, estimates.zeros)
+    backlog = in_flight - estimates.slots_but_one
+    if crowd > 1.0:
+        backlog += (crowd - 1.0) * np.maximum(since, estimates.zeros)
+    return Fleet(
+        np.maximum(backlog, estimates.zeros) * estimates.step_seconds,
+        estimates.first_token_seconds,
+        estimates.seconds_per_token,
+        in_flight,
+        estimates.slots,
+        backlog,
+        estimates.step_seconds,
+        crowd,
+        admission.open,
+        admission.quota,
+        admission.share,
+        admission.recovery_seconds,
+        estimates.known,
+        estimates.uncertainty,
+        admission.plain,
+    )

@@ -1,0 +1,157 @@
+"""Where records end up: the one interface of SQLite and PostgreSQL."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from sidecar.errors import RouterError
+from sidecar.ledger.rows import Added, Decision, Import, Reported
+from sidecar.ledger.settings import SQLITE, LedgerConfig, location
+
+
+class StoreError(RouterError):
+    """The store cannot be used as it is: a newer or unknown schema, a wrong address, no right to write."""
+
+    status = "FAILED_PRECONDITION"
+
+
+class StoreAway(RouterError):
+    """The store does not answer, is locked or full; it may be there later."""
+
+    status = "UNAVAILABLE"
+
+
+class Unacceptable(RouterError):
+    """The store refuses a record for what it is, and always will."""
+
+    status = "INTERNAL"
+
+
+class Stat(NamedTuple):
+    """What a store holds.
+
+    Attributes:
+        decisions: rows.
+        outcomes: rows.
+        unknown: outcomes of decisions that are not there: not yet, not any more, or of another sidecar.
+        oldest: Unix seconds of the first decision; None if there is none.
+        newest: Unix seconds of the last decision.
+        dropped: decisions that were never recorded, by reason.
+        used_bytes: that rows and indexes take.
+    """
+
+    decisions: int
+    outcomes: int
+    unknown: int
+    oldest: float | None
+    newest: float | None
+    dropped: dict[str, int]
+    used_bytes: int
+
+
+class Store(Protocol):
+    """Decisions and outcomes. Not to be shared between threads.
+
+    Every method may raise StoreAway; it may be called again then.
+    """
+
+    def migrate(self) -> int:
+        """Makes or renews the tables, and gives the schema's version.
+
+        Raises:
+            StoreError: the schema is newer than this program.
+        """
+        ...
+
+    def check(self) -> None:
+        """Sees to it that the schema is the one of this program, without changing it.
+
+        Raises:
+            StoreError: it is another one, or there is none.
+        """
+        ...
+
+    def add(self, batch: Import) -> Added:
+        """Adds records and remembers the positions, all or nothing, durably. What is there already stays as it is.
+
+        Raises:
+            Unacceptable: the store refuses a record for what it is.
+        """
+        ...
+
+    def positions(self) -> dict[str, int]:
+        """How far each segment is imported, by its name."""
+        ...
+
+    def forget(self, segments: Sequence[str]) -> None:
+        """Forgets the positions of segments that are deleted."""
+        ...
+
+    def decisions(self, since: bytes, before: bytes, limit: int) -> list[Decision]:
+        """Decisions with ids from `since` on and less than `before`, in order of time, at most `limit`."""
+        ...
+
+    def find(self, ids: Sequence[bytes]) -> list[Decision]:
+        """The decisions of these ids that are there, in any order."""
+        ...
+
+    def outcomes(self, first: bytes, last: bytes) -> list[Reported]:
+        """Outcomes of the decisions from `first` to `last`, both included, in order of the decision's id."""
+        ...
+
+    def outcomes_after(self, seq: int, limit: int) -> list[Reported]:
+        """Outcomes imported after that one, in order of import.
+
+        Several sidecars import side by side: with PostgreSQL, one with a lower number may become visible after one with
+        a higher, so look back a little.
+        """
+        ...
+
+    def stat(self) -> Stat:
+        """What it holds; reads all of the outcomes' index."""
+        ...
+
+    def used_bytes(self) -> int:
+        """Bytes that rows and indexes take; less than the files, which keep what was deleted for what comes."""
+        ...
+
+    def expire(self, before: bytes, limit: int) -> int:
+        """Deletes decisions with ids less than `before`, the oldest first, at most `limit`, and their outcomes.
+
+        Returns:
+            How many decisions and outcomes were deleted; 0 if none is left.
+        """
+        ...
+
+    def cut(self, limit: int) -> int:
+        """Deletes the oldest decisions, at most `limit`, and outcomes of that time; gives how many of both."""
+        ...
+
+    def reclaim(self) -> None:
+        """Gives space that was freed back to the system, as far as that is cheap."""
+        ...
+
+    def verify(self) -> list[str]:
+        """What is wrong with it; empty if nothing is."""
+        ...
+
+    def close(self) -> None:
+        """Ends the connection."""
+        ...
+
+
+def open_store(config: LedgerConfig) -> Store:
+    """The configured store, not migrated yet.
+
+    Raises:
+        ConfigError: the URL is none of ours.
+        StoreError: it cannot be used, or a package is missing.
+        StoreAway: it does not answer.
+    """
+    kind, where = location(config)
+    if kind == SQLITE:
+        from sidecar.ledger.sqlite import SqliteStore  # noqa: PLC0415 - whoever has the one store needs not the other
+
+        return SqliteStore(where)
+    from sidecar.ledger.postgres import PostgresStore  # noqa: PLC0415
+
+    return PostgresStore(where)

@@ -1,0 +1,191 @@
+"""What both stores do in the same words of SQL."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from sidecar.errors import RouterError
+from sidecar.ledger import schema
+from sidecar.ledger.rows import PARTS, Decision, Reported, Row, decided_at
+from sidecar.ledger.store import Stat, StoreError
+
+_REFERRED = ("b.name", "b.version", "b.digest", "s.names", "s.models")
+_DECISIONS = (
+    f"SELECT {', '.join((*(f'd.{name}' for name in schema.DECISIONS), *_REFERRED))} FROM decisions d "  # noqa: S608 - our own names
+    "JOIN bundles b ON b.id = d.bundle_id JOIN candidate_sets s ON s.id = d.candidate_set_id "
+)
+_OUTCOMES = f"SELECT seq, {', '.join(schema.OUTCOMES)} FROM outcomes "  # noqa: S608
+_APPLIED, _SHADOW = schema.DECISIONS.index("applied"), 1 + schema.OUTCOMES.index("shadow")
+_names: "msgspec.json.Decoder[tuple[str, ...]]" = msgspec.json.Decoder(tuple[str, ...])
+# Ids that are asked for at once: below the fewest parameters that a statement may have.
+_MOST_IDS = 500
+
+
+class Tables(ABC):
+    """Queries. A store says how a statement with `?` for each value is run, and how rows are added."""
+
+    @abstractmethod
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[Row]:
+        """The rows of a query."""
+
+    @abstractmethod
+    def _run(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> int:
+        """Runs statements in one transaction; gives how many rows they changed."""
+
+    @abstractmethod
+    def used_bytes(self) -> int:
+        """See Store."""
+
+    def check(self) -> None:
+        """See Store."""
+        try:
+            version = self._rows("SELECT max(version) FROM ledger_schema")[0][0] or 0
+        except RouterError:
+            version = 0
+        self._check_version(version)
+        if version < schema.VERSION:
+            raise StoreError(
+                f"ledger.url: the store has schema {version}, and this program needs {schema.VERSION}; start the sidecar, "
+                "which makes and renews it."
+            )
+
+    def positions(self) -> dict[str, int]:
+        """See Store."""
+        return {
+            str(name): int(position) for name, position in self._rows("SELECT segment, position FROM journal_positions")
+        }
+
+    def forget(self, segments: Sequence[str]) -> None:
+        """See Store."""
+        self._run([("DELETE FROM journal_positions WHERE segment = ?", (name,)) for name in segments])
+
+    def decisions(self, since: bytes, before: bytes, limit: int) -> list[Decision]:
+        """See Store."""
+        where = "WHERE d.decision_id >= ? AND d.decision_id < ? ORDER BY d.decision_id LIMIT ?"
+        return [_decision(row) for row in self._rows(_DECISIONS + where, (since, before, limit))]
+
+    def find(self, ids: Sequence[bytes]) -> list[Decision]:
+        """See Store."""
+        found = []
+        for at in range(0, len(ids), _MOST_IDS):
+            some = ids[at : at + _MOST_IDS]
+            where = f"WHERE d.decision_id IN ({', '.join('?' * len(some))})"
+            found += [_decision(row) for row in self._rows(_DECISIONS + where, some)]
+        return found
+
+    def outcomes(self, first: bytes, last: bytes) -> list[Reported]:
+        """See Store."""
+        where = "WHERE decision_id >= ? AND decision_id <= ? ORDER BY decision_id, seq"
+        return [_reported(row) for row in self._rows(_OUTCOMES + where, (first, last))]
+
+    def outcomes_after(self, seq: int, limit: int) -> list[Reported]:
+        """See Store."""
+        return [_reported(row) for row in self._rows(_OUTCOMES + "WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit))]
+
+    def stat(self) -> Stat:
+        """See Store."""
+        (decisions,) = self._rows("SELECT count(*) FROM decisions")[0]
+        (outcomes,) = self._rows("SELECT count(*) FROM outcomes")[0]
+        (unknown,) = self._rows(
+            "SELECT count(*) FROM outcomes o WHERE NOT EXISTS "
+            "(SELECT 1 FROM decisions d WHERE d.decision_id = o.decision_id)"
+        )[0]
+        ends = [
+            self._rows(f"SELECT decision_id FROM decisions ORDER BY decision_id {way} LIMIT 1")  # noqa: S608
+            for way in ("ASC", "DESC")
+        ]
+        oldest, newest = (decided_at(rows[0][0]) if rows else None for rows in ends)
+        dropped = self._rows("SELECT reason, sum(amount) FROM drops GROUP BY reason ORDER BY reason")
+        return Stat(
+            decisions,
+            outcomes,
+            unknown,
+            oldest,
+            newest,
+            {str(reason): int(amount) for reason, amount in dropped},
+            self.used_bytes(),
+        )
+
+    def expire(self, before: bytes, limit: int) -> int:
+        """See Store."""
+        some = "DELETE FROM {0} WHERE {1} IN (SELECT {1} FROM {0} WHERE decision_id < ? ORDER BY decision_id LIMIT ?)"
+        return self._run(
+            [
+                (some.format("decisions", "decision_id"), (before, limit)),
+                (some.format("outcomes", "seq"), (before, limit)),
+            ]
+        )
+
+    def cut(self, limit: int) -> int:
+        """See Store."""
+        borders = []
+        for table in ("decisions", "outcomes"):
+            oldest = f"SELECT decision_id FROM {table} ORDER BY decision_id LIMIT ?"  # noqa: S608
+            rows = self._rows(
+                f"SELECT decision_id FROM ({oldest}) oldest ORDER BY decision_id DESC LIMIT 1",  # noqa: S608
+                (limit,),
+            )
+            borders += [row[0] for row in rows]
+        if not borders:
+            return 0
+        border = min(borders)
+        return self._run(
+            [
+                ("DELETE FROM decisions WHERE decision_id <= ?", (border,)),
+                ("DELETE FROM outcomes WHERE decision_id <= ?", (border,)),
+            ]
+        )
+
+    def verify(self) -> list[str]:
+        """See Store."""
+        faults = []
+        for what, query in (
+            ("decisions name a bundle that is not there", "bundle_id NOT IN (SELECT id FROM bundles)"),
+            ("decisions name candidates that are not there", "candidate_set_id NOT IN (SELECT id FROM candidate_sets)"),
+            ("decisions have an id of a wrong length", "length(decision_id) <> 16"),
+            ("decisions have a propensity outside (0, 1]", "NOT (propensity > 0 AND propensity <= 1)"),
+        ):
+            (count,) = self._rows(f"SELECT count(*) FROM decisions WHERE {query}")[0]  # noqa: S608
+            faults += [f"{count} {what}"] if count else []
+        for number, names in self._rows("SELECT id, names FROM candidate_sets"):
+            size = 4 * PARTS * len(_names.decode(names))
+            (count,) = self._rows(
+                "SELECT count(*) FROM decisions WHERE candidate_set_id = ? AND length(expected) <> ?", (number, size)
+            )[0]
+            faults += [f"{count} decisions have expectations of a wrong length"] if count else []
+        (count,) = self._rows(
+            "SELECT count(*) FROM outcomes WHERE NOT (quality IS NULL OR (quality >= 0 AND quality <= 1))"
+        )[0]
+        return [*faults, *([f"{count} outcomes have a quality outside [0, 1]"] if count else [])]
+
+    def _check_version(self, version: int) -> None:
+        if version > schema.VERSION:
+            raise StoreError(
+                f"ledger.url: the store has schema {version}, and this program knows {schema.VERSION}; run the newer "
+                "router-sidecar that made it, or name another store."
+            )
+
+
+def insertion(table: str, columns: Sequence[str]) -> str:
+    """A statement that adds a row unless it is there."""
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))}) ON CONFLICT DO NOTHING"  # noqa: S608
+
+
+def remembering() -> str:
+    """A statement that remembers how far a segment is imported."""
+    return (
+        f"INSERT INTO journal_positions ({', '.join(schema.POSITIONS)}) VALUES (?, ?, ?) "  # noqa: S608
+        "ON CONFLICT (segment) DO UPDATE SET position = excluded.position, imported_at = excluded.imported_at"
+    )
+
+
+def _decision(row: Row) -> Decision:
+    own, (name, version, digest, names, models) = list(row[: len(schema.DECISIONS)]), row[len(schema.DECISIONS) :]
+    own[_APPLIED] = bool(own[_APPLIED])
+    return Decision._make((*own, (name, version, digest), _names.decode(names), _names.decode(models)))
+
+
+def _reported(row: Row) -> Reported:
+    return Reported._make((*row[:_SHADOW], bool(row[_SHADOW]), *row[_SHADOW + 1 :]))

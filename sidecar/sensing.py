@@ -1,0 +1,249 @@
+"""A worker's senses: the fleet's live state, budgets and sessions, and the decision rule over them."""
+
+import math
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sidecar.config import Config
+from sidecar.fleet import sessions
+from sidecar.fleet.budget import Budgets, BudgetView
+from sidecar.fleet.estimate import Priors
+from sidecar.fleet.live import LiveFleet
+from sidecar.fleet.outcome import Fault, Outcome
+from sidecar.fleet.table import FleetTable
+from sidecar.fleet.telemetry import Telemetry
+from sidecar.fleet.view import Fleet, FleetView
+from sidecar.routing.ask import Ask
+from sidecar.routing.assign import Assignment, Rules
+from sidecar.routing.candidates import CandidateTable, Mask
+from sidecar.routing.conversations import Conversations
+from sidecar.routing.decision import Choice
+from sidecar.routing.live import Barred, Live
+from sidecar.routing.rule import Decision
+from sidecar.types import Scores
+
+# In the directory that the supervisor makes for its processes.
+FLEET, SESSIONS = "fleet", "sessions"
+# Workers that are replaced overlap with their successors; the observer and what it hears of other sidecars write too.
+SECTIONS_BESIDE = 4
+
+
+class Shared:
+    """The shared memory of one sidecar, which lives as long as the process that makes it.
+
+    Args:
+        config: how many workers and sessions there are.
+        workers: how many serve.
+        runtime: directory of the sidecar.
+
+    Raises:
+        ConfigError: there is not enough memory, or too many workers.
+    """
+
+    def __init__(self, config: Config, workers: int, runtime: Path) -> None:
+        self._table = FleetTable.create(runtime / FLEET, 2 * workers + SECTIONS_BESIDE, config.fleet.max_names)
+        self._sessions = sessions.create(runtime / SESSIONS, workers, config.sessions.slots)
+
+        self._runtime = runtime
+
+    def close(self) -> None:
+        """Nobody can open it any more."""
+        self._table.close()
+        (self._runtime / SESSIONS).unlink(missing_ok=True)
+        os.close(self._sessions)
+
+
+class OwnMemory:
+    """The memory of a server that shares it with nobody.
+
+    Attributes:
+        directory: where it can be opened.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="router-"))
+        self._shared = Shared(config, 1, self.directory)
+
+    def close(self) -> None:
+        """Gives it back."""
+        self._shared.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Sensing:
+    """What one worker senses. But for `of` and `report`, all belongs to the lane's thread.
+
+    Args:
+        config: checked.
+        number: of the worker, from 0.
+        runtime: where Shared made the memory.
+        clock: monotonic seconds.
+        unix: Unix seconds.
+        draw: where chance comes from.
+
+    Attributes:
+        table: the fleet's, as all processes share it.
+        live: the fleet.
+        clock: monotonic seconds.
+        blur_s: see Live.blur.
+
+    Raises:
+        ConfigError: the memory cannot be had.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        number: int,
+        runtime: Path,
+        *,
+        clock: Callable[[], float],
+        unix: Callable[[], float],
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._config = config
+        self.clock, self.blur_s = clock, config.fleet.tie_ms / 1000.0
+        self._unix = unix
+        self._draw = draw
+        self.table = FleetTable.attach(runtime / FLEET)
+        self.live = LiveFleet(self.table, number, config.fleet, clock=clock, unix=unix, chance=draw)
+        self._budgets = Budgets(self.live, config.budgets, unix, clock()) if config.budgets else None
+        self._sessions = sessions.SessionTable(runtime / SESSIONS, number)
+
+    def of(self, table: CandidateTable) -> "Sensed":
+        """The decision rule over the candidates of one bundle. From any thread.
+
+        Raises:
+            ConfigError: the models' names cannot be kept in the fleet table.
+        """
+        config = self._config
+        view = FleetView(self.live, priors_of(table))
+        budgets = BudgetView(self._budgets, table.names) if self._budgets else None
+        conversations = Conversations(table, self._sessions, config.sessions.forget_seconds, self._unix)
+        assignment = Assignment(table, Rules(config.sessions.max_switch_share, config.last_resort), self._draw)
+        return Sensed(self, table, assignment, view, budgets, conversations)
+
+    def report(self, model: str, telemetry: Telemetry) -> None:
+        """A model's server or provider said something of its load. From any thread."""
+        if model in self.live.writer.names():
+            self.live.report(model, telemetry)
+
+    def hear(self, decision_id: str, outcome: Outcome, model: str, session: str) -> None:
+        """A call has ended, or its first token has come."""
+        self.live.hear(decision_id, outcome, self.clock(), model)
+        if session and outcome.fault not in (Fault.NONE, Fault.CLIENT):
+            self._sessions.fail(session, self._unix())
+
+    def idle(self) -> None:
+        """Hears what others found out, while no batch comes that would ask."""
+        self.live.refresh(self.clock())
+
+    def close(self) -> None:
+        """Leaves the worker's section of the fleet table to its successor."""
+        self.live.close()
+
+
+class Sensed:
+    """The decision rule of one bundle's candidates, with the fleet's live state and the sessions. A Rule.
+
+    Made in any thread, as bundles are loaded; all else belongs to the lane's thread.
+
+    Args:
+        sensing: of the worker.
+        table: the candidates.
+        assignment: of requests to them.
+        view: of the fleet.
+        budgets: None where there are none.
+        conversations: the sessions.
+    """
+
+    def __init__(
+        self,
+        sensing: Sensing,
+        table: CandidateTable,
+        assignment: Assignment,
+        view: FleetView,
+        budgets: BudgetView | None,
+        conversations: Conversations,
+    ) -> None:
+        self._sensing = sensing
+        self._table = table
+        self._assignment = assignment
+        self._view = view
+        self._budgets = budgets
+        self._barred: Barred | None = self._used_up if budgets else None
+        self._conversations = conversations
+        self._clock, self._blur_s = sensing.clock, sensing.blur_s
+        self._fleet: Fleet
+
+    def choose(self, asks: Sequence[Ask], scores: Scores) -> Decision:
+        """See Rule."""
+        held = self._conversations.held(asks)
+        expected, outcomes = self._assignment.choose(asks, scores, self._look(), held)
+        self._conversations.decided(asks, held, expected, outcomes)
+        return expected, outcomes
+
+    def degrade(self, asks: Sequence[Ask]) -> Decision:
+        """See Rule. Sessions stay as they were: the safe candidate is not where they belong."""
+        return self._assignment.degrade(asks, self._look())
+
+    def took(self, first: int, asks: Sequence[Ask], decision: Decision) -> None:
+        """See Rule. Counts the calls that the decisions lead to."""
+        expected, outcomes = decision
+        now, fleet, find = self._clock(), self._fleet, self._table.find
+        for row, (ask, outcome) in enumerate(zip(asks, outcomes, strict=True)):
+            if not isinstance(outcome, Choice):
+                continue
+            chosen = find(ask.current_model) if ask.log_only else outcome.ranking[0]
+            if chosen < 0:
+                continue  # a model of the caller's that is none of ours
+            answer, seconds = float(expected.tokens[row, chosen]), float(expected.seconds[row, chosen])
+            service = float(fleet.first_token_seconds[chosen]) + answer * float(fleet.seconds_per_token[chosen])
+            tokens = ask.prompt_tokens + answer
+            self._view.decided(first + row, chosen, tokens, seconds, max(0.0, seconds - service), now)
+            if self._budgets:
+                self._budgets.decided(ask.segment, chosen, tokens, float(expected.cost[row, chosen]))
+        self._sensing.live.publish(now)
+
+    def _look(self) -> Live:
+        self._fleet = self._view.read(self._clock())
+        return Live(self._fleet, self._barred, self._blur_s)
+
+    def _used_up(self, segment: str) -> Mask | None:
+        closed = self._budgets.closed(segment, self._clock()) if self._budgets else None
+        return None if closed is None else closed.exhausted
+
+
+def priors_of(table: CandidateTable) -> Priors:
+    """What is known of candidates before anything was measured."""
+    configs = [row.config for row in table.rows]
+    return Priors(
+        [row.model for row in table.rows],
+        np.array([np.nan if c.first_token_seconds is None else c.first_token_seconds for c in configs]),
+        np.array([np.nan if c.seconds_per_output_token is None else c.seconds_per_output_token for c in configs]),
+        table.mean_output_tokens,
+        np.array([c.concurrency or np.nan for c in configs], np.float64),
+    )
+
+
+def configured(config: Config) -> dict[str, tuple[float, float, float, float]]:
+    """What is configured of each model, as sidecar.fleet.figures takes it."""
+
+    def given(value: float | None) -> float:
+        return math.nan if value is None else value
+
+    return {
+        entry.model or entry.name: (
+            given(entry.first_token_seconds),
+            given(entry.seconds_per_output_token),
+            0.0,
+            entry.concurrency or math.nan,
+        )
+        for entry in config.candidates
+    }
