@@ -7,7 +7,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from sidecar.config import OverloadConfig
+from sidecar.config import CacheConfig, OverloadConfig
 from sidecar.errors import ConfigError
 from sidecar.lanes import fast, portable
 from sidecar.lanes.health import DEVICE, SCORING
@@ -27,7 +27,8 @@ def devices(monkeypatch: pytest.MonkeyPatch) -> Devices:
 @pytest.fixture
 def running(start: Start, lane: str, encoder_bundle: Path, devices: Devices) -> Running:
     patient = OverloadConfig(max_queue_ms=60_000.0)  # on a busy machine first batches are slow, and would shed others
-    return start(lane, bundle=str(encoder_bundle), overload=patient)
+    every = CacheConfig(max_bytes=0)  # else only the first of equal texts would get to the device
+    return start(lane, bundle=str(encoder_bundle), overload=patient, cache=every)
 
 
 def status(running: Running, name: str) -> int:

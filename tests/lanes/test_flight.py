@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from sidecar.bundle.load import Bundle, load
+from sidecar.config import CacheConfig
 from sidecar.lanes.canary import Canary
 from sidecar.wire import router_pb2 as pb
 from tests.lanes.engines import Bench, of_version
 from tests.standin import PATIENCE_S, Devices, StandIn, until
+
+EVERY = CacheConfig(max_bytes=0)  # every request gets to the device, also one whose text came before
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ def flush(bench: Bench, *keys: str) -> None:
 
 
 def test_the_lane_is_free_while_the_device_runs_and_takes_in_the_next_batch(encoder: Bundle, devices: Devices) -> None:
-    bench = Bench(encoder)
+    bench = Bench(encoder, cache=EVERY)
     device = held(devices)
     bench.take("first")
     bench.services.flush()
@@ -67,7 +70,7 @@ def test_the_lane_is_free_while_the_device_runs_and_takes_in_the_next_batch(enco
 
 
 def test_a_device_that_hangs_shows_as_being_stuck(encoder: Bundle, devices: Devices) -> None:
-    bench = Bench(encoder)
+    bench = Bench(encoder, cache=EVERY)
     device = held(devices)
     assert bench.services.busy_since is None
     bench.take("first")
@@ -81,7 +84,7 @@ def test_a_device_that_hangs_shows_as_being_stuck(encoder: Bundle, devices: Devi
 def test_a_switch_waits_for_what_is_under_way_and_no_request_is_scored_by_two(
     encoder: Bundle, static: Bundle, devices: Devices
 ) -> None:
-    bench = Bench(encoder)
+    bench = Bench(encoder, cache=EVERY)
     device = held(devices)
     bench.take("old")
     bench.services.flush()
@@ -101,7 +104,7 @@ def test_a_switch_waits_for_what_is_under_way_and_no_request_is_scored_by_two(
 
 
 def test_from_static_to_encoder_and_back(encoder: Bundle, static: Bundle) -> None:
-    bench = Bench(static)
+    bench = Bench(static, cache=EVERY)
     assert bench.services.batcher.ahead is None
     assert bench.route() == "1"
     bench.switch(bench.engine(encoder))
@@ -115,7 +118,7 @@ def test_from_static_to_encoder_and_back(encoder: Bundle, static: Bundle) -> Non
 
 
 def test_a_canary_and_the_stable_bundle_share_a_batch_each_answering_its_own(encoder: Bundle, static: Bundle) -> None:
-    bench = Bench(static)
+    bench = Bench(static, cache=EVERY)
     bench.services.canary = Canary(bench.engine(encoder), 0.5)
     bench.services._pace_batches()
     keys = [str(number) for number in range(40)]
@@ -132,7 +135,7 @@ def test_a_canary_and_the_stable_bundle_share_a_batch_each_answering_its_own(enc
 
 
 def test_a_text_that_cannot_be_scored_degrades_nobody_else(encoder: Bundle) -> None:
-    bench = Bench(encoder)
+    bench = Bench(encoder, cache=EVERY)
     for key, text in (("a", "rice"), ("b", "poison"), ("c", "prove the theorem")):
         bench.take(key, text)
     flush(bench, "a", "b", "c")
@@ -144,7 +147,7 @@ def test_a_text_that_cannot_be_scored_degrades_nobody_else(encoder: Bundle) -> N
 
 
 def test_a_batch_that_cannot_even_be_begun_is_answered(encoder: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench(encoder)
+    bench = Bench(encoder, cache=EVERY)
 
     def begin(_texts: object) -> None:
         raise ValueError("secret prompt")
@@ -156,7 +159,7 @@ def test_a_batch_that_cannot_even_be_begun_is_answered(encoder: Bundle, monkeypa
 
 
 def test_a_device_that_fails_costs_no_answer_and_is_told(encoder: Bundle, devices: Devices) -> None:
-    bench = Bench(encoder)
+    bench = Bench(encoder, cache=EVERY)
     devices.broken = devices.last.failing = True
     keys = [str(number) for number in range(10)]
     for key in keys:
@@ -169,7 +172,7 @@ def test_a_device_that_fails_costs_no_answer_and_is_told(encoder: Bundle, device
 
 
 def test_waiting_for_the_device_counts_as_waiting_and_not_as_deciding(encoder: Bundle, devices: Devices) -> None:
-    bench = Bench(encoder)
+    bench = Bench(encoder, cache=EVERY)
     device = held(devices)
     bench.take("first")
     bench.services.flush()
