@@ -9,7 +9,7 @@ TORCH  := .venv-encoder
 SECONDS ?= 60
 PIP     = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test test-fast test-newest test-encoder fuzz lint format proto bench bench-overload bench-swap bench-faults bench-quality bench-peers default-bundle clean
+.PHONY: help demo serve test test-fast test-newest test-encoder fuzz lint format proto bench bench-overload bench-swap bench-faults bench-load bench-ledger bench-encoder bench-gpu bench-quality bench-peers default-bundle clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -22,7 +22,7 @@ $(SERVE)/.done: pyproject.toml constraints.txt
 $(DEV)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(DEV)
 	$(DEV)/bin/python $(PIP) --upgrade 'pip>=25.1'
-	$(DEV)/bin/python $(PIP) -c constraints.txt -e '.[cpu,train,bench]' --group lint --group test
+	$(DEV)/bin/python $(PIP) -c constraints.txt -e '.[cpu,train,bench,postgres,peers]' --group lint --group test
 	@touch $@
 
 demo: $(SERVE)/.done  ## route a dozen prompts through a sidecar of its own
@@ -102,6 +102,18 @@ bench-swap: $(DEV)/.done  ## measure 200 swaps of the bundle at full load (ARGS=
 
 bench-faults: $(DEV)/.done  ## measure killed workers, overload, two workers beside one (ARGS="--help")
 	$(DEV)/bin/python benchmarks/faults.py $(ARGS)
+
+bench-load: $(DEV)/.done  ## measure the closed loop with a simulated fleet; needs the data sets (ARGS="--quick ...")
+	$(DEV)/bin/python benchmarks/load.py $(ARGS)
+
+bench-ledger: $(DEV)/.done  ## measure durable acknowledgements and what recording a decision costs (ARGS="--help")
+	$(DEV)/bin/python benchmarks/ledger.py $(ARGS)
+
+bench-encoder: $(DEV)/.done  ## measure an encoder on the CPU beside the plain session (ARGS="--help")
+	$(DEV)/bin/python -m benchmarks.encoder $(ARGS)
+
+bench-gpu: $(DEV)/.done  ## measure an encoder on a GPU: parity, latency, throughput, the device's floor (ARGS="--help")
+	$(DEV)/bin/python -m benchmarks.gpu $(ARGS)
 
 clean:  ## remove the environments and caches
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
