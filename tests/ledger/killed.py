@@ -35,7 +35,9 @@ def write(directory: Path) -> None:
             waiting.acquire()
             try:
                 journal.submit(
-                    Outcome(decision_id=decision, source="test", received=time.time(), quality=1.0, labels={"a": "b" * 99}),
+                    Outcome(
+                        decision_id=decision, source="test", received=time.time(), quality=1.0, labels={"a": "b" * 99}
+                    ),
                     done,
                 )
             except Unavailable:

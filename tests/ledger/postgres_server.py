@@ -58,7 +58,12 @@ class Server:
         subprocess.run(command, user=self._user, cwd="/", check=True, capture_output=True)
 
     def start(self) -> None:
-        settings = ("listen_addresses=", "fsync=off", f"unix_socket_directories={self._directory}", "max_connections=20")
+        settings = (
+            "listen_addresses=",
+            "fsync=off",
+            f"unix_socket_directories={self._directory}",
+            "max_connections=20",
+        )
         command = [self._folder / "postgres", "-D", self._data, *(part for each in settings for part in ("-c", each))]
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(command, user=self._user, cwd="/", stdout=log, stderr=log)

@@ -52,9 +52,7 @@ def test_changed_anywhere_all_before_is_read_nothing_is_invented_and_nothing_beh
     whole = bytearray(HEAD + b"".join(frames))
     at = data.draw(st.integers(len(HEAD), len(whole) - 1))
     whole[at] ^= data.draw(st.integers(1, 255))
-    before = next(
-        count for count in range(len(frames)) if at < len(HEAD) + sum(map(len, frames[: count + 1]))
-    )
+    before = next(count for count in range(len(frames)) if at < len(HEAD) + sum(map(len, frames[: count + 1])))
     with segment(bytes(whole)) as path:
         reading = read(path, 0)
     assert [bytes(each.payload) for each in reading.frames] == payloads[:before]
