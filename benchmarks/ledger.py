@@ -52,11 +52,9 @@ class Decisions:
     def batch(self, size: int) -> Noted:
         """One batch; its arrays are its own, as they are in a worker."""
         grid = self._grid[:size]
-        expected = Expectations(grid.copy(), grid.copy(), grid.copy(), grid.copy())
-        ids = list(self._ids.take(size))
-        return Noted(
-            ORIGIN, ids, [self._ask] * size, [self._choice] * size, expected, self._embedding[:size].copy(), [""] * size
-        )
+        expected = Expectations(*(grid.copy() for _ in Expectations._fields))
+        ids = self._ids.take(size).ids
+        return Noted(ORIGIN, ids, [self._ask] * size, [self._choice] * size, expected, self._embedding[:size].copy())
 
 
 def outcome(decision_id: str) -> Outcome:
@@ -95,7 +93,7 @@ def acknowledgements(config: LedgerConfig, callers: int, seconds: float) -> Row:
     began, cpu = time.perf_counter(), time.process_time()
     while time.perf_counter() - began < seconds:
         ready.get()
-        (decision_id,) = ids.take(1)
+        (decision_id,) = ids.take(1).ids
         journal.submit(outcome(decision_id), done(time.perf_counter()))
     spent, cpu = time.perf_counter() - began, time.process_time() - cpu
     journal.close()

@@ -37,14 +37,19 @@ def noted(
     prompt: str = "the secret prompt",
     width: int = 4,
     excluded: Sequence[int] = (),
-    **more: Sequence[object],
+    sessions: Sequence[str] = (),
+    current: Sequence[str] = (),
+    applied: Sequence[bool] = (),
+    propensity: Sequence[float] = (),
 ) -> Noted:
     """A batch of these decisions; `excluded` rows got no candidate."""
     size, wide = len(ids), len(origin.candidates)
     grid = np.arange(size * wide, dtype=np.float64).reshape(size, wide)
     ranking = [chosen, *(index for index in range(wide) if index != chosen)]
     outcomes = [
-        NoCandidate("none") if row in excluded else Choice(ranking, (Reason.LEARNED, Reason.NOVEL), 0.96)
+        NoCandidate("none")
+        if row in excluded
+        else Choice(ranking, (Reason.LEARNED, Reason.NOVEL), 0.96, propensity[row] if propensity else 1.0)
         for row in range(size)
     ]
     asks = [
@@ -60,6 +65,9 @@ def noted(
             limited=False,
             arrived=0.0,
             ready=0.0,
+            session=sessions[row] if sessions else "",
+            current_model=current[row] if current else "",
+            log_only=not applied[row] if applied else False,
         )
         for row in range(size)
     ]
@@ -68,9 +76,8 @@ def noted(
         ids,
         asks,
         outcomes,
-        Expectations(grid / 10, grid / 1000, grid, grid / 100),
+        Expectations(grid / 10, grid / 1000, grid, grid / 100, grid),
         (np.arange(size * width) / 8).reshape(size, width).astype(np.float32) if width else None,
-        **more,  # type: ignore[arg-type]
     )
 
 
