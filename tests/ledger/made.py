@@ -28,7 +28,7 @@ def name(at: float = NOW, number: int | None = None) -> str:
     return f"{int(at * 1000):012x}{7:010x}{next(_numbers) if number is None else number:010x}"
 
 
-def noted(
+def noted(  # noqa: PLR0913 - a test names what it is about
     ids: Sequence[str],
     *,
     origin: Origin = ORIGIN,
