@@ -30,6 +30,10 @@ from sidecar.types import Scores
 
 # In the directory that the supervisor makes for its processes.
 FLEET, SESSIONS = "fleet", "sessions"
+# Between batches the fleet is merged every few milliseconds; before one, only if it was not for so long.
+SPARE_S = 0.02
+# Others look every few milliseconds, so of batches that follow closely not each is published by itself.
+PUBLISH_S = 0.001
 # Workers that are replaced overlap with their successors; the observer and what it hears of other sidecars write too.
 SECTIONS_BESIDE = 4
 
@@ -140,8 +144,8 @@ class Sensing:
         if session and outcome.fault not in (Fault.NONE, Fault.CLIENT):
             self._sessions.fail(session, self._unix())
 
-    def idle(self) -> None:
-        """Hears what others found out, while no batch comes that would ask."""
+    def between(self) -> None:
+        """Hears what others found out; to be called after each batch, and now and then when none comes."""
         self.live.refresh(self.clock())
 
     def close(self) -> None:
@@ -180,10 +184,14 @@ class Sensed:
         self._barred: Barred | None = self._used_up if budgets else None
         self._conversations = conversations
         self._clock, self._blur_s = sensing.clock, sensing.blur_s
+        self._version = -1
         self._fleet: Fleet
+        self._live: Live
 
     def choose(self, asks: Sequence[Ask], scores: Scores) -> Decision:
         """See Rule."""
+        if not any([ask.session for ask in asks]):  # noqa: C419 - a generator costs more than the few are worth
+            return self._assignment.choose(asks, scores, self._look(), [None] * len(asks))
         held = self._conversations.held(asks)
         expected, outcomes = self._assignment.choose(asks, scores, self._look(), held)
         self._conversations.decided(asks, held, expected, outcomes)
@@ -209,11 +217,17 @@ class Sensed:
             self._view.decided(first + row, chosen, tokens, seconds, max(0.0, seconds - service), now)
             if self._budgets:
                 self._budgets.decided(ask.segment, chosen, tokens, float(expected.cost[row, chosen]))
-        self._sensing.live.publish(now)
+        self._sensing.live.publish(now, PUBLISH_S)
 
     def _look(self) -> Live:
-        self._fleet = self._view.read(self._clock())
-        return Live(self._fleet, self._barred, self._blur_s)
+        """The fleet as of the last merge; what was decided here since then is in the assignment's own account."""
+        shared, now = self._sensing.live, self._clock()
+        shared.refresh(now, SPARE_S)
+        if shared.version != self._version:
+            self._fleet = self._view.read(now, SPARE_S)
+            self._version = shared.version
+            self._live = Live(self._fleet, self._barred, self._blur_s)
+        return self._live
 
     def _used_up(self, segment: str) -> Mask | None:
         closed = self._budgets.closed(segment, self._clock()) if self._budgets else None

@@ -77,7 +77,7 @@ class Server:
         engine = self._first_engine(directory or configured_bundle(config), digest)
         self.choice: LaneChoice = choose_lane(config.lane)
         self.services = RouterServices(config, engine, self.coverage, clock=self._clock, unix=time.time)
-        self.services.idle = self.sensing.idle
+        self.services.between = self.sensing.between
         submit = self.journal.submit if self.journal else None
         self.services.listen(Outcomes(config.max_batch_items, self.sensing, submit))
         self.info = Info(config, self.services, self.choice)

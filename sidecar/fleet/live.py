@@ -87,6 +87,7 @@ class LiveFleet:
         self._merge_s = settings.merge_ms / 1000.0
         self._due = self._sweep_due = 0.0
         self._published = -1  # reckoning.moves as of the last time
+        self._published_at = 0.0
         self._stale = True  # something has changed that must not wait for the next merge
         self._reader = Reader(table, self.writer.names(), without=self.writer.number, spare=1)
         self.version = 0
@@ -169,15 +170,18 @@ class LiveFleet:
         self.check([model])
         self._reports.append((model, telemetry))
 
-    def publish(self, now: float) -> None:
-        """Lets the others see what this worker decided and heard; to be called after each batch. Costs 2 us."""
-        moves = self.reckoning.moves
-        if moves != self._published:
+    def publish(self, now: float, spare_s: float = 0.0) -> None:
+        """Lets the others see what this worker decided and heard, unless it did less than `spare_s` seconds ago."""
+        if self.reckoning.moves != self._published and now >= self._published_at + spare_s:
             self._publish(now)
 
-    def refresh(self, now: float) -> None:
-        """Merges what all processes know, if that is due. To be called before each batch, and a few times a second else."""
-        if now >= self._due or self._stale:
+    def refresh(self, now: float, spare_s: float = 0.0) -> None:
+        """Merges what all processes know, if that has been due for `spare_s` seconds.
+
+        To be called after each batch and a few times a second else; and before each batch with some to spare, so that as a
+        rule nobody waits for it.
+        """
+        if now >= self._due + spare_s or self._stale:
             self._refresh(now)
 
     def close(self) -> None:
@@ -221,6 +225,7 @@ class LiveFleet:
         writer.publish()
         self._table.beat(writer.number, now)
         self._published = reckoning.moves
+        self._published_at = now
 
     def _take(self, number: int, outcome: Outcome, now: float) -> bool:
         call = self.reckoning.end(number)

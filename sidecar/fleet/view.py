@@ -102,13 +102,17 @@ class FleetView:
         self._admission: Admission
         self._fleet: Fleet
 
-    def read(self, now: float) -> Fleet:
+    def read(self, now: float, spare_s: float = 0.0) -> Fleet:
         """The fleet now: what others did as of the last merge, what this worker did up to this moment.
 
         The columns are valid until the next call and not to be changed.
+
+        Args:
+            now: monotonic seconds.
+            spare_s: see LiveFleet.refresh.
         """
         live = self._live
-        live.refresh(now)
+        live.refresh(now, spare_s)
         if live.version != self._version:
             if not self._rows:
                 self._enter(now)

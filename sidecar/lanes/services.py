@@ -47,7 +47,6 @@ EXPIRED = Expired("the deadline passed before the request's turn came; give it a
 # Engines whose turn is over are counted on under their version; of so many versions.
 MOST_VERSIONS = 16
 LATEST_BATCHES = 2048
-IDLE_S = 0.1
 OLDER = "(older)"
 # Calls that are turned away before they are read have no segment yet.
 UNREAD = "(not read)"
@@ -139,8 +138,7 @@ class RouterServices:
         self.cold: dict[str, Callable[[bytes], bytes]] = {}
         self.watches: dict[str, Callable[[bytes, Callable[[], bool]], Any]] = {}
         self._pace_batches()
-        self.idle: Callable[[], None] = lambda: None  # called now and then, between batches
-        self._idle_due = 0.0
+        self.between: Callable[[], None] = lambda: None  # called after each batch, and now and then when none comes
         self._switch: _Switch | None = None
         # Held while something changes, and by other threads that must not look in the midst of it. Not on the hot path.
         self._changing = threading.Lock()
@@ -191,12 +189,10 @@ class RouterServices:
     def flush(self) -> None:
         """Answers one batch of what waits; between two batches also changes what is asked to be changed."""
         began = self._busy_since = self._clock()
-        if began >= self._idle_due:
-            self._idle_due = began + IDLE_S
-            self.idle()
         self.batcher.flush()
         self._busy_since = None
         self.busy_s = self._clock() - began
+        self.between()
         if self._switch is not None:
             with self._changing:
                 if self._switch is not None:  # else whoever asked for it took it back just now

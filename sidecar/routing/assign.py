@@ -26,7 +26,7 @@ from sidecar.routing.decision import (
     no_candidate,
 )
 from sidecar.routing.draw import Draw, Pick, pick, quick
-from sidecar.routing.live import Live
+from sidecar.routing.live import Live, at_rest
 from sidecar.routing.session import Held, may_leave, worth_of_cache
 from sidecar.types import Scores
 
@@ -48,11 +48,12 @@ class _Room:
 
     Attributes:
         wait: [C] seconds, as plain numbers.
+        queued: whether anybody would have to wait anywhere.
         open: [C] who is offered and may be chosen.
         even: whether there is somebody, and nobody is on its way back or limited to some calls.
     """
 
-    __slots__ = ("_backlog", "_crowd", "_quota", "_step", "even", "open", "wait")
+    __slots__ = ("_backlog", "_crowd", "_quota", "_step", "even", "open", "queued", "wait")
 
     def __init__(self, fleet: Fleet, offered: Mask, *, all_offered: bool) -> None:
         self.wait: list[float] = fleet.wait_seconds.tolist()
@@ -60,6 +61,7 @@ class _Room:
         self._step: list[float] = fleet.step_seconds.tolist()
         self._quota: Column | None = None
         self._crowd = fleet.crowd
+        self.queued = any(self.wait)
         self.open, self.even = offered, True
         if fleet.plain and all_offered:
             return
@@ -76,6 +78,7 @@ class _Room:
         left = self._backlog[candidate] = self._backlog[candidate] + self._crowd
         if left > 0.0:
             self.wait[candidate] = left * self._step[candidate]
+            self.queued = True
         if self._quota is not None:
             self._quota[candidate] -= 1.0
             if self._quota[candidate] < 1.0:
@@ -97,6 +100,8 @@ class Assignment:
         self._rules = rules
         self._draw = draw
         self._all_offered = bool(table.offered.all())
+        self._seen = at_rest(table)
+        self._room = _Room(self._seen.fleet, table.offered, all_offered=self._all_offered)
 
     def choose(
         self, asks: Sequence[Ask], scores: Scores, live: Live, held: Sequence[Held | None]
@@ -106,12 +111,14 @@ class Assignment:
         Args:
             asks: B requests.
             scores: of them, [B, C].
-            live: the fleet now.
+            live: the fleet now. If the same one is given again, it counts with what was assigned since.
             held: where the session of each request stands; None if it has none, or this is its first turn.
         """
         needs, fleet = needs_of(asks), live.fleet
         expected = self._expect(asks, needs, *_wide(scores), fleet, held)
-        room = _Room(fleet, self._table.offered, all_offered=self._all_offered)
+        if live is not self._seen:  # else what was assigned since then is taken off already
+            self._seen, self._room = live, _Room(fleet, self._table.offered, all_offered=self._all_offered)
+        room = self._room
         open_, all_open = room.open, room.open is self._table.offered and self._all_offered
         # Most requests limit nothing: for these, plain lists of a few numbers are several times quicker than arrays.
         lists = (expected.utility if all_open else np.where(open_, expected.utility, -np.inf)).tolist()
@@ -128,15 +135,17 @@ class Assignment:
             if isinstance(found, Choice):
                 room.take(found.ranking[0])
             outcomes.append(found)
-        loaded = np.array(waits)
-        utility = expected.utility - needs.second_value_usd * loaded
+        utility, seconds = expected.utility, expected.seconds
+        if room.queued:
+            loaded = np.array(waits)
+            utility, seconds = utility - needs.second_value_usd * loaded, seconds + loaded
         if all_open:
             order, best = np.argsort(-utility, axis=1, kind="stable"), [max(row) for row in lists]
         else:
             order = np.argsort(np.where(open_, -utility, np.inf), axis=1, kind="stable")[:, : int(open_.sum())]
             best = np.where(self._table.offered, expected.utility, -np.inf).max(axis=1).tolist()
         rankings, novelty = order.tolist(), scores.novelty.tolist()
-        return expected._replace(seconds=expected.seconds + loaded, utility=utility), [
+        return expected._replace(seconds=seconds, utility=utility), [
             _plainly(found, rankings[row], lists[row], best[row], novelty[row]) if isinstance(found, Pick) else found
             for row, found in enumerate(outcomes)
         ]
