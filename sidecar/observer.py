@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 # How often it tells the control process what it sees.
 TELL_S = 1.0
 BEAT_S = 0.5
+NICER = 10
 # Before something is done again that failed in a way that was not foreseen.
 AGAIN_S = 1.0
 
@@ -214,6 +215,7 @@ def main() -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s observer %(name)s: %(message)s", stream=sys.stderr
     )
+    os.nice(NICER)  # whoever answers requests goes first
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the supervisor says when to end
     config = msgspec.json.decode((runtime / CONFIG).read_bytes(), type=Config)
     try:

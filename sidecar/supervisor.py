@@ -26,6 +26,7 @@ from sidecar.config import Config
 from sidecar.control import CONFIG
 from sidecar.errors import ConfigError
 from sidecar.host import cores, reserve
+from sidecar.ledger.lock import DirectoryLock
 from sidecar.sensing import Shared
 
 log = logging.getLogger(__name__)
@@ -218,6 +219,7 @@ class Supervisor:
         self._control = Child("control", (), alone=True)
         self._observer: Child | None = None
         self._shared: Shared | None = None
+        self._lock: DirectoryLock | None = None
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def run(self) -> None:
@@ -230,10 +232,14 @@ class Supervisor:
         # Short, since the path of a Unix socket may have 107 bytes only.
         self._runtime = Path(tempfile.mkdtemp(prefix="router-"))
         try:
+            if directory := self._config.ledger.directory:
+                self._lock = DirectoryLock(Path(directory))
             self._write(self._config)
             await self._serve(listen)
         finally:
             reserved.close()
+            if self._lock is not None:
+                self._lock.close()
             if self._shared is not None:
                 self._shared.close()
             shutil.rmtree(self._runtime, ignore_errors=True)
@@ -313,10 +319,13 @@ class Supervisor:
         try:
             if self._again:
                 config = self._again()
-            if (config.listen, config.workers, config.bundle) != (before.listen, before.workers, before.bundle):
-                log.warning("listen, workers and bundle are not changed by SIGHUP; restart for these")
+            if _fixed(config) != _fixed(before):
+                log.warning(
+                    "listen, workers, bundle and ledger.directory are not changed by SIGHUP; restart for these"
+                )
+            ledger = msgspec.structs.replace(config.ledger, directory=before.ledger.directory)
             config = msgspec.structs.replace(
-                config, listen=before.listen, workers=before.workers, bundle=before.bundle
+                config, listen=before.listen, workers=before.workers, bundle=before.bundle, ledger=ledger
             ).checked()
             self._write(config)
             for child in self._children():
@@ -365,6 +374,10 @@ class Supervisor:
         for child in self._children():
             await child.stop(max(0.0, end - time.monotonic()))
             await child.kill()
+
+
+def _fixed(config: Config) -> tuple[str, int, str, str]:
+    return config.listen, config.workers, config.bundle, config.ledger.directory
 
 
 async def _put_back(child: Child, patience_s: float) -> None:
