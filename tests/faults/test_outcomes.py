@@ -5,11 +5,11 @@ import signal
 import sqlite3
 import subprocess
 import threading
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 
 from sidecar.wire import router_pb2 as pb
@@ -60,17 +60,17 @@ def test_no_acknowledged_outcome_is_lost_or_doubled_whoever_is_killed(serve: Sta
     reporters = [Reporter(sidecar, number) for number in range(REPORTERS)]
     for reporter in reporters:
         reporter.start()
-    kinds: list[Callable[[], list[object]]] = [
-        lambda: list(sidecar.workers()),
-        lambda: list(sidecar._children("sidecar.observer")),
-    ]
+    kinds = [sidecar.workers, lambda: sidecar._children("sidecar.observer")]
+
+    def more() -> None:
+        enough = sum(len(reporter.acknowledged) for reporter in reporters) + 20
+        until(lambda: sum(len(reporter.acknowledged) for reporter in reporters) > enough)
+
     for number in range(ROUNDS):
-        before = sum(len(reporter.acknowledged) for reporter in reporters)
-        until(lambda before=before: sum(len(reporter.acknowledged) for reporter in reporters) > before + 20)
-        victims = until(kinds[number % 2])
-        chance.choice(victims).kill()  # type: ignore[attr-defined]
-    before = sum(len(reporter.acknowledged) for reporter in reporters)
-    until(lambda: sum(len(reporter.acknowledged) for reporter in reporters) > before + 20)
+        more()
+        victims: list[psutil.Process] = until(kinds[number % 2])
+        chance.choice(victims).kill()
+    more()
     for reporter in reporters:
         reporter.stop.set()
     for reporter in reporters:
