@@ -12,6 +12,8 @@ import grpc
 import psutil
 import pytest
 
+from sidecar.ledger.importer import Importer
+from sidecar.ledger.settings import LedgerConfig
 from sidecar.wire import router_pb2 as pb
 from sidecar.wire import router_pb2_grpc
 from tests.faults.conftest import StartSidecar
@@ -77,6 +79,11 @@ def test_no_acknowledged_outcome_is_lost_or_doubled_whoever_is_killed(serve: Sta
         reporter.join(PATIENCE_S)
     acknowledged = [one for reporter in reporters for one in reporter.acknowledged]
     sidecar.close()
+    ended = threading.Event()
+    ended.set()
+    Importer(LedgerConfig(directory=str(directory))).run(
+        ended
+    )  # if the observer was gone at the end: as the next one would
     with closing(sqlite3.connect(directory / "ledger.sqlite")) as store:
         kept = store.execute("SELECT lower(hex(decision_id)), key FROM outcomes").fetchall()
     assert len(kept) == len(set(kept))
