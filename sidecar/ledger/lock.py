@@ -41,7 +41,9 @@ class DirectoryLock:
 
     def close(self) -> None:
         """Lets go of it."""
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 def make(directory: Path) -> Path:

@@ -13,7 +13,7 @@ STORE_FILE = "ledger.sqlite"
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 _HOOK = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 # The password of a URL, and that of a connection string's query.
-_PASSWORD = re.compile(r"(//[^/@?]*:)[^/@?]*(@)|(password=)[^&]*")
+_PASSWORD = re.compile(r"(//[^/:@?]*:).*(@)|(password=)[^&]*")
 
 Bytes = Annotated[int, msgspec.Meta(ge=1 << 20, le=1 << 50)]
 
