@@ -56,7 +56,7 @@ def noted(
         ids,
         asks,
         outcomes,
-        Expectations(grid / 10, grid / 1000, grid, grid / 100),
+        Expectations(grid / 10, grid / 1000, grid, grid / 100, grid),
         np.arange(size * width, dtype=np.float32).reshape(size, width) / 8 if width else None,
         **more,  # type: ignore[arg-type]
     )
