@@ -12,6 +12,7 @@ from sidecar.config import CandidateConfig
 from sidecar.errors import NoCandidate
 from sidecar.routing.assign import Assignment, Rules
 from sidecar.routing.candidates import CandidateTable
+from sidecar.routing.counts import Counts
 from sidecar.routing.decision import Choice, Outcome, Reason, choose, degrade
 from sidecar.routing.live import Live, at_rest
 from sidecar.routing.policy import Terms
@@ -31,7 +32,7 @@ def choice_of(outcome: Outcome) -> Choice:
 
 
 def assignment(table: CandidateTable, rules: Rules | None = None, seed: int = 1) -> Assignment:
-    return Assignment(table, rules or Rules(), random.Random(seed).random)
+    return Assignment(table, rules or Rules(), random.Random(seed).random, Counts())
 
 
 def live_of(table: CandidateTable, blur: float = 0.0, **parts: list[float] | list[bool]) -> Live:
@@ -272,7 +273,7 @@ def test_propensities_are_the_frequencies_with_which_candidates_are_chosen(
     recorded: dict[int, float] = {}
     for coin, draw in itertools.product(grid, grid):
         draws = iter([coin, draw] if min(share) < 1.0 else [draw])
-        assigned = Assignment(table, Rules(), lambda draws=draws: next(draws))  # type: ignore[misc]
+        assigned = Assignment(table, Rules(), lambda draws=draws: next(draws), Counts())  # type: ignore[misc]
         _, (outcome,) = assigned.choose([ask], scores_of([quality]), live, [None])
         choice = choice_of(outcome)
         chances[choice.ranking[0]] += 1
