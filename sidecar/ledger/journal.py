@@ -81,7 +81,7 @@ class Journal:
         self._record = record
         self._clock, self._unix_seconds = clock, unix_seconds
         self._flush_s = config.flush_ms / 1000
-        self._most_batches, self._most_outcomes = config.max_batches_waiting, config.max_outcomes_waiting
+        self._most_decisions, self._most_outcomes = config.max_decisions_waiting, config.max_outcomes_waiting
         self._batches: deque[Noted] = deque()
         self._outcomes: deque[tuple[bytes, Done]] = deque()
         self._room = Room(folder, config.journal_bytes, config.free_bytes)
@@ -92,6 +92,8 @@ class Journal:
         self._closed = self._ended = False
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._decisions = self._acknowledged = self._syncs = 0
+        # Their difference waits: the lane's thread adds to the one, the journal's to the other, so neither needs a lock.
+        self._noted = self._taken = 0
         # Each counter has one writer: the lane's thread the first of both, the journal's thread the others.
         self._dropped = {"queue": 0, "room": 0, "write": 0}
         self._refused_at_once = self._refused = 0
@@ -105,10 +107,12 @@ class Journal:
 
     def note(self, noted: Noted) -> None:
         """Takes a batch of decisions; drops it, and counts that, if too many wait. Only ever called by one thread."""
-        if len(self._batches) < self._most_batches and not self._closed:
+        size = len(noted.ids)
+        if self._noted - self._taken + size <= self._most_decisions and not self._closed:
+            self._noted += size
             self._batches.append(noted)
         else:
-            self._dropped["queue"] += len(noted.ids)
+            self._dropped["queue"] += size
 
     def submit(self, outcome: Outcome, done: Done) -> None:
         """Takes an outcome. May be called by any thread.
@@ -211,12 +215,14 @@ class Journal:
     def _write_behind(self, now: float) -> bool:
         """Writes what was noted; says whether there is more of it."""
         taken = [self._batches.popleft() for _ in range(min(len(self._batches), MOST_BATCHES))]
+        size = sum(len(batch.ids) for batch in taken)
+        self._taken += size
         if self._room.decisions:
             self._tell_drops(now)
             if taken:
                 self._write(taken, now)
         else:
-            self._drop("room", sum(len(batch.ids) for batch in taken))
+            self._dropped["room"] += size
         return bool(self._batches)
 
     def _write(self, taken: Sequence[Noted], now: float) -> None:
@@ -225,11 +231,11 @@ class Journal:
             data = b"".join([frame(Kind.DECISIONS, [records.encode(batch)]) for batch in made])
         except Exception as error:  # noqa: BLE001 - whatever was noted, the journal goes on
             log.error("decisions could not be recorded: %s", place(error))  # noqa: TRY400 - it may quote a prompt
-            self._drop("write", sum(len(batch.ids) for batch in taken))
+            self._dropped["write"] += sum(len(batch.ids) for batch in taken)
             return
         rows = sum(len(batch.segments) for batch in made)
         if self._append("decisions", data, now, durable=False):
-            self._drop("write", rows)
+            self._dropped["write"] += rows
         else:
             self._decisions += rows
 
@@ -239,9 +245,6 @@ class Journal:
                 drops = Drops(at=self._unix_seconds(), amount=fresh, reason=reason, writer=self.writer)
                 if not self._append("decisions", frame(Kind.DROPS, [records.encode(drops)]), now, durable=False):
                     self._told[reason] = amount
-
-    def _drop(self, reason: str, amount: int) -> None:
-        self._dropped[reason] += amount
 
     def _append(self, stream: str, data: bytes, now: float, *, durable: bool) -> str:
         """Writes to a stream; gives the reason if it could not, else an empty string."""

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from sidecar.errors import ConfigError
-from sidecar.ledger.segments import FOLDER
+from sidecar.ledger.segments import FOLDER, sync_folder
 
 LOCK = "lock"
 
@@ -59,6 +59,9 @@ def make(directory: Path) -> Path:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
+        # What is acknowledged must not hang on a name that a power failure takes away.
+        for parent in (directory, directory.parent):
+            sync_folder(parent)
     except OSError as error:
         raise _unusable(directory, error) from None
     if not os.access(folder, os.W_OK | os.X_OK):

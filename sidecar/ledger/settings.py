@@ -39,7 +39,8 @@ class LedgerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         free_bytes: outcomes are refused when the disk has less left than this; decisions stop at twice that.
         segment_bytes: a journal begins a new file after so many.
         flush_ms: decisions reach the journal within about this time; what a killed worker loses.
-        max_batches_waiting: most batches of decisions that wait for the journal; further ones are dropped and counted.
+        max_decisions_waiting: most decisions that wait for the journal, at about 2 KB each; further ones are dropped and
+            counted.
         max_outcomes_waiting: most outcomes that wait to be acknowledged; further ones are refused.
     """
 
@@ -53,7 +54,7 @@ class LedgerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     free_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 50)] = 256 << 20
     segment_bytes: Annotated[int, msgspec.Meta(ge=1 << 16, le=1 << 30)] = 8 << 20
     flush_ms: Annotated[float, msgspec.Meta(ge=1.0, le=60_000.0)] = 100.0
-    max_batches_waiting: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 1024
+    max_decisions_waiting: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 16384
     max_outcomes_waiting: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 16384
 
     def checked(self) -> "LedgerConfig":

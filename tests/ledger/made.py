@@ -48,7 +48,19 @@ def noted(
         for row in range(size)
     ]
     asks = [
-        Ask(f"{prompt} {row}", "", segment, "balanced", Terms(0.01, 0.002), 12 + row, np.inf, None, False, 0.0, 0.0)
+        Ask(
+            f"{prompt} {row}",
+            "",
+            segment,
+            "balanced",
+            Terms(0.01, 0.002),
+            12 + row,
+            np.inf,
+            None,
+            limited=False,
+            arrived=0.0,
+            ready=0.0,
+        )
         for row in range(size)
     ]
     return Noted(
@@ -56,8 +68,8 @@ def noted(
         ids,
         asks,
         outcomes,
-        Expectations(grid / 10, grid / 1000, grid, grid / 100, grid),
-        np.arange(size * width, dtype=np.float32).reshape(size, width) / 8 if width else None,
+        Expectations(grid / 10, grid / 1000, grid, grid / 100),
+        (np.arange(size * width) / 8).reshape(size, width).astype(np.float32) if width else None,
         **more,  # type: ignore[arg-type]
     )
 

@@ -54,7 +54,18 @@ class Server:
         self._databases = 0
 
     def make(self) -> None:
-        command = [self._folder / "initdb", "-D", self._data, "-U", "router", "-A", "trust", "-E", "UTF8", "--no-sync"]
+        command: list[str | Path] = [
+            self._folder / "initdb",
+            "-D",
+            self._data,
+            "-U",
+            "router",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-sync",
+        ]
         subprocess.run(command, user=self._user, cwd="/", check=True, capture_output=True)
 
     def start(self) -> None:
@@ -64,7 +75,12 @@ class Server:
             f"unix_socket_directories={self._directory}",
             "max_connections=20",
         )
-        command = [self._folder / "postgres", "-D", self._data, *(part for each in settings for part in ("-c", each))]
+        command: list[str | Path] = [
+            self._folder / "postgres",
+            "-D",
+            self._data,
+            *(part for each in settings for part in ("-c", each)),
+        ]
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(command, user=self._user, cwd="/", stdout=log, stderr=log)
         wait_until(self._answers)

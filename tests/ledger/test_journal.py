@@ -32,7 +32,12 @@ def test_an_outcome_is_on_the_disk_when_it_is_acknowledged(
 ) -> None:
     synced: list[int] = []
     sync = os.fdatasync
-    monkeypatch.setattr(os, "fdatasync", lambda file: (sync(file), synced.append(os.fstat(file).st_size)))
+
+    def counted(file: int) -> None:
+        sync(file)
+        synced.append(file)
+
+    monkeypatch.setattr(os, "fdatasync", counted)
     journal = journal_of(embedded)
     seen: list[tuple[object, int]] = []
     one = said(name(), quality=1.0)
@@ -127,8 +132,8 @@ def test_noting_takes_no_lock_and_wakes_nobody(embedded: LedgerConfig) -> None:
     assert not journal._wake.is_set()
 
 
-def test_batches_beyond_the_bound_are_dropped_and_counted_and_the_count_is_recorded(embedded: LedgerConfig) -> None:
-    config = config_in(Path(embedded.directory), max_batches_waiting=2)
+def test_decisions_beyond_the_bound_are_dropped_and_counted_and_the_count_is_recorded(embedded: LedgerConfig) -> None:
+    config = config_in(Path(embedded.directory), max_decisions_waiting=7)
     journal = Journal(config, Recorder(None), unix_seconds=lambda: NOW)
     for _ in range(4):
         journal.note(noted([name(), name(), name()]))
@@ -136,6 +141,7 @@ def test_batches_beyond_the_bound_are_dropped_and_counted_and_the_count_is_recor
     journal.start()
     journal.close()
     assert journal.counts().decisions == 6
+    assert journal._noted == journal._taken
     assert [record for record in written(config) if isinstance(record, Drops)] == [
         Drops(at=NOW, amount=6, reason="queue", writer=journal.writer)
     ]
@@ -227,10 +233,10 @@ def test_a_caller_that_fails_does_not_keep_the_others_from_their_answers(
     embedded: LedgerConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     journal = Journal(embedded, Recorder(None))
-    secret = "what the user asked"
+    asked = "what the user asked"
 
     def gone(_: object) -> None:
-        raise ConnectionError(secret)
+        raise ConnectionError(asked)
 
     done = Acknowledged()
     journal.submit(said(name(), quality=1.0), gone)
@@ -240,7 +246,7 @@ def test_a_caller_that_fails_does_not_keep_the_others_from_their_answers(
     acknowledge(journal, said(name(), quality=1.0))
     journal.close()
     assert "ConnectionError" in caplog.text
-    assert secret not in caplog.text
+    assert asked not in caplog.text
 
 
 def test_what_cannot_be_recorded_is_counted_and_the_journal_goes_on(

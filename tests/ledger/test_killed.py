@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,10 @@ def kept(config: LedgerConfig) -> list[str]:
     return [outcome.decision_id.hex() for outcome in outcomes]
 
 
+def fewer(directory: Path, than: int) -> bool:
+    return not than or len(segments(directory / "journal")) < than
+
+
 def check(config: LedgerConfig, acknowledged: list[str]) -> None:
     found = kept(config)
     assert len(acknowledged) == len(set(acknowledged)) > 0
@@ -89,5 +94,5 @@ def test_an_importer_that_is_killed_while_writers_are_too_loses_and_doubles_noth
             assert importer.stdout is not None
             assert importer.stdout.readline() == b"ready\n"
             left = len(segments(directory / "journal"))
-            wait_until(lambda left=left: not left or len(segments(directory / "journal")) < left)
+            wait_until(partial(fewer, directory, left))
     check(config, acknowledged)

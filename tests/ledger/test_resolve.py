@@ -12,7 +12,7 @@ ID = name()
 def decided(**more: object) -> Decision:
     """Small, which the gateway knows as acme/small-1, was chosen."""
     (row,) = imported(noted([ID], **more)).decisions  # type: ignore[arg-type]
-    return Decision(*row, *ORIGIN)
+    return Decision._make((*row, *ORIGIN))
 
 
 def reports(*outcomes: Outcome) -> list[Reported]:
@@ -29,7 +29,8 @@ def test_partial_reports_add_up() -> None:
         said(ID, cost_usd=0.5, received=NOW + 9),
         said(ID, "user", quality=1.0, received=NOW + 86400, labels={"thumb": "up"}),
     )
-    assert answer == Answer(True, 3, 1.0, "user", 900.0, None, None, 70, None, 0.5, "", {"thumb": "up"})
+    served = True
+    assert answer == Answer(served, 3, 1.0, "user", 900.0, None, None, 70, None, 0.5, "", {"thumb": "up"})
 
 
 def test_a_better_source_counts_more_than_a_later_one() -> None:

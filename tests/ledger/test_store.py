@@ -92,6 +92,24 @@ def test_more_ids_than_a_statement_takes_are_found_too(store: Store) -> None:
     assert len(store.find([bytes.fromhex(each) for each in ids])) == 1203
 
 
+def test_outcomes_come_in_order_of_their_decisions_however_they_came_in(store: Store) -> None:
+    ids = [name(NOW + second) for second in range(4)]
+    for each in (*reversed(ids), *ids):
+        for source in ("user", "judge"):
+            store.add(imported(outcomes=[said(each, source, received=NOW + 9, quality=1.0)]))
+    found = store.outcomes(*ALL)
+    assert [outcome.decision_id.hex() for outcome in found] == [each for each in ids for _ in range(2)]
+    assert [outcome.source for outcome in found] == ["user", "judge"] * 4
+
+
+def test_a_store_whose_first_import_was_refused_takes_the_next(store: Store) -> None:
+    good, bad = imported(noted([name()])), imported(noted([name()]))
+    bad.decisions = [(None, *bad.decisions[0][1:])]
+    with pytest.raises(Unacceptable):
+        store.add(bad)
+    assert store.add(good) == Added(1, 0)
+
+
 def test_outcomes_can_be_followed_as_they_come(store: Store) -> None:
     ids = [name(NOW + 3), name(NOW + 2), name(NOW + 1)]
     for each in ids:
