@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.closed import measure
-from benchmarks.load import closed_loop, open_loop
+from benchmarks.offered import closed_loop, open_loop
 from benchmarks.plan import Plan
 from benchmarks.prompts import requests, salted
 from benchmarks.report import Section

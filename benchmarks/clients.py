@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from benchmarks.closed import measure
 from benchmarks.floor import METHOD, command
-from benchmarks.load import open_loop
+from benchmarks.offered import open_loop
 from benchmarks.plan import CLIENTS, Plan
 from benchmarks.report import Section
 from benchmarks.samples import fell_behind, lag, summary

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 from benchmarks.floor import LANES, METHOD, command
-from benchmarks.load import closed_loop
+from benchmarks.offered import closed_loop
 from benchmarks.plan import Plan
 from benchmarks.report import Section
 from benchmarks.samples import Row, Samples, summary

@@ -1,129 +1,164 @@
-"""Makes load: as many calls as are kept in flight, or calls at times that were fixed beforehand."""
+"""What is it worth to see the load? The real sidecar beside a simulated fleet, in a closed loop.
 
-import gc
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+    python benchmarks/load.py                          # everything, some ten minutes
+    python benchmarks/load.py --quick                  # a look at everything, under a minute and a half
+    python benchmarks/load.py --only sweep --out DIR   # one part; DIR gets load.json and load.png
 
-import numpy as np
+The candidates' servers are simulated (benchmarks/fleet/servers.py): slots, queues, streams that slow each other down. When
+requests come is a real trace's, what they ask and how well each candidate answers, at which length, are real records of
+routing_test. Decisions, outcomes and telemetry go over real gRPC and HTTP, to a real sidecar with its own processes.
+"""
 
-from benchmarks.client import UNANSWERED, Client
-from benchmarks.samples import Samples
-from benchmarks.schedule import Seconds
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
 
-Clock = Callable[[], float]
-# A sleeping process wakes up to 0.1 ms late, so the last stretch before a call is due is not slept.
-SPIN_S = 0.0002
-GIVE_UP_S = 10.0
+import click
+import grpc
+
+if __package__ in (None, ""):  # run by path: make `benchmarks`, `export` and `sidecar` importable
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import cores as the_cores
+from benchmarks import machine, report
+from benchmarks.fleet import cost, fault, herd, plot, sweep
+from benchmarks.fleet.candidates import FLEET
+from benchmarks.fleet.scene import SECOND_VALUE_USD, Blind, Scene, blind_decisions, scene
+from benchmarks.fleet.workload import TRACES, read_trace
+from benchmarks.report import Section
+from benchmarks.server import ServerFault
+from benchmarks.traces import TraceError
+from benchmarks.verdict import COLUMNS as VERDICT_COLUMNS
+from export.errors import DataError
+from sidecar.errors import RouterError
+
+PARTS = ("sweep", "fault", "herd", "cost")
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+LOADS, QUICK_LOADS = (0.3, 0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5), (0.5, 1.0, 1.5)
+SPEED = 20.0
+SWEEP = sweep.Extent(SPEED, 600.0, 60.0, LOADS)
+QUICK_SWEEP = sweep.Extent(SPEED, 120.0, 20.0, QUICK_LOADS)
+FAULT, QUICK_FAULT = fault.Plan(6.0, 12.0, 26.0), fault.Plan(3.0, 6.0, 17.0)
+COST, QUICK_COST = cost.Extent(4.0, 7, 15.0), cost.Extent(1.0, 2, 3.0)
 
 
-def open_loop(
-    client: Client,
-    schedule: Seconds,
-    payloads: Sequence[bytes],
-    *,
-    clock: Clock = time.perf_counter,
-    spin_s: float = SPIN_S,
-    give_up_s: float = GIVE_UP_S,
-) -> Samples:
-    """Sends each call when it is due, whether or not earlier ones were answered.
+class Run:
+    """One run of the benchmark: what is run, how long, and what was found.
 
     Args:
-        client: makes the calls.
-        schedule: [N] seconds from the start, ascending.
-        payloads: used in turn.
-        clock: the one that replies are stamped with.
-        spin_s: how long before a call is due the generator stops sleeping; 0 where it shares its core.
-        give_up_s: after the last call, how long replies are waited for.
+        scene: fleet and questions.
+        data: directory of the shared data sets.
+        quick: whether everything is only looked at.
     """
-    due = schedule.tolist()
-    sent, done = np.zeros(len(due)), np.full(len(due), np.nan)
-    status = np.full(len(due), UNANSWERED)
-    bodies = [b""] * len(due)
-    waited: dict[int, float] = {}
-    begin, missing = 0, len(due)
-    count, variety = len(due), len(payloads)
-    with steady():
-        start = clock()
-        end = start + due[-1] + give_up_s
-        while missing:
-            now = clock()
-            while begin < count and start + due[begin] <= now:
-                client.send(payloads[begin % variety], begin)
-                sent[begin] = now - start
-                begin += 1
-                now = clock()
-            if begin == count and now >= end:
-                break
-            wake = start + due[begin] - spin_s if begin < count else end
-            for reply in client.wait(wake - clock()):
-                done[reply.key] = reply.at - start
-                status[reply.key] = reply.status
-                bodies[reply.key] = reply.body
-                if reply.sent:
-                    waited[reply.key] = reply.sent - start
-                missing -= 1
-        elapsed = clock() - start
-    done[np.isnan(done)] = elapsed
-    written = sent.copy()
-    written[list(waited)] = list(waited.values())
-    return Samples(schedule, sent, done, status, bodies, elapsed, written)
+
+    def __init__(self, scene: Scene, data: Path, *, quick: bool) -> None:
+        self._scene = scene
+        self._data = data
+        self._quick = quick
+        self._blind: Blind | None = None
+
+    def blind(self) -> Blind:
+        """What the load-blind router decides; asked for once."""
+        if self._blind is None:
+            self._blind = blind_decisions(self._scene)
+        return self._blind
+
+    def sweep(self) -> list[Section]:
+        """Policies under load."""
+        names = TRACES[:1] if self._quick else TRACES
+        traces = {name: read_trace(self._data, name) for name in names}
+        return sweep.sweep(self._scene, self.blind(), traces, QUICK_SWEEP if self._quick else SWEEP, _say)
+
+    def fault(self) -> list[Section]:
+        """A candidate fails."""
+        arrivals, blind = read_trace(self._data, TRACES[0]), self.blind()
+        tried = fault.cases(blind, len(self._scene.fleet), quick=self._quick)
+        return fault.fault(self._scene, blind, arrivals, QUICK_FAULT if self._quick else FAULT, tried, _say)
+
+    def herd(self) -> list[Section]:
+        """All at once."""
+        return herd.herd(self._scene, herd.CASES, _say)
+
+    def cost(self) -> list[Section]:
+        """What it costs."""
+        return cost.cost(self._scene, QUICK_COST if self._quick else COST, _say)
 
 
-def closed_loop(
-    client: Client,
-    payloads: Sequence[bytes],
-    in_flight: int,
-    seconds: float,
+def verdicts(sections: list[Section]) -> Section:
+    """All lines with a target, together."""
+    found = Section("targets", "All targets", VERDICT_COLUMNS)
+    found.rows = [row for section in sections for row in section.rows if row.get("target")]
+    return found
+
+
+def _say(what: str) -> None:
+    click.echo(f"  {what} ...", err=True)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("--quick", is_flag=True, help="Short runs of everything: the figures are coarse.")
+@click.option("--only", multiple=True, type=click.Choice(PARTS), help="Just this part; may be repeated.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write load.json and load.png here.")
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), default=DATA, help="The shared data sets.")
+@click.option(
+    "--bundle", type=click.Path(path_type=Path, file_okay=False, exists=True), help="Instead of the embedded one."
+)
+@click.option("--telemetry/--no-telemetry", default=True, help="Whether self-hosted candidates show /metrics.")
+@click.option(
+    "--second-value", default=SECOND_VALUE_USD, type=click.FloatRange(min=0), help="USD that a second of waiting costs."
+)
+@click.option("--headers/--no-headers", default=True, help="Whether hosted candidates send rate-limit headers.")
+def main(
     *,
-    warm_up_s: float = 0.5,
-    clock: Clock = time.perf_counter,
-    give_up_s: float = GIVE_UP_S,
-) -> Samples:
-    """Keeps `in_flight` calls in flight: each reply begins the next call.
+    quick: bool,
+    only: tuple[str, ...],
+    out: Path | None,
+    data: Path,
+    bundle: Path | None,
+    telemetry: bool,
+    headers: bool,
+    second_value: float,
+) -> None:
+    """Measure time to an answer, quality and cost under load, faults, herds, and what seeing the load costs."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    where = the_cores.choose()
+    described = machine.describe(where)
+    click.echo("\n".join(machine.lines(described)))
+    sections: list[Section] = []
+    with the_cores.pinned(where.load):
+        try:
+            seen = scene(
+                data, FLEET, bundle, where, telemetry=telemetry, headers=headers, second_value_usd=second_value
+            )
+            run = Run(seen, data, quick=quick)
+            parts: dict[str, Callable[[], list[Section]]] = {name: getattr(run, name) for name in PARTS}
+            for name in only or PARTS:
+                click.echo(f"measuring {name}", err=True)
+                found = parts[name]()
+                for section in found:
+                    click.echo(report.table(section))
+                sections += found
+        except (ServerFault, RouterError, DataError, TraceError, TimeoutError, OSError) as failure:
+            raise click.ClickException(str(failure)) from None
+        except grpc.aio.AioRpcError as failure:
+            raise click.ClickException(
+                f"the sidecar refused a call: {failure.code().name}: {failure.details()}"
+            ) from None
+    sections.append(verdicts(sections))
+    click.echo(report.table(sections[-1]))
+    if out:
+        _keep(out, described, sections)
 
-    Only calls that end within `seconds` after the warm-up are counted.
-    """
-    sent: list[float] = []
-    ended: list[tuple[float, float, int, bytes]] = []
-    variety = len(payloads)
-    with steady():
-        start = clock()
-        first, last = warm_up_s, warm_up_s + seconds
-        pending = set[int]()
 
-        def begin() -> None:
-            key = len(sent)
-            sent.append(clock() - start)
-            pending.add(key)
-            client.send(payloads[key % variety], key)
-
-        for _ in range(in_flight):
-            begin()
-        now = clock() - start
-        while pending and now < last + give_up_s:
-            for reply in client.wait(last + give_up_s - now if now >= last else last - now):
-                pending.discard(reply.key)
-                at = reply.at - start
-                if first <= at < last:
-                    ended.append((sent[reply.key], at, reply.status, reply.body))
-                if at < last:
-                    begin()
-            now = clock() - start
-    ended += [(sent[key], now, UNANSWERED, b"") for key in pending]
-    times = np.array([entry[:2] for entry in ended], dtype=np.float64).reshape(-1, 2)
-    status = np.array([entry[2] for entry in ended], dtype=np.int64)
-    return Samples(times[:, 0], times[:, 0], times[:, 1], status, [entry[3] for entry in ended], seconds)
+def _keep(out: Path, described: dict[str, object], sections: list[Section]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    report.write_json(out / "load.json", described, sections)
+    swept = next((section for section in sections if section.name == f"sweep_{TRACES[0]}"), None)
+    if swept is not None:
+        plot.draw(out / "load.png", swept.rows, swept.title, f"{described['cpu']}, {described['date']}")
+    click.echo(f"\nwritten to {out}")
 
 
-@contextmanager
-def steady() -> Iterator[None]:
-    """Keeps the garbage collector out of the run."""
-    gc.collect()
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """A closed loop that runs for minutes, until somebody else is done: of each call only a few numbers are kept.
 
-benchmarks.load.closed_loop keeps every reply, which is more than memory holds for millions of calls.
+benchmarks.offered.closed_loop keeps every reply, which is more than memory holds for millions of calls.
 """
 
 import time
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.client import OK, UNANSWERED, Client
-from benchmarks.load import GIVE_UP_S, Clock, steady
+from benchmarks.offered import GIVE_UP_S, Clock, steady
 from benchmarks.schedule import Seconds
 
 LOOK_S = 0.05

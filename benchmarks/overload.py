@@ -30,7 +30,7 @@ from benchmarks.client import DEADLINE_EXCEEDED, OK, Reply, code_name
 from benchmarks.closed import measure
 from benchmarks.frames import FramesClient
 from benchmarks.hits import lookups, told
-from benchmarks.load import closed_loop, open_loop
+from benchmarks.offered import closed_loop, open_loop
 from benchmarks.plan import Plan
 from benchmarks.prompts import requests, salted, texts
 from benchmarks.report import Section

@@ -8,7 +8,7 @@ from benchmarks.client import Client
 from benchmarks.cores import Cores
 from benchmarks.frames import FramesClient
 from benchmarks.grpc_client import GrpcClient
-from benchmarks.load import SPIN_S
+from benchmarks.offered import SPIN_S
 from benchmarks.prompts import requests, salted
 from benchmarks.schedule import Seconds
 

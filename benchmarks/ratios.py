@@ -14,7 +14,7 @@ import click
 from benchmarks import h2load
 from benchmarks.closed import measure
 from benchmarks.floor import METHOD, command
-from benchmarks.load import closed_loop
+from benchmarks.offered import closed_loop
 from benchmarks.plan import Plan
 from benchmarks.prompts import batches
 from benchmarks.report import Section

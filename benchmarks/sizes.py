@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from benchmarks.load import closed_loop
+from benchmarks.offered import closed_loop
 from benchmarks.plan import Plan
 from benchmarks.prompts import conversations, requests, salted
 from benchmarks.report import Section

@@ -275,8 +275,10 @@ class Batcher(Generic[Job, Answer]):
     def _learn_flight(self, size: int, seconds: float) -> None:
         self._batches += 1
         each = seconds / size
-        if not self._job_s or each < self._job_s or size >= self._limit:  # see _learn
-            self._job_s += (each - self._job_s) * (LEARNING_RATE if self._job_s else 1.0)
+        if not self._job_s or (size < self._limit and each < self._job_s):  # see _learn
+            self._job_s = each
+        elif size >= self._limit:
+            self._job_s += (each - self._job_s) * LEARNING_RATE
         self._cycle_s = self._limit * self._job_s
 
     def _learn(self, size: int, began: float, ended: float) -> None:

@@ -173,7 +173,7 @@ class EncoderConfig(Entry, frozen=True):
         threads: that one run may use on the CPU. More of them shorten a run, more workers answer more requests.
     """
 
-    run_ms: Annotated[float, msgspec.Meta(gt=0.0, le=60_000.0)] = 25.0
+    run_ms: Annotated[float, msgspec.Meta(gt=0.0, le=60_000.0)] = 50.0
     threads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
 
     def limits(self, rows: int) -> Limits:

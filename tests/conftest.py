@@ -19,7 +19,9 @@ from sidecar.bundle import golden
 from sidecar.bundle.load import load
 from sidecar.bundle.manifest import (
     GOLDEN,
+    GOLDEN_FP16,
     MODEL,
+    MODEL_FP16,
     REFERENCE,
     TOKENIZER,
     Manifest,
@@ -29,6 +31,7 @@ from sidecar.bundle.manifest import (
     TrainingData,
 )
 from sidecar.bundle.seal import seal
+from sidecar.bundle.verify import verify
 from sidecar.scoring.recipe import TextRecipe
 
 # A client of grpcio looks at a connection over which nothing goes this often only, by default every 5 s, and so long a
@@ -107,6 +110,17 @@ def make_bundle() -> MakeBundle:
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sound bundle of the candidates small, medium and large. Shared by all tests: build your own to change it."""
     return _make_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def encoder_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sound bundle of the encoder family, with a model for GPUs (the same one). Shared by all tests."""
+    directory = _make_bundle(tmp_path_factory.mktemp("encoder") / "bundle", family="encoder", version="encoder")
+    manifest, _ = verify(directory)
+    shutil.copy(directory / MODEL, directory / MODEL_FP16)
+    shutil.copy(directory / GOLDEN, directory / GOLDEN_FP16)
+    seal(directory, manifest)
+    return directory
 
 
 @pytest.fixture(scope="session")

@@ -128,3 +128,14 @@ def test_a_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
 def test_a_policy_without_quality_is_taken_when_it_is_forced_by_name(tmp_path: Path) -> None:
     text = "quality_free_policies = ['cheapest']\n[policies.cheapest]\nanswer_value_usd = 0.0"
     assert load_config(written(tmp_path, text)).terms()["cheapest"].answer_value_usd == 0.0
+
+
+def test_where_encoders_run_and_what_their_runs_may_take_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "router.toml"
+    file.write_text('provider = "cuda"\n[encoder]\nrun_ms = 10\nthreads = 2\n')
+    config = load_config(file)
+    assert config.provider == "cuda"
+    assert config.encoder.limits(8) == (8, 0.01, 2)
+    file.write_text('provider = "gpu"\n')
+    with pytest.raises(ConfigError, match="provider"):
+        load_config(file)

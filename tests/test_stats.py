@@ -18,6 +18,8 @@ stats = st.builds(
     cache_evictions=counts,
     cache_bytes=counts,
     window=st.dictionaries(st.sampled_from("ab"), st.tuples(counts, counts)),
+    providers=st.dictionaries(st.sampled_from("CG"), st.tuples(counts)),
+    device_faults=counts,
 )
 
 
@@ -33,7 +35,7 @@ def test_adding_adds_every_count_and_changes_neither(one: Stats, two: Stats) -> 
     before = msgspec.msgpack.encode((one, two))
     total = one + two
     cache = ("cache_hits", "cache_misses", "cache_evictions", "cache_bytes")
-    for name in ("invalid", "shed", "expired", "cancelled", *cache):
+    for name in ("invalid", "shed", "expired", "cancelled", "device_faults", *cache):
         assert getattr(total, name) == getattr(one, name) + getattr(two, name)
     assert set(total.versions) == set(one.versions) | set(two.versions)
     for version, numbers in total.versions.items():

@@ -271,6 +271,13 @@ def test_one_that_cannot_serve_says_why_and_ends(start: Any, registry: Path) -> 
     del registry
 
 
+def test_one_whose_provider_is_demanded_and_absent_says_so_and_ends(start: Any, registry: Path) -> None:
+    process = start(provider="cuda")
+    assert "provider: cuda is demanded" in process.said()["error"]
+    assert process.process.wait(PATIENCE_S) == CONFIG_FAULT
+    del registry
+
+
 def test_a_spoilt_bundle_is_its_fault_and_it_serves(start: Any, registry: Path) -> None:
     (registry / "v1" / "model.onnx").write_bytes(b"spoilt")
     process = start(safe_candidate="large")

@@ -35,7 +35,9 @@ def model_for_device(verified: Verified) -> str:
     raise BundleError(f"{MODEL_FP16}: is not part of this bundle, so a GPU cannot run it; export the bundle with it")
 
 
-def open_device(verified: Verified, choice: Choice, limits: Limits, like: Session, width: int) -> Bucketed:
+def open_device(
+    verified: Verified, choice: Choice, limits: Limits, like: Session, *, width: int, last_id: int
+) -> Bucketed:
     """Opens the sessions of an encoder on a GPU; they are still to be warmed by the thread that will run them.
 
     Args:
@@ -44,6 +46,7 @@ def open_device(verified: Verified, choice: Choice, limits: Limits, like: Sessio
         limits: rows of one run.
         like: the same router's model on the CPU.
         width: of its embedding.
+        last_id: its tokenizer's largest id.
 
     Raises:
         BundleError: the provider cannot be started, or refuses the model.
@@ -75,6 +78,7 @@ def open_device(verified: Verified, choice: Choice, limits: Limits, like: Sessio
         (candidates, width, candidates),
         CudaMemory(_DEVICE),
         pad_id=verified.manifest.tokenizer.pad_id,
+        last_id=last_id,
         graphs=True,
     )
 

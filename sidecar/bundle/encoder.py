@@ -2,6 +2,8 @@
 
 import logging
 import weakref
+from collections.abc import Callable
+from functools import partial
 
 from sidecar.bundle import golden as golden_vectors
 from sidecar.bundle.device import model_for_device, open_device
@@ -91,8 +93,14 @@ class Encoder:
 
     def _on_device(self, choice: Choice) -> tuple[OverlappingScorer, Placement]:
         placement = Placement(choice.provider, choice.reason)
-        device = self._open(choice)
-        failover = Failover(device, self._cpu, lambda: self._revived(choice, me), placement, self._pace)
+        make = partial(
+            open_device,
+            *(self._verified, choice, self._limits, self._session),
+            width=self._width,
+            last_id=self._tokenizer.last_id,
+        )
+        device = make()
+        failover = Failover(device, self._cpu, lambda: _revived(make, me), placement, self._pace)
         runner = Runner(failover, self._pace)
         me = weakref.ref(runner)  # the thread must not keep alive what it ends with
         warm(device, runner.call)
@@ -102,18 +110,6 @@ class Encoder:
             raise BundleError(placement.fault)
         return scorer, placement
 
-    def _open(self, choice: Choice) -> Bucketed:
-        return open_device(self._verified, choice, self._limits, self._session, self._width)
-
-    def _revived(self, choice: Choice, runner: "weakref.ref[Runner]") -> Bucketed:
-        """A device anew, for a runner that has lost its own."""
-        device = self._open(choice)
-        thread = runner()
-        if thread is None:
-            raise BundleError("the bundle's turn is over")
-        warm(device, thread.call)
-        return device
-
     def _check(self, scorer: OverlappingScorer) -> None:
         if not self._golden:
             return
@@ -122,3 +118,13 @@ class Encoder:
         vectors = golden_vectors.read(self._verified.goldens[name], len(self._verified.manifest.candidates), golden)
         tolerance = max(self._verified.manifest.golden_tolerance, DEVICE_TOLERANCE)
         golden_vectors.check(vectors, scorer, tolerance, golden)
+
+
+def _revived(make: Callable[[], Bucketed], runner: "weakref.ref[Runner]") -> Bucketed:
+    """A device anew, for a runner that has lost its own."""
+    device = make()
+    thread = runner()
+    if thread is None:
+        raise BundleError("the bundle's turn is over")
+    warm(device, thread.call)
+    return device

@@ -128,10 +128,10 @@ class Engine:
         except RouterError:
             return None  # it will show again when they are answered, and be dealt with there
 
-    def finish(self, asks: Sequence[Ask], pending: Pending, began: float) -> list[Encoded]:
-        """Decides a batch that was begun at that clock reading; as answer."""
+    def finish(self, asks: Sequence[Ask], pending: Pending) -> list[Encoded]:
+        """Decides a batch that was begun; as answer."""
         assert self.ahead is not None  # noqa: S101 - begin gave the pending batch
-        return self._replied(asks, self._router.finish(self.ahead, asks, pending, began))
+        return self._replied(asks, self._router.finish(self.ahead, asks, pending))
 
     def _replied(self, asks: Sequence[Ask], pieces: Sequence[Decided]) -> list[Encoded]:
         replies = [encoded for piece in pieces for encoded in self._replies.encode(piece)]

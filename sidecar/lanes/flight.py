@@ -10,7 +10,7 @@ from itertools import count
 from sidecar.lanes.engine import Engine
 from sidecar.lanes.lane import Encoded
 from sidecar.routing.ask import Ask
-from sidecar.types import Pending
+from sidecar.types import Pending, ScoreAhead
 
 Job = tuple[Engine, Ask]
 Land = Callable[[Sequence[Job], Callable[[], list[Encoded]]], list[Encoded]]
@@ -19,19 +19,18 @@ Land = Callable[[Sequence[Job], Callable[[], list[Encoded]]], list[Encoded]]
 class _Part:
     """The jobs of one engine: where they stand in the batch, and what was begun; None if that failed or is not needed."""
 
-    __slots__ = ("asks", "began", "engine", "pending", "rows")
+    __slots__ = ("asks", "engine", "pending", "rows")
 
-    def __init__(self, engine: Engine, jobs: Sequence[Job], clock: Callable[[], float]) -> None:
+    def __init__(self, engine: Engine, jobs: Sequence[Job]) -> None:
         self.engine = engine
         self.rows = [row for row, (owner, _) in enumerate(jobs) if owner is engine]
         self.asks = [jobs[row][1] for row in self.rows]
-        self.began = clock()
         self.pending: Pending | None = engine.begin(self.asks)
 
     def answers(self) -> list[Encoded]:
         if self.pending is None:
             return self.engine.answer(self.asks)
-        return self.engine.finish(self.asks, self.pending, self.began)
+        return self.engine.finish(self.asks, self.pending)
 
 
 class Flight:
@@ -39,14 +38,13 @@ class Flight:
 
     Args:
         jobs: the batch.
-        clock: monotonic seconds.
         land: given the batch and how to have its answers, gives them whatever happens.
     """
 
-    def __init__(self, jobs: Sequence[Job], clock: Callable[[], float], land: Land) -> None:
+    def __init__(self, jobs: Sequence[Job], land: Land) -> None:
         self._jobs = jobs
         self._land = land
-        self._parts = [_Part(engine, jobs, clock) for engine in dict.fromkeys(engine for engine, _ in jobs)]
+        self._parts = [_Part(engine, jobs) for engine in dict.fromkeys(engine for engine, _ in jobs)]
         self._awaited = [part.pending for part in self._parts if part.pending is not None]
 
     @property
@@ -78,3 +76,24 @@ class Flight:
             for row, reply in zip(part.rows, part.answers(), strict=True):
                 answers[row] = reply
         return answers
+
+
+class Slowest:
+    """How much may be begun where several bundles are at work.
+
+    Args:
+        scorers: of those that score in two phases; at least one.
+    """
+
+    def __init__(self, scorers: Sequence[ScoreAhead]) -> None:
+        self._scorers = scorers
+
+    @property
+    def most(self) -> int:
+        """See batching.Ahead."""
+        return min(scorer.most for scorer in self._scorers)
+
+    @property
+    def room(self) -> int:
+        """See batching.Ahead."""
+        return min(scorer.room for scorer in self._scorers)

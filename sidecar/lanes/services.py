@@ -16,12 +16,11 @@ from sidecar.errors import Expired, InvalidRequest, Overloaded, RouterError, Too
 from sidecar.faults import place
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
-from sidecar.lanes.flight import Flight, Job
+from sidecar.lanes.flight import Flight, Job, Slowest
 from sidecar.lanes.lane import SERVICE, Deliver, Encoded, Take
 from sidecar.lanes.malformed import explain
 from sidecar.lanes.reply import delimited
 from sidecar.scoring.cache import CacheCounts
-from sidecar.types import ScoreAhead
 from sidecar.wire import router_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -240,7 +239,7 @@ class RouterServices:
 
     def _pace_batches(self) -> None:
         scorers = [engine.ahead for engine in self._running() if engine.ahead is not None]
-        self.batcher.ahead = _Slowest(scorers) if scorers else None
+        self.batcher.ahead = Slowest(scorers) if scorers else None
 
     def _retire(self, engine: Engine) -> None:
         """Keeps what an engine decided: under its version, or of the versions that ended longest ago, all together."""
@@ -313,7 +312,7 @@ class RouterServices:
 
     def _answer(self, jobs: Sequence[Job]) -> list[Encoded] | Flight:
         if self.batcher.ahead is not None and any(engine.ahead is not None for engine, _ in jobs):
-            return Flight(jobs, self._clock, self._landed)
+            return Flight(jobs, self._landed)
         first, ask = jobs[0]
         try:
             if all(engine is first for engine, _ in jobs):
@@ -361,27 +360,6 @@ class RouterServices:
             return explain(raw, kind.DESCRIPTOR)
         log.error("a request could not be read: %s", place(error))
         return RouterError("the sidecar failed to read the request; its log says why.")
-
-
-class _Slowest:
-    """How much may be begun where several bundles are at work.
-
-    Args:
-        scorers: of those that score in two phases; at least one.
-    """
-
-    def __init__(self, scorers: Sequence[ScoreAhead]) -> None:
-        self._scorers = scorers
-
-    @property
-    def most(self) -> int:
-        """See batching.Ahead."""
-        return min(scorer.most for scorer in self._scorers)
-
-    @property
-    def room(self) -> int:
-        """See batching.Ahead."""
-        return min(scorer.room for scorer in self._scorers)
 
 
 def _unanswered(jobs: Sequence[Job], error: Exception) -> list[Encoded]:

@@ -107,11 +107,14 @@ class Router:
         """Begins to score a batch. Raises what the scorer raises: `decide` it then, that answers whatever it is."""
         return score.begin([ask.text for ask in asks])
 
-    def finish(self, score: ScoreAhead, asks: Sequence[Ask], pending: Pending, began: float) -> list[Decided]:
-        """Decides a batch that was begun at that clock reading; as decide."""
+    def finish(self, score: ScoreAhead, asks: Sequence[Ask], pending: Pending) -> list[Decided]:
+        """Decides a batch that was begun; as decide."""
         self.tally.decisions += len(asks)
+        began = self._clock()
         try:
-            decided = self._decided(asks, score.finish(pending), began)
+            scores = score.finish(pending)
+            # As if all had been done in one go: what it waited for in between counts as waiting, and not as deciding.
+            decided = self._decided(asks, scores, began - scores.tokenize_s - scores.score_s)
         except Exception as error:  # noqa: BLE001 - as in decide
             return self._unscored(asks, began, error)
         self._recovered(decided)

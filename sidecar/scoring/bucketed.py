@@ -47,15 +47,25 @@ class Bucket:
         columns: of quality, embedding and output_tokens.
         memory: makes the buffers.
         pad_id: fills short rows.
+        last_id: another token than that.
         graph: number of the graph that is captured; 0 is none.
     """
 
     def __init__(
-        self, session: Any, shape: tuple[int, int], columns: Sequence[int], memory: Memory, pad_id: int, graph: int
+        self,
+        session: Any,
+        shape: tuple[int, int],
+        columns: Sequence[int],
+        memory: Memory,
+        *,
+        pad_id: int,
+        last_id: int,
+        graph: int,
     ) -> None:
         self._ids, self._mask = memory.input(shape), memory.input(shape)
         self._outputs = [memory.output((shape[0], column)) for column in columns]
         self._pad_id = pad_id
+        self._last_id = last_id
         self._places = np.arange(shape[1])
         self._run = session.run_with_iobinding
         self._binding = session.io_binding()
@@ -68,7 +78,7 @@ class Bucket:
 
     def warm(self) -> bool:
         """Runs until nothing is left to be prepared; False if a captured graph does not do what the model does."""
-        one, other = ([[self._pad_id] * len(self._places)], [[self._pad_id]])
+        one, other = ([[self._last_id] * len(self._places)], [[self._pad_id]])
         if not self._captured:
             self(one)
             return True
@@ -114,6 +124,7 @@ class Bucketed:
         columns: of quality, embedding and output_tokens.
         memory: makes the buffers.
         pad_id: fills short rows.
+        last_id: the largest token id.
         graphs: whether to capture graphs.
 
     Raises:
@@ -128,6 +139,7 @@ class Bucketed:
         memory: Memory,
         *,
         pad_id: int,
+        last_id: int,
         graphs: bool,
     ) -> None:
         self._open = open_session
@@ -135,6 +147,7 @@ class Bucketed:
         self._columns = columns
         self._memory = memory
         self._pad_id = pad_id
+        self._last_id = last_id
         self._ready: dict[tuple[int, int], Bucket] = {}
         self._graphs = graphs
         with loading:
@@ -180,7 +193,15 @@ class Bucketed:
 
     def _make(self, shape: tuple[int, int], graph: int) -> Bucket:
         session = self._open(*shape, graph > 0)
-        return Bucket(session, shape, self._columns, self._memory, self._pad_id, graph)
+        return Bucket(
+            session,
+            shape,
+            self._columns,
+            self._memory,
+            pad_id=self._pad_id,
+            last_id=self._last_id,
+            graph=graph,
+        )
 
     def _opened(self, shape: tuple[int, int], number: int) -> Bucket:
         if self._graphs:

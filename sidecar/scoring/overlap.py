@@ -45,13 +45,16 @@ class OverlappingScorer:
         runner: runs them.
         novelty: of embeddings, and the shrinkage that follows from it.
         pace: how much fits into one run.
+
+    Attributes:
+        runner: as given.
     """
 
     def __init__(
         self, tokenize: Callable[[Sequence[str]], Rows], runner: Runner, novelty: NoveltyMeasure, pace: Pace
     ) -> None:
         self._tokenize = tokenize
-        self._runner = runner
+        self.runner = runner
         self._novelty = novelty
         self._pace = pace
         self._begun = 0
@@ -99,7 +102,8 @@ class OverlappingScorer:
             rows = self._tokenize(texts)
         except Exception as error:  # see Scorer
             raise fault_of(error) from error
-        return Pending(self._runner.submit(rows), perf_counter() - start)
+        tokenized = perf_counter()  # before the runner has it: that may run first
+        return Pending(self.runner.submit(rows), tokenized - start)
 
     def _scores(self, pending: Pending) -> Scores:
         try:

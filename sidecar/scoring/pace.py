@@ -16,7 +16,7 @@ class Limits(NamedTuple):
     """
 
     rows: int = 32
-    seconds: float = 0.025
+    seconds: float = 0.05
     threads: int = 1
 
 

@@ -30,6 +30,8 @@ def metrics() -> Metrics:
         cache_evictions=7,
         cache_bytes=8,
         window={"good": (99, 1), "bad": (10, 90), "few": (0, 5)},
+        providers={"CPUExecutionProvider": (1,), "CUDAExecutionProvider": (2,)},
+        device_faults=4,
     )
     metrics.state = State(ONE, TWO, TWO, 0.25)
     metrics.workers, metrics.stuck, metrics.swaps = 3, 2, {"ACTIVATED": 5, "REFUSED": 1}
@@ -71,6 +73,9 @@ def test_prometheus_gets_every_figure(metrics: Metrics, unused_tcp_port_factory:
             ("router_coverage_alarm", ("few",)): 0,
             ("router_coverage_overall", ()): 109 / 205,
             ("router_workers", ()): 3,
+            ("router_execution_provider", ("CPUExecutionProvider",)): 1,
+            ("router_execution_provider", ("CUDAExecutionProvider",)): 2,
+            ("router_device_faults", ()): 4,
             ("router_stuck_workers_total", ()): 2,
             ("router_swaps_total", ("ACTIVATED",)): 5,
             ("router_swaps_total", ("REFUSED",)): 1,
