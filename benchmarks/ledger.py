@@ -52,10 +52,10 @@ class Decisions:
     def batch(self, size: int) -> Noted:
         """One batch; its arrays are its own, as they are in a worker."""
         grid = self._grid[:size]
-        expected = Expectations(grid.copy(), grid.copy(), grid.copy(), grid.copy())
-        ids = list(self._ids.take(size))
+        expected = Expectations(*(grid.copy() for _ in range(5)))
+        ids = self._ids.take(size).ids
         return Noted(
-            ORIGIN, ids, [self._ask] * size, [self._choice] * size, expected, self._embedding[:size].copy(), [""] * size
+            ORIGIN, ids, [self._ask] * size, [self._choice] * size, expected, self._embedding[:size].copy()
         )
 
 
@@ -95,7 +95,7 @@ def acknowledgements(config: LedgerConfig, callers: int, seconds: float) -> Row:
     began, cpu = time.perf_counter(), time.process_time()
     while time.perf_counter() - began < seconds:
         ready.get()
-        (decision_id,) = ids.take(1)
+        (decision_id,) = ids.take(1).ids
         journal.submit(outcome(decision_id), done(time.perf_counter()))
     spent, cpu = time.perf_counter() - began, time.process_time() - cpu
     journal.close()

@@ -68,9 +68,9 @@ def noted(
         ids,
         asks,
         outcomes,
-        Expectations(grid / 10, grid / 1000, grid, grid / 100),
+        Expectations(grid / 10, grid / 1000, grid, grid / 100, grid),
         (np.arange(size * width) / 8).reshape(size, width).astype(np.float32) if width else None,
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 
