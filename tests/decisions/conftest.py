@@ -34,7 +34,7 @@ def log_only(
     outcomes = batch.outcomes
     if ranking is not None:
         outcomes = [Choice(list(ranking), (Reason.LEARNED,), 0.5)] * size
-    return batch._replace(asks=asks, outcomes=outcomes, expected=Expectations(*columns, columns[0]))
+    return batch._replace(asks=asks, outcomes=outcomes, expected=Expectations(*[*columns, columns[0]]))
 
 
 __all__ = ["NOW", "log_only"]

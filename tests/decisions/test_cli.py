@@ -18,7 +18,7 @@ from sidecar.ledger.store import Store
 from tests.decisions.conftest import log_only
 from tests.ledger.made import NOW, imported, name, noted, said
 
-SECRET = "the secret prompt"
+PROMPT = "the secret prompt"
 
 
 @pytest.fixture
@@ -41,9 +41,9 @@ def test_the_latest_are_listed(store: Store, file: Path) -> None:
     done = run("--config", file, "--limit", "2")
     assert done.exit_code == 0
     lines = done.output.splitlines()
-    assert lines[0].split() == (
+    assert " ".join(lines[0].split()) == (
         "time id segment session policy chosen applied current reasons quality cost USD seconds propensity novelty was "
-        "was USD was s error".split()
+        "was USD was s error"
     )
     assert lines[2].split() == [
         *("2027-01-15T08:00:02.000Z", names[2], "shop", "-", "balanced", "small", "yes", "-", "LEARNED,NOVEL"),
@@ -70,8 +70,7 @@ def test_one_is_shown_in_full_and_its_prompt_is_not(store: Store, file: Path) ->
     store.add(
         imported(noted([one]), outcomes=[said(one, "human", quality=0.5, error="")], keep_prompt=lambda prompt: prompt)
     )
-    for arguments in (["show", one, "--config", file], ["--config", file, "show", one]):
-        done = run(*arguments)
+    for done in (run("show", one, "--config", file), run("--config", file, "show", one)):
         assert done.exit_code == 0, done.output
         for words in (
             "acme/small-1  (LEARNED, NOVEL; applied)",
@@ -81,9 +80,9 @@ def test_one_is_shown_in_full_and_its_prompt_is_not(store: Store, file: Path) ->
             "human",
         ):
             assert words in done.output
-        assert SECRET not in done.output
+        assert PROMPT not in done.output
     whole = run("show", one, "--config", file, "--json")
-    assert SECRET not in whole.output
+    assert PROMPT not in whole.output
     assert [row["candidate"] for row in json.loads(whole.output)["candidates"]] == ["small", "large"]
     missing = run("show", name(NOW), "--config", file)
     assert (missing.exit_code, "holds no such decision" in missing.output) == (1, True)
@@ -136,13 +135,12 @@ def test_without_a_ledger_it_says_what_is_missing(tmp_path: Path) -> None:
     bare.write_text("")
     unmade = tmp_path / "unmade.toml"
     unmade.write_text(f'[ledger]\ndirectory = "{tmp_path}"\n')
-    for arguments, words in (
-        ([], "give the sidecar's TOML file"),
-        (["--config", bare], "ledger.directory: is not set"),
-        (["--config", unmade], "start the sidecar, which makes it"),
-        (["--config", unmade, "--disagreements"], "start the sidecar, which makes it"),
+    for done, words in (
+        (run(), "give the sidecar's TOML file"),
+        (run("--config", bare), "ledger.directory: is not set"),
+        (run("--config", unmade), "start the sidecar, which makes it"),
+        (run("--config", unmade, "--disagreements"), "start the sidecar, which makes it"),
     ):
-        done = run(*arguments)
         assert (done.exit_code, words in done.output) == (1, True), done.output
     both = run("--config", unmade, "--follow", "--disagreements")
     assert (both.exit_code, "do not go together" in both.output) == (2, True)

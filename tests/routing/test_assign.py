@@ -282,3 +282,14 @@ def test_propensities_are_the_frequencies_with_which_candidates_are_chosen(
     for candidate, count in chances.items():
         assert recorded[candidate] == pytest.approx(count / 144)
     assert math.isclose(sum(recorded.values()), 1.0)
+
+
+def test_only_turns_that_the_limit_on_changes_holds_back_are_counted() -> None:
+    table = table_of(cached("small", 0.1), cached("medium", 0.5), cached("large", 0.0))
+    counts = Counts()
+    assigning = Assignment(table, Rules(), random.Random(0).random, counts)
+    worth, rich = scores_of([[0.2, 0.80, 0.78]]), scores_of([[0.2, 0.9, 0.5]])
+    cheap, dear = (ask_for(terms=Terms(value), prompt_tokens=10_000) for value in (0.05, 2.0))
+    for ask, scores, spent_usd in ((cheap, worth, 0.0), (dear, rich, 0.0), (dear, rich, 0.5)):
+        assigning.choose([ask], scores, at_rest(table), [Held(2, 10_000.0, spent_usd=spent_usd, cost_usd=1.0)])
+    assert counts.forced_stays == 1

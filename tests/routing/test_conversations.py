@@ -4,6 +4,7 @@ import pytest
 from sidecar.config import CandidateConfig
 from sidecar.errors import NoCandidate
 from sidecar.fleet.sessions import Remembered, digest
+from sidecar.routing.ask import Ask
 from sidecar.routing.candidates import CandidateTable
 from sidecar.routing.conversations import Conversations
 from sidecar.routing.counts import Counts
@@ -121,3 +122,17 @@ def test_a_request_without_a_decision_leaves_no_trace() -> None:
         [ask_for(session="chat")], [None], EXPECTED, [NoCandidate("")]
     )
     assert not memory
+
+
+def test_only_turns_that_are_sent_elsewhere_count_as_switches() -> None:
+    counts = Counts()
+    conversations = Conversations(table(), Memory(), 60.0, Clock(), counts)
+    ask = ask_for(session="chat")
+
+    def turn(candidate: int, ask: Ask = ask) -> int:
+        conversations.decided([ask], conversations.held([ask]), EXPECTED, [choice(candidate)])
+        return counts.switches
+
+    assert [turn(1), turn(1), turn(2), turn(0)] == [0, 0, 1, 2]
+    # What a caller does on its own is no doing of the router.
+    assert turn(1, ask_for(session="chat", current_model="large", log_only=True)) == 2
