@@ -10,6 +10,7 @@ import click
 import sidecar
 from sidecar import operating
 from sidecar.access import Access, access_options
+from sidecar.decisions.cli import decisions
 from sidecar.errors import RouterError
 from sidecar.ledger.cli import ledger
 from sidecar.operating import TARGET
@@ -201,6 +202,7 @@ def inspect(directory: Path, as_json: bool) -> None:
 
 
 main.add_command(ledger)
+main.add_command(decisions)
 
 
 @main.group()

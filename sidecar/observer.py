@@ -13,16 +13,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from sidecar.config import Config
 from sidecar.control import CONFIG, CONFIG_FAULT, OBSERVER, frames
-from sidecar.control.observed import Seen
+from sidecar.control.observed import Importing, Seen
 from sidecar.errors import ConfigError
 from sidecar.fleet.publisher import Publisher
 from sidecar.fleet.sources.build import Source, sources_of
@@ -57,6 +58,7 @@ class Observer:
         config: checked.
         publish: where observations go, beside the control process.
         works: what else is to be done, each in a thread. What fails is logged and begun again.
+        importing: how the ledger's importer fares; None where there is none.
         tell_s: between two messages to the control process.
         again_s: before what failed is begun again.
 
@@ -73,6 +75,7 @@ class Observer:
         publish: Sequence[Publish] = (),
         works: Sequence[Work] = (),
         *,
+        importing: Callable[[], Importing] | None = None,
         tell_s: float = TELL_S,
         again_s: float = AGAIN_S,
     ) -> None:
@@ -80,6 +83,7 @@ class Observer:
         self._publish = tuple(publish)
         self._sources = sources_of(config, self._take)
         self._works = works
+        self._importing = importing
         self._tell_s = tell_s
         self._again_s = again_s
 
@@ -112,7 +116,8 @@ class Observer:
 
     def seen(self) -> Seen:
         """What it sees at present."""
-        return Seen(tuple(tally for source in self._sources for tally in source.tallies), self.latest)
+        tallies = tuple(tally for source in self._sources for tally in source.tallies)
+        return Seen(tallies, self.latest, self._importing() if self._importing else None)
 
     def _take(self, candidate: str, observed: Telemetry) -> None:
         self.latest[candidate] = observed
@@ -182,17 +187,25 @@ class Feed:
 async def _main(config: Config, runtime: Path) -> None:
     feed = Feed(config, runtime)
     works: list[Work] = [feed]
+    importing: Callable[[], Importing] | None = None
     if config.ledger.directory:
         from sidecar.ledger.importer import Importer  # noqa: PLC0415 - the store's library, for those who have one
 
-        works.append(Importer(config.ledger))
-    observer = Observer(config, [feed.publish], works)
+        importer = Importer(config.ledger)
+        works.append(importer)
+        importing = partial(_importing, importer.imported)
+    observer = Observer(config, [feed.publish], works, importing=importing)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     threading.Thread(target=_end_with_the_supervisor, name="lifeline", daemon=True).start()
     _say({})
     await observer.run(runtime / OBSERVER, stop)
+
+
+def _importing(done: Any) -> Importing:
+    fields = {name: getattr(done, name) for name in Importing.__struct_fields__}
+    return Importing(**{**fields, "away": bool(done.away)})
 
 
 def _end_with_the_supervisor() -> None:

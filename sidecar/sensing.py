@@ -23,6 +23,7 @@ from sidecar.routing.ask import Ask
 from sidecar.routing.assign import Assignment, Rules
 from sidecar.routing.candidates import CandidateTable, Mask
 from sidecar.routing.conversations import Conversations
+from sidecar.routing.counts import Counts
 from sidecar.routing.decision import Choice
 from sidecar.routing.live import Barred, Live
 from sidecar.routing.rule import Decision
@@ -94,6 +95,7 @@ class Sensing:
     Attributes:
         table: the fleet's, as all processes share it.
         live: the fleet.
+        counts: what was decided.
         clock: monotonic seconds.
         blur_s: see Live.blur.
 
@@ -116,6 +118,7 @@ class Sensing:
         self._unix = unix
         self._draw = draw
         self.table = FleetTable.attach(runtime / FLEET)
+        self.counts = Counts()
         self.live = LiveFleet(self.table, number, config.fleet, clock=clock, unix=unix, chance=draw)
         self._budgets = Budgets(self.live, config.budgets, unix, clock()) if config.budgets else None
         self._sessions = sessions.SessionTable(runtime / SESSIONS, number)
@@ -129,8 +132,9 @@ class Sensing:
         config = self._config
         view = FleetView(self.live, priors_of(table))
         budgets = BudgetView(self._budgets, table.names) if self._budgets else None
-        conversations = Conversations(table, self._sessions, config.sessions.forget_seconds, self._unix)
-        assignment = Assignment(table, Rules(config.sessions.max_switch_share, config.last_resort), self._draw)
+        counts, rules = self.counts, Rules(config.sessions.max_switch_share, config.last_resort)
+        conversations = Conversations(table, self._sessions, config.sessions.forget_seconds, self._unix, counts)
+        assignment = Assignment(table, rules, self._draw, counts)
         return Sensed(self, table, assignment, view, budgets, conversations)
 
     def report(self, model: str, telemetry: Telemetry) -> None:
@@ -202,13 +206,21 @@ class Sensed:
         return self._assignment.degrade(asks, self._look())
 
     def took(self, first: int, asks: Sequence[Ask], decision: Decision) -> None:
-        """See Rule. Counts the calls that the decisions lead to."""
+        """See Rule. Counts the decisions, and the calls that they lead to."""
         expected, outcomes = decision
         now, fleet, find = self._clock(), self._fleet, self._table.find
+        counts = self._sensing.counts
+        reasons = counts.reasons
         for row, (ask, outcome) in enumerate(zip(asks, outcomes, strict=True)):
             if not isinstance(outcome, Choice):
                 continue
-            chosen = find(ask.current_model) if ask.log_only else outcome.ranking[0]
+            reasons[outcome.reasons] = reasons.get(outcome.reasons, 0) + 1
+            chosen = outcome.ranking[0]
+            if ask.log_only:
+                current = find(ask.current_model)
+                counts.log_only += 1
+                counts.disagreements += current != chosen
+                chosen = current
             if chosen < 0:
                 continue  # a model of the caller's that is none of ours
             answer, seconds = float(expected.tokens[row, chosen]), float(expected.seconds[row, chosen])

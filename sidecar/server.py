@@ -22,7 +22,7 @@ from sidecar.lanes.info import Info
 from sidecar.lanes.lane import Cold, Lane, Watch
 from sidecar.lanes.outcomes import Outcomes
 from sidecar.lanes.services import INFO, RouterServices
-from sidecar.ledger.journal import Journal
+from sidecar.ledger.journal import Counts, Journal
 from sidecar.ledger.noted import Noted, Recorder, prompt_rule
 from sidecar.routing.decision_id import DecisionIds
 from sidecar.routing.router import Decided
@@ -30,6 +30,7 @@ from sidecar.routing.rule import Unsensed
 from sidecar.scoring.providers import demand
 from sidecar.scoring.session import available
 from sidecar.sensing import OwnMemory, Sensing
+from sidecar.stats import Stats
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +80,9 @@ class Server:
         self.services = RouterServices(config, engine, self.coverage, clock=self._clock, unix=time.time)
         self.services.between = self.sensing.between
         submit = self.journal.submit if self.journal else None
-        self.services.listen(Outcomes(config.max_batch_items, self.sensing, submit))
-        self.info = Info(config, self.services, self.choice)
+        self.outcomes = Outcomes(config.max_batch_items, self.sensing, submit)
+        self.services.listen(self.outcomes)
+        self.info = Info(config, self.services, self.choice, self._counted)
         fleet = fleet_methods(config, self.sensing, lambda: self.services.engine.table)
         self.services.cold |= {INFO: self.info, **fleet.cold, **(cold or {})}
         self.services.watches |= watches or {}
@@ -158,6 +160,20 @@ class Server:
             Noted(engine.origin, decided.ids, decided.asks, decided.outcomes, decided.expected, decided.embedding)
         )
 
+    def _counted(self) -> Stats:
+        """What was counted beside the lane's services. From any thread."""
+        decided, outcomes = self.sensing.counts, self.outcomes
+        stats = Stats(
+            reasons={reason: (number,) for reason, number in decided.by_reason().items()},
+            log_only=decided.log_only,
+            disagreements=decided.disagreements,
+            switches=decided.switches,
+            forced_stays=decided.forced_stays,
+            outcomes_accepted=outcomes.accepted,
+            outcomes_invalid=outcomes.invalid,
+        )
+        return stats + _journalled(self.journal.counts()) if self.journal else stats
+
     def _first_engine(self, directory: Path, digest: str) -> Engine:
         try:
             return self._engine(self._load(directory, digest, None), "")
@@ -185,6 +201,17 @@ class Server:
             record=self._note if self.journal else None,
             on_fault=lambda engine, reason: self.services.fault(engine, reason),  # noqa: PLW0108 - the first engine comes before them
         )
+
+
+def _journalled(counts: Counts) -> Stats:
+    return Stats(
+        ledger_decisions=counts.decisions,
+        ledger_dropped={reason: (number,) for reason, number in counts.dropped.items()},
+        ledger_acknowledged=counts.acknowledged,
+        ledger_refused=counts.refused,
+        ledger_syncs=counts.syncs,
+        ledger_waiting=counts.waiting,
+    )
 
 
 def load_bundle(config: Config, directory: Path | None = None, like: Bundle | None = None) -> Bundle:

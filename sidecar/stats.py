@@ -1,5 +1,7 @@
 """What workers tell of what they served, and how it adds up."""
 
+from typing import Any
+
 import msgspec
 
 from sidecar.coverage import Covered
@@ -23,6 +25,19 @@ class Stats(msgspec.Struct, frozen=True):
         window: requests within the coverage window, by segment: scored, not scored.
         providers: workers whose bundle runs on it now, by execution provider.
         device_faults: how often a device failed, since the running bundle was loaded.
+        reasons: decisions since the start, by reason; a decision may have several.
+        log_only: decisions that were only recorded, since the start.
+        disagreements: of these, the caller's own model was not the one that was chosen.
+        switches: turns of sessions that went to another candidate than the turn before, since the start.
+        forced_stays: turns that stayed since their session may not spend more on changes, since the start.
+        outcomes_accepted: reports of outcomes that were sound, since the start.
+        outcomes_invalid: that were refused for what they said, since the start.
+        ledger_decisions: that the journal holds, since the start.
+        ledger_dropped: decisions that it does not, since the start, by reason.
+        ledger_acknowledged: outcomes that it holds, since the start.
+        ledger_refused: outcomes that it could not take, since the start.
+        ledger_syncs: groups of outcomes that were made durable, since the start.
+        ledger_waiting: outcomes that wait for that now.
     """
 
     versions: dict[str, Numbers] = {}
@@ -37,29 +52,39 @@ class Stats(msgspec.Struct, frozen=True):
     window: dict[str, Numbers] = {}
     providers: dict[str, Numbers] = {}
     device_faults: int = 0
+    reasons: dict[str, Numbers] = {}
+    log_only: int = 0
+    disagreements: int = 0
+    switches: int = 0
+    forced_stays: int = 0
+    outcomes_accepted: int = 0
+    outcomes_invalid: int = 0
+    ledger_decisions: int = 0
+    ledger_dropped: dict[str, Numbers] = {}
+    ledger_acknowledged: int = 0
+    ledger_refused: int = 0
+    ledger_syncs: int = 0
+    ledger_waiting: int = 0
 
     def __add__(self, other: object) -> "Stats":
         if not isinstance(other, Stats):
             return NotImplemented
-        counts = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
-        return Stats(
-            versions=_sum(self.versions, other.versions),
-            window=_sum(self.window, other.window),
-            providers=_sum(self.providers, other.providers),
-            **counts,
-        )
+        counts: dict[str, Any] = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
+        tables: dict[str, Any] = {name: _sum(getattr(self, name), getattr(other, name)) for name in _TABLES}
+        return Stats(**tables, **counts)
 
     @property
     def past(self) -> "Stats":
         """What stays of it when the worker has ended."""
-        return msgspec.structs.replace(self, cache_bytes=0, window={}, providers={}, device_faults=0)
+        return msgspec.structs.replace(self, cache_bytes=0, window={}, providers={}, device_faults=0, ledger_waiting=0)
 
     def covered(self) -> dict[str, Covered]:
         """The coverage window, by segment."""
         return {segment: Covered(*counts) for segment, counts in self.window.items()}
 
 
-_COUNTS = tuple(name for name in Stats.__struct_fields__ if name not in ("versions", "window", "providers"))
+_TABLES = ("versions", "window", "providers", "reasons", "ledger_dropped")
+_COUNTS = tuple(name for name in Stats.__struct_fields__ if name not in _TABLES)
 
 
 def _sum(some: dict[str, Numbers], more: dict[str, Numbers]) -> dict[str, Numbers]:

@@ -320,9 +320,7 @@ class Supervisor:
             if self._again:
                 config = self._again()
             if _fixed(config) != _fixed(before):
-                log.warning(
-                    "listen, workers, bundle and ledger.directory are not changed by SIGHUP; restart for these"
-                )
+                log.warning("listen, workers, bundle and ledger.directory are not changed by SIGHUP; restart for these")
             ledger = msgspec.structs.replace(config.ledger, directory=before.ledger.directory)
             config = msgspec.structs.replace(
                 config, listen=before.listen, workers=before.workers, bundle=before.bundle, ledger=ledger

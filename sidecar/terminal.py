@@ -95,9 +95,14 @@ def _silent(target: str, access: Access) -> str:
     )
 
 
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as aligned lines; the first row is the heading. Columns of numbers stand to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+def table(rows: Sequence[Sequence[str]], at_least: Sequence[int] = ()) -> list[str]:
+    """Rows as aligned lines; the first row is the heading. Columns of numbers stand to the right.
+
+    Args:
+        rows: each with as many cells.
+        at_least: widths of the columns, for rows that continue a table; see `widths_of`.
+    """
+    widths = [max(pair) for pair in zip(widths_of(rows), at_least or [0] * len(rows[0]), strict=True)]
     right = [all(_is_number(row[column]) for row in rows[1:]) for column in range(len(rows[0]))]
     aligned = [
         "  ".join(
@@ -107,6 +112,11 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
         for row in rows
     ]
     return [aligned[0], "  ".join("-" * width for width in widths), *aligned[1:]]
+
+
+def widths_of(rows: Sequence[Sequence[str]]) -> list[int]:
+    """Characters that each column takes."""
+    return [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
 
 
 def reasons(reply: pb.RouteResponse) -> str:
@@ -262,4 +272,4 @@ def _figure(row: fleet_pb.CandidateLoad, name: str, form: str, times: float = 1.
 
 
 def _is_number(cell: str) -> bool:
-    return cell == "-" or cell.rstrip("%").replace(".", "", 1).replace("-", "", 1).isdigit()
+    return cell in {"", "-"} or cell.rstrip("%").lstrip("+-").replace(".", "", 1).isdigit()

@@ -5,6 +5,10 @@ from hypothesis import strategies as st
 from sidecar.coverage import Covered
 from sidecar.stats import Stats
 
+LEDGER = (
+    *("log_only", "disagreements", "switches", "forced_stays", "outcomes_accepted", "outcomes_invalid"),
+    *("ledger_decisions", "ledger_acknowledged", "ledger_refused", "ledger_syncs", "ledger_waiting"),
+)
 counts = st.integers(0, 10**6)
 stats = st.builds(
     Stats,
@@ -20,6 +24,9 @@ stats = st.builds(
     window=st.dictionaries(st.sampled_from("ab"), st.tuples(counts, counts)),
     providers=st.dictionaries(st.sampled_from("CG"), st.tuples(counts)),
     device_faults=counts,
+    reasons=st.dictionaries(st.sampled_from("LR"), st.tuples(counts)),
+    ledger_dropped=st.dictionaries(st.sampled_from("qr"), st.tuples(counts)),
+    **dict.fromkeys(LEDGER, counts),
 )
 
 
@@ -35,9 +42,14 @@ def test_adding_adds_every_count_and_changes_neither(one: Stats, two: Stats) -> 
     before = msgspec.msgpack.encode((one, two))
     total = one + two
     cache = ("cache_hits", "cache_misses", "cache_evictions", "cache_bytes")
-    for name in ("invalid", "shed", "expired", "cancelled", "device_faults", *cache):
+    for name in ("invalid", "shed", "expired", "cancelled", "device_faults", *cache, *LEDGER):
         assert getattr(total, name) == getattr(one, name) + getattr(two, name)
     assert set(total.versions) == set(one.versions) | set(two.versions)
+    for name in ("reasons", "ledger_dropped"):
+        mine, theirs = getattr(one, name), getattr(two, name)
+        assert getattr(total, name) == {
+            key: (mine.get(key, (0,))[0] + theirs.get(key, (0,))[0],) for key in {*mine, *theirs}
+        }
     for version, numbers in total.versions.items():
         none = (0, 0, 0)
         parts = zip(one.versions.get(version, none), two.versions.get(version, none), strict=True)
@@ -52,7 +64,8 @@ def test_it_goes_over_a_link_and_comes_back_the_same(one: Stats) -> None:
 
 @given(stats)
 def test_of_a_worker_that_has_ended_what_it_served_stays_and_what_it_held_does_not(one: Stats) -> None:
-    assert one.past == msgspec.structs.replace(one, cache_bytes=0, window={}, providers={}, device_faults=0)
+    now = {"cache_bytes": 0, "window": {}, "providers": {}, "device_faults": 0, "ledger_waiting": 0}
+    assert one.past == msgspec.structs.replace(one, **now)
 
 
 def test_its_window_is_coverage() -> None:

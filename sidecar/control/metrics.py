@@ -7,6 +7,8 @@ from math import isnan
 from prometheus_client import CollectorRegistry, Metric, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from sidecar.control import ledger
+from sidecar.control.fleet import Load
 from sidecar.control.messages import Event, State
 from sidecar.control.observed import Seen
 from sidecar.coverage import ENOUGH, Covered
@@ -28,6 +30,7 @@ class Metrics:
         stuck: how many had to be replaced since they were stuck.
         swaps: how many swaps there were, by outcome.
         seen: what the observer sees.
+        load: of the fleet.
     """
 
     def __init__(self, alarm_below: float, unix: Callable[[], float] = time.time) -> None:
@@ -39,6 +42,7 @@ class Metrics:
         self.stuck = 0
         self.swaps: Mapping[Event, int] = {}
         self.seen = Seen()
+        self.load = Load((), ())
 
     def collect(self) -> Iterator[Metric]:
         """As prometheus_client's Collector."""
@@ -63,6 +67,8 @@ class Metrics:
         yield from _cache(stats)
         yield from self._coverage(stats)
         yield from _providers(stats)
+        yield from ledger.decided(stats)
+        yield from ledger.journalled(stats)
         yield GaugeMetricFamily("router_workers", "Workers that serve.", value=self.workers)
         yield CounterMetricFamily(
             "router_stuck_workers", "Workers that were killed since they were stuck.", value=self.stuck
@@ -86,6 +92,9 @@ class Metrics:
         )
         if self.seen.tallies:
             yield from self._telemetry(self.seen)
+        if self.seen.importing is not None:
+            yield from ledger.imported(self.seen.importing)
+        yield from self.load.collect()
 
     def _telemetry(self, seen: Seen) -> Iterator[Metric]:
         labels = ["candidate", "source", "target"]

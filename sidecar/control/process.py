@@ -21,6 +21,7 @@ import msgspec
 from sidecar.bundle.registry import Registry
 from sidecar.config import Config
 from sidecar.control import CONFIG, CONFIG_FAULT, OBSERVER, SOCKET
+from sidecar.control.fleet import FleetWatch
 from sidecar.control.messages import Target
 from sidecar.control.metrics import Metrics, publish
 from sidecar.control.observed import Observed
@@ -38,6 +39,9 @@ class Control:
     Args:
         config: checked.
         first: directory of the bundle that runs where the registry names none.
+
+    Attributes:
+        fleet: where the fleet's load is seen; None: nowhere.
     """
 
     def __init__(self, config: Config, first: Path) -> None:
@@ -46,6 +50,7 @@ class Control:
         self.swap = Swap(config, self._registry, Target(str(self._first(first))))
         self.metrics = Metrics(config.coverage.alarm_below)
         self.observed = Observed()
+        self.fleet: FleetWatch | None = None
         self._seen: tuple[int, ...] | None = None
         self._learning = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -85,6 +90,8 @@ class Control:
         self.metrics.state = self.swap.state
         self.metrics.swaps = self.swap.counts
         self.metrics.seen = self.observed.seen
+        if self.fleet is not None:
+            self.metrics.load = self.fleet.look()
         for worker in workers.stuck(self._config.hang_seconds, now):
             log.error(
                 "worker %d is stuck or silent for more than hang_seconds = %g and is replaced",
@@ -114,8 +121,17 @@ class Control:
         task.add_done_callback(self._tasks.discard)
 
 
+def _watch(config: Config, runtime: Path) -> FleetWatch | None:
+    try:
+        return FleetWatch(config, runtime)
+    except ConfigError as error:  # bundles can be changed and workers watched all the same
+        log.error("metrics: the fleet's are left out: %s", error)  # noqa: TRY400 - all is said
+        return None
+
+
 async def _main(config: Config, runtime: Path, first: Path) -> None:
     control = Control(config, first)
+    control.fleet = _watch(config, runtime) if config.metrics else None
     end = publish(control.metrics, config.metrics) if config.metrics else None
     loop = asyncio.get_running_loop()
     serving = loop.create_task(control.run(runtime / SOCKET, lambda: _say({})))

@@ -1,6 +1,6 @@
 """What Info answers: what this sidecar runs, within which limits, what it served, and how much of it was scored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import sidecar
 from sidecar.bundle.load import Bundle
@@ -23,6 +23,7 @@ class Info:
         config: limits and policies.
         services: what is served.
         lane: which carries it.
+        more: what else was counted: decisions by reason, outcomes, the ledger.
 
     Attributes:
         worker: number of this worker.
@@ -31,10 +32,13 @@ class Info:
         window: requests of this worker in the coverage window, by segment, as of the last tick.
     """
 
-    def __init__(self, config: Config, services: RouterServices, lane: LaneChoice) -> None:
+    def __init__(
+        self, config: Config, services: RouterServices, lane: LaneChoice, more: Callable[[], Stats] = Stats
+    ) -> None:
         self._config = config
         self._services = services
         self._lane = lane
+        self._more = more
         self.worker = 0
         self.workers = 0
         self.others = Stats()
@@ -47,7 +51,7 @@ class Info:
     def own(self) -> Stats:
         """What this worker served."""
         drops, cache, bundle = self._services.drops, self._services.cache(), self._services.engine.bundle
-        return Stats(
+        return self._more() + Stats(
             versions={name: tuple(counts) for name, counts in self._services.decisions().items()},
             invalid=drops.invalid,
             shed=drops.shed,

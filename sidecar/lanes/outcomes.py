@@ -56,6 +56,10 @@ class Outcomes:
         senses: who hears of them.
         submit: keeps them; None where there is no ledger.
         unix: Unix seconds.
+
+    Attributes:
+        accepted: outcomes that were sound.
+        invalid: that were refused for what they said; a call that cannot be read counts as one.
     """
 
     def __init__(self, most: int, senses: Senses, submit: Submit | None, unix: Callable[[], float] = time.time) -> None:
@@ -63,6 +67,7 @@ class Outcomes:
         self._senses = senses
         self._submit = submit
         self._unix = unix
+        self.accepted = self.invalid = 0
 
     def __call__(self, raw: bytes, deliver: Deliver, key: Any, caller: Caller) -> None:
         """Takes the bytes of a ReportOutcomeRequest; delivers those of a ReportOutcomeResponse, when all is on disk.
@@ -71,8 +76,15 @@ class Outcomes:
             InvalidRequest: nothing was taken; the message names the outcome, its field and the remedy.
             DecodeError: it is no such message.
         """
-        outcomes = self._read(raw)
-        kept = [self._kept(index, outcome) for index, outcome in enumerate(outcomes)]
+        refused = 1
+        try:
+            outcomes = self._read(raw)
+            refused = len(outcomes)
+            kept = [self._kept(index, outcome) for index, outcome in enumerate(outcomes)]
+        except Exception:
+            self.invalid += refused
+            raise
+        self.accepted += len(kept)
         for outcome in outcomes:
             self._hear(outcome)
         reply = pb.ReportOutcomeResponse(accepted=len(outcomes), durable=self._submit is not None)

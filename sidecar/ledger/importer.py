@@ -21,6 +21,7 @@ from sidecar.ledger.rows import Added, Import
 from sidecar.ledger.segments import Segment
 from sidecar.ledger.settings import LedgerConfig
 from sidecar.ledger.store import Store, Unacceptable, open_store
+from sidecar.ledger.strays import Strays
 from sidecar.ledger.tail import State, read
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class Imported:
         decisions: added.
         outcomes: added.
         repeated: outcomes that were there already.
+        unknown: outcomes whose decision was not there a minute later; see strays.
         set_aside: records that the store refused or nobody could read; they lie in the file `refused`.
         spoilt: segments that were changed after they were written; they are kept beside the others, as *.corrupt.
         torn_bytes: that writers had not finished when they were killed, and nobody was told of.
@@ -49,6 +51,7 @@ class Imported:
     decisions: int = 0
     outcomes: int = 0
     repeated: int = 0
+    unknown: int = 0
     set_aside: int = 0
     spoilt: int = 0
     torn_bytes: int = 0
@@ -95,6 +98,7 @@ class Importer:
     Args:
         config: with a directory.
         connect: opens the store.
+        clock: monotonic seconds.
 
     Attributes:
         imported: what was done.
@@ -103,7 +107,13 @@ class Importer:
         ConfigError: the directory cannot be used, or another sidecar imports from it.
     """
 
-    def __init__(self, config: LedgerConfig, connect: Callable[[], Store] | None = None) -> None:
+    def __init__(
+        self,
+        config: LedgerConfig,
+        connect: Callable[[], Store] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         directory = Path(config.directory)
         self._folder = make(directory)
         self._lock = DirectoryLock(directory, LOCK)
@@ -113,6 +123,7 @@ class Importer:
         self._store: Store | None = None
         self._positions: dict[str, int] = {}
         self._foreign: set[str] = set()
+        self._strays = Strays()
         self.imported = Imported()
 
     def store(self) -> Store:
@@ -163,6 +174,8 @@ class Importer:
                 more = self.step().more
                 if not more and self._store is not None:
                     more = self._retention.step(self._store, time.time())
+                    self._strays.step(self._store, self._clock(), MOST_ROWS)
+                    self.imported.unknown = self._strays.unknown
             except Exception as error:  # noqa: BLE001 - whatever happens, it tries again
                 delay_s = min(max(FIRST_DELAY_S, 2 * delay_s), MOST_DELAY_S)
                 self._away(error)
@@ -240,6 +253,7 @@ class Importer:
         self.imported.decisions += added.decisions
         self.imported.outcomes += added.outcomes
         self.imported.repeated += len(batch.outcomes) - added.outcomes
+        self._strays.take([row[0] for row in batch.outcomes], self._clock())
         return added
 
     def _one_by_one(self, store: Store, gathered: _Gathered) -> Added:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from sidecar.errors import RouterError
-from sidecar.ledger.rows import Added, Decision, Import, Reported
+from sidecar.ledger.rows import ID_BYTES, Added, Decision, Import, Reported
 from sidecar.ledger.settings import SQLITE, LedgerConfig, location
 
 
@@ -46,6 +46,24 @@ class Stat(NamedTuple):
     newest: float | None
     dropped: dict[str, int]
     used_bytes: int
+
+
+class Which(NamedTuple):
+    """Which decisions are asked for.
+
+    Attributes:
+        since: first id; see rows.first_id.
+        before: the id behind the last.
+        segment: None: any.
+        model: candidate or model that was chosen, or that the caller would have used; empty: any.
+        log_only: only decisions that were not applied, and whose caller said which model it uses.
+    """
+
+    since: bytes = b""
+    before: bytes = b"\xff" * ID_BYTES
+    segment: str | None = None
+    model: str = ""
+    log_only: bool = False
 
 
 class Store(Protocol):
@@ -90,12 +108,27 @@ class Store(Protocol):
         """Decisions with ids from `since` on and less than `before`, in order of time, at most `limit`."""
         ...
 
+    def select(self, which: Which, limit: int, *, newest: bool = False) -> list[Decision]:
+        """Some decisions, without embedding and prompt, at most `limit`: the first in order of time, or the newest first.
+
+        Reads what lies between the ones that are found, too: a segment that is rare takes a look at all the others.
+        """
+        ...
+
     def find(self, ids: Sequence[bytes]) -> list[Decision]:
         """The decisions of these ids that are there, in any order."""
         ...
 
     def outcomes(self, first: bytes, last: bytes) -> list[Reported]:
         """Outcomes of the decisions from `first` to `last`, both included, in order of the decision's id."""
+        ...
+
+    def outcomes_of(self, ids: Sequence[bytes]) -> list[Reported]:
+        """Outcomes of these decisions; those of one decision stand together, in order of import."""
+        ...
+
+    def known(self, ids: Sequence[bytes]) -> set[bytes]:
+        """Which of these decisions are there."""
         ...
 
     def outcomes_after(self, seq: int, limit: int) -> list[Reported]:

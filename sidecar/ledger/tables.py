@@ -1,7 +1,8 @@
 """What both stores do in the same words of SQL."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -9,16 +10,17 @@ import msgspec
 from sidecar.errors import RouterError
 from sidecar.ledger import schema
 from sidecar.ledger.rows import PARTS, Decision, Reported, Row, decided_at
-from sidecar.ledger.store import Stat, StoreError
+from sidecar.ledger.store import Stat, StoreError, Which
 
 _REFERRED = ("b.name", "b.version", "b.digest", "s.names", "s.models")
-_DECISIONS = (
-    f"SELECT {', '.join((*(f'd.{name}' for name in schema.DECISIONS), *_REFERRED))} FROM decisions d "  # noqa: S608 - our own names
-    "JOIN bundles b ON b.id = d.bundle_id JOIN candidate_sets s ON s.id = d.candidate_set_id "
-)
+_FROM = "FROM decisions d JOIN bundles b ON b.id = d.bundle_id JOIN candidate_sets s ON s.id = d.candidate_set_id "
+_DECISIONS = f"SELECT {', '.join((*(f'd.{name}' for name in schema.DECISIONS), *_REFERRED))} {_FROM}"
+# What takes most of a row's room, and is of no use to somebody who looks at many.
+_HEAVY = ("embedding", "prompt")
+_LIGHT = f"SELECT {', '.join((*('NULL' if name in _HEAVY else f'd.{name}' for name in schema.DECISIONS), *_REFERRED))} {_FROM}"
 _OUTCOMES = f"SELECT seq, {', '.join(schema.OUTCOMES)} FROM outcomes "  # noqa: S608
 _APPLIED, _SHADOW = schema.DECISIONS.index("applied"), 1 + schema.OUTCOMES.index("shadow")
-_names: "msgspec.json.Decoder[tuple[str, ...]]" = msgspec.json.Decoder(tuple[str, ...])
+_decoder: "msgspec.json.Decoder[tuple[str, ...]]" = msgspec.json.Decoder(tuple[str, ...])
 # Ids that are asked for at once: below the fewest parameters that a statement may have.
 _MOST_IDS = 500
 
@@ -66,19 +68,54 @@ class Tables(ABC):
         where = "WHERE d.decision_id >= ? AND d.decision_id < ? ORDER BY d.decision_id LIMIT ?"
         return [_decision(row) for row in self._rows(_DECISIONS + where, (since, before, limit))]
 
+    def select(self, which: Which, limit: int, *, newest: bool = False) -> list[Decision]:
+        """See Store."""
+        tests = ["d.decision_id >= ?", "d.decision_id < ?"]
+        values: list[object] = [which.since, which.before]
+        if which.segment is not None:
+            tests.append("d.segment = ?")
+            values.append(which.segment)
+        if which.model:
+            names = self._called(which.model)
+            tests.append(f"(d.candidate IN ({_marks(names)}) OR d.current_model IN ({_marks(names)}))")
+            values += [*names, *names]
+        if which.log_only:
+            tests.append("d.applied = ? AND d.current_model <> ''")
+            values.append(False)
+        where = f"WHERE {' AND '.join(tests)} ORDER BY d.decision_id {'DESC' if newest else 'ASC'} LIMIT ?"
+        return [_decision(row) for row in self._rows(_LIGHT + where, (*values, limit))]
+
     def find(self, ids: Sequence[bytes]) -> list[Decision]:
         """See Store."""
-        found = []
-        for at in range(0, len(ids), _MOST_IDS):
-            some = ids[at : at + _MOST_IDS]
-            where = f"WHERE d.decision_id IN ({', '.join('?' * len(some))})"
-            found += [_decision(row) for row in self._rows(_DECISIONS + where, some)]
-        return found
+        return [
+            _decision(row)
+            for some in _slices(ids)
+            for row in self._rows(f"{_DECISIONS}WHERE d.decision_id IN ({_marks(some)})", some)
+        ]
+
+    def known(self, ids: Sequence[bytes]) -> set[bytes]:
+        """See Store."""
+        return {
+            bytes(row[0])
+            for some in _slices(ids)
+            for row in self._rows(
+                f"SELECT decision_id FROM decisions WHERE decision_id IN ({_marks(some)})",  # noqa: S608 - marks only
+                some,
+            )
+        }
 
     def outcomes(self, first: bytes, last: bytes) -> list[Reported]:
         """See Store."""
         where = "WHERE decision_id >= ? AND decision_id <= ? ORDER BY decision_id, seq"
         return [_reported(row) for row in self._rows(_OUTCOMES + where, (first, last))]
+
+    def outcomes_of(self, ids: Sequence[bytes]) -> list[Reported]:
+        """See Store."""
+        return [
+            _reported(row)
+            for some in _slices(ids)
+            for row in self._rows(f"{_OUTCOMES}WHERE decision_id IN ({_marks(some)}) ORDER BY decision_id, seq", some)
+        ]
 
     def outcomes_after(self, seq: int, limit: int) -> list[Reported]:
         """See Store."""
@@ -150,7 +187,7 @@ class Tables(ABC):
             (count,) = self._rows(f"SELECT count(*) FROM decisions WHERE {query}")[0]  # noqa: S608
             faults += [f"{count} {what}"] if count else []
         for number, names in self._rows("SELECT id, names FROM candidate_sets"):
-            size = 4 * PARTS * len(_names.decode(names))
+            size = 4 * PARTS * len(_names(names))
             (count,) = self._rows(
                 "SELECT count(*) FROM decisions WHERE candidate_set_id = ? AND length(expected) <> ?", (number, size)
             )[0]
@@ -160,12 +197,33 @@ class Tables(ABC):
         )[0]
         return [*faults, *([f"{count} outcomes have a quality outside [0, 1]"] if count else [])]
 
+    def _called(self, model: str) -> list[str]:
+        """All names of the candidate that a name means."""
+        names = {model}
+        for each, models in self._rows("SELECT names, models FROM candidate_sets"):
+            for pair in zip(_names(each), _names(models), strict=True):
+                names.update(pair if model in pair else ())
+        return sorted(names)
+
     def _check_version(self, version: int) -> None:
         if version > schema.VERSION:
             raise StoreError(
                 f"ledger.url: the store has schema {version}, and this program knows {schema.VERSION}; run the newer "
                 "router-sidecar that made it, or name another store."
             )
+
+
+def _slices(ids: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    return (ids[at : at + _MOST_IDS] for at in range(0, len(ids), _MOST_IDS))
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
+
+
+@lru_cache(256)  # few sets of candidates, and a million decisions that name them
+def _names(encoded: str) -> tuple[str, ...]:
+    return _decoder.decode(encoded)
 
 
 def insertion(table: str, columns: Sequence[str]) -> str:
@@ -184,7 +242,7 @@ def remembering() -> str:
 def _decision(row: Row) -> Decision:
     own, (name, version, digest, names, models) = list(row[: len(schema.DECISIONS)]), row[len(schema.DECISIONS) :]
     own[_APPLIED] = bool(own[_APPLIED])
-    return Decision._make((*own, (name, version, digest), _names.decode(names), _names.decode(models)))
+    return Decision._make((*own, (name, version, digest), _names(names), _names(models)))
 
 
 def _reported(row: Row) -> Reported:

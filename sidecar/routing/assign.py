@@ -13,6 +13,7 @@ import numpy as np
 from sidecar.fleet.view import Fleet
 from sidecar.routing.ask import Ask
 from sidecar.routing.candidates import CandidateTable, Column, Mask
+from sidecar.routing.counts import Counts
 from sidecar.routing.decision import (
     NOVEL_FROM,
     Choice,
@@ -93,10 +94,12 @@ class Assignment:
         table: the candidates.
         rules: of the operator.
         draw: where chance comes from.
+        counts: where turns that may not leave are counted.
     """
 
-    def __init__(self, table: CandidateTable, rules: Rules, draw: Draw) -> None:
+    def __init__(self, table: CandidateTable, rules: Rules, draw: Draw, counts: Counts) -> None:
         self._table = table
+        self._counts = counts
         self._rules = rules
         self._draw = draw
         self._all_offered = bool(table.offered.all())
@@ -246,7 +249,10 @@ class Assignment:
             return -1
         if chosen != held.candidate:
             stay_usd = float(expected.cost[row, held.candidate])
-            return -1 if may_leave(held, loss, stay_usd, self._rules.max_switch_share) else held.candidate
+            if may_leave(held, loss, stay_usd, self._rules.max_switch_share):
+                return -1
+            self._counts.forced_stays += 1
+            return held.candidate
         without = np.where(open_, expected.utility[row], -np.inf)
         without[held.candidate] -= loss
         return -1 if int(without.argmax()) == held.candidate else held.candidate

@@ -6,6 +6,7 @@ from typing import Protocol
 from sidecar.fleet.sessions import Remembered, digest
 from sidecar.routing.ask import Ask
 from sidecar.routing.candidates import CandidateTable
+from sidecar.routing.counts import Counts
 from sidecar.routing.decision import Choice, Expectations, Outcome
 from sidecar.routing.session import Held, worth_of_cache
 
@@ -30,10 +31,19 @@ class Conversations:
         sessions: where they are remembered.
         forget_s: seconds of silence after which a provider's cache, and the session, are gone.
         unix: Unix seconds.
+        counts: where changes of the candidate are counted.
     """
 
-    def __init__(self, table: CandidateTable, sessions: Sessions, forget_s: float, unix: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        table: CandidateTable,
+        sessions: Sessions,
+        forget_s: float,
+        unix: Callable[[], float],
+        counts: Counts,
+    ) -> None:
         self._table = table
+        self._counts = counts
         self._sessions = sessions
         self._forget_s = forget_s
         self._unix = unix
@@ -71,6 +81,8 @@ class Conversations:
         chosen = self._table.find(ask.current_model) if ask.log_only else choice.ranking[0]
         if chosen < 0:
             return  # a model of the caller's that is none of ours
+        if 0 <= held.candidate != chosen and not ask.log_only:
+            self._counts.switches += 1
         lost = 0.0 if chosen == held.candidate else worth_of_cache(self._table, held, ask.prompt_tokens)
         cost = float(expected.cost[row, chosen])
         self._sessions.keep(

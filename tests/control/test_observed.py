@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.config import Config
 from sidecar.control import OBSERVER, SOCKET, frames
-from sidecar.control.observed import Seen
+from sidecar.control.observed import Importing, Seen
 from sidecar.control.process import Control
 from sidecar.fleet.sources.tally import Tally
 from sidecar.fleet.telemetry import Telemetry
@@ -52,3 +52,23 @@ async def test_one_that_speaks_another_language_is_hung_up_on_and_the_next_one_h
     await until(lambda: len(control.observed.seen.tallies) == 1)
     writer.close()
     await writer.wait_closed()
+
+
+async def test_what_the_importer_counted_goes_on_when_the_next_observer_begins_anew(
+    control: Control, tmp_path: Path
+) -> None:
+    told = []
+    for decisions, backlog in ((5, 70), (1, 10), (2, 20)):
+        _, writer = await asyncio.open_unix_connection(tmp_path / OBSERVER)
+        writer.write(frames.encode(Seen(importing=Importing(decisions, 0, 0, 0, 0, 0, backlog, away=False))))
+        await until(lambda backlog=backlog: _backlog(control) == backlog)  # type: ignore[misc]
+        assert control.observed.seen.importing is not None
+        told.append(control.observed.seen.importing.decisions)
+        writer.close()
+        await writer.wait_closed()
+    assert told == [5, 5, 7]
+
+
+def _backlog(control: Control) -> int:
+    importing = control.observed.seen.importing
+    return -1 if importing is None else importing.backlog_bytes

@@ -15,6 +15,7 @@ from sidecar.ledger.records import Drops, encode
 from sidecar.ledger.rows import Added, Import
 from sidecar.ledger.settings import LedgerConfig
 from sidecar.ledger.store import Store, StoreAway, Unacceptable, open_store
+from sidecar.ledger.strays import PATIENCE_S
 from tests.ledger.made import NOW, acknowledge, config_in, journal_of, name, noted, said, wait_until
 
 ALL = (bytes(16), b"\xff" * 16)
@@ -285,3 +286,19 @@ def test_what_is_too_old_is_deleted_while_it_runs(embedded: LedgerConfig) -> Non
     stop.set()
     running.join(20)
     reader.close()
+
+
+def test_outcomes_whose_decision_does_not_come_are_counted_while_it_runs(config: LedgerConfig) -> None:
+    now = [0.0]
+    importer, stop = Importer(config, clock=lambda: now[0]), threading.Event()
+    leave(config, group(said(name(), quality=0.5), said(name(), quality=1.0)))
+    running = threading.Thread(target=importer.run, args=(stop, 0.005), daemon=True)
+    running.start()
+    try:
+        wait_until(lambda: importer.imported.outcomes == 2)
+        assert importer.imported.unknown == 0
+        now[0] = PATIENCE_S
+        wait_until(lambda: importer.imported.unknown == 2)
+    finally:
+        stop.set()
+        running.join(20)

@@ -12,6 +12,7 @@ from sidecar.config import CandidateConfig
 from sidecar.errors import NoCandidate
 from sidecar.routing.assign import Assignment, Rules
 from sidecar.routing.candidates import CandidateTable
+from sidecar.routing.counts import Counts
 from sidecar.routing.decision import Choice, Outcome, Reason, choose, degrade
 from sidecar.routing.live import Live, at_rest
 from sidecar.routing.policy import Terms
@@ -31,7 +32,7 @@ def choice_of(outcome: Outcome) -> Choice:
 
 
 def assignment(table: CandidateTable, rules: Rules | None = None, seed: int = 1) -> Assignment:
-    return Assignment(table, rules or Rules(), random.Random(seed).random)
+    return Assignment(table, rules or Rules(), random.Random(seed).random, Counts())
 
 
 def live_of(table: CandidateTable, blur: float = 0.0, **parts: list[float] | list[bool]) -> Live:
@@ -272,7 +273,7 @@ def test_propensities_are_the_frequencies_with_which_candidates_are_chosen(
     recorded: dict[int, float] = {}
     for coin, draw in itertools.product(grid, grid):
         draws = iter([coin, draw] if min(share) < 1.0 else [draw])
-        assigned = Assignment(table, Rules(), lambda draws=draws: next(draws))  # type: ignore[misc]
+        assigned = Assignment(table, Rules(), lambda draws=draws: next(draws), Counts())  # type: ignore[misc]
         _, (outcome,) = assigned.choose([ask], scores_of([quality]), live, [None])
         choice = choice_of(outcome)
         chances[choice.ranking[0]] += 1
@@ -281,3 +282,14 @@ def test_propensities_are_the_frequencies_with_which_candidates_are_chosen(
     for candidate, count in chances.items():
         assert recorded[candidate] == pytest.approx(count / 144)
     assert math.isclose(sum(recorded.values()), 1.0)
+
+
+def test_only_turns_that_the_limit_on_changes_holds_back_are_counted() -> None:
+    table = table_of(cached("small", 0.1), cached("medium", 0.5), cached("large", 0.0))
+    counts = Counts()
+    assigning = Assignment(table, Rules(), random.Random(0).random, counts)
+    worth, rich = scores_of([[0.2, 0.80, 0.78]]), scores_of([[0.2, 0.9, 0.5]])
+    cheap, dear = (ask_for(terms=Terms(value), prompt_tokens=10_000) for value in (0.05, 2.0))
+    for ask, scores, spent_usd in ((cheap, worth, 0.0), (dear, rich, 0.0), (dear, rich, 0.5)):
+        assigning.choose([ask], scores, at_rest(table), [Held(2, 10_000.0, spent_usd=spent_usd, cost_usd=1.0)])
+    assert counts.forced_stays == 1

@@ -4,8 +4,10 @@ import pytest
 from sidecar.config import CandidateConfig
 from sidecar.errors import NoCandidate
 from sidecar.fleet.sessions import Remembered, digest
+from sidecar.routing.ask import Ask
 from sidecar.routing.candidates import CandidateTable
 from sidecar.routing.conversations import Conversations
+from sidecar.routing.counts import Counts
 from sidecar.routing.decision import Choice, Expectations, Reason
 from sidecar.routing.session import Held
 from tests.routing.fleet import ask_for, table_of
@@ -39,7 +41,7 @@ def choice(candidate: int) -> Choice:
 
 
 def test_the_next_turn_finds_the_candidate_and_the_tokens_of_the_turn_before() -> None:
-    conversations = Conversations(table(), Memory(), 60.0, Clock())
+    conversations = Conversations(table(), Memory(), 60.0, Clock(), Counts())
     ask = ask_for(session="chat")
     assert conversations.held([ask, ask_for()]) == [None, None]
     conversations.decided([ask], [None], EXPECTED, [choice(1)])
@@ -52,7 +54,7 @@ def test_the_next_turn_finds_the_candidate_and_the_tokens_of_the_turn_before() -
 
 
 def test_changing_the_candidate_is_charged_to_the_session() -> None:
-    conversations = Conversations(table(), Memory(), 60.0, Clock())
+    conversations = Conversations(table(), Memory(), 60.0, Clock(), Counts())
     ask = ask_for(session="chat")
     conversations.decided([ask], [None], EXPECTED, [choice(2)])
     before = conversations.held([ask])
@@ -66,7 +68,7 @@ def test_changing_the_candidate_is_charged_to_the_session() -> None:
 
 def test_what_the_caller_says_counts_for_more_than_what_is_remembered() -> None:
     memory = Memory(chat=Remembered(digest("small"), 500.0, 0.1, 0.2, 1000.0))
-    conversations = Conversations(table(), memory, 60.0, Clock())
+    conversations = Conversations(table(), memory, 60.0, Clock(), Counts())
     asks = [
         ask_for(session="chat", current_model="large"),
         ask_for(session="chat", current_model="large", cached_tokens=70),
@@ -85,7 +87,7 @@ def test_what_the_caller_says_counts_for_more_than_what_is_remembered() -> None:
 
 def test_a_session_is_forgotten_when_its_cache_is_gone() -> None:
     clock = Clock()
-    conversations = Conversations(table(), Memory(), 60.0, clock)
+    conversations = Conversations(table(), Memory(), 60.0, clock, Counts())
     ask = ask_for(session="chat")
     conversations.decided([ask], [None], EXPECTED, [choice(1)])
     clock.now += 61.0
@@ -94,7 +96,7 @@ def test_a_session_is_forgotten_when_its_cache_is_gone() -> None:
 
 def test_a_failed_turn_frees_the_next_one() -> None:
     memory = Memory()
-    conversations = Conversations(table(), memory, 60.0, Clock())
+    conversations = Conversations(table(), memory, 60.0, Clock(), Counts())
     ask = ask_for(session="chat")
     conversations.decided([ask], [None], EXPECTED, [choice(1)])
     memory["chat"] = memory["chat"]._replace(failed=True)
@@ -104,7 +106,7 @@ def test_a_failed_turn_frees_the_next_one() -> None:
 
 
 def test_in_log_only_mode_the_session_is_with_the_callers_own_model() -> None:
-    conversations = Conversations(table(), Memory(), 60.0, Clock())
+    conversations = Conversations(table(), Memory(), 60.0, Clock(), Counts())
     ours, theirs = (ask_for(session=s, current_model=s, log_only=True) for s in ("large", "somebody else's"))
     conversations.decided([ours], [None], EXPECTED, [choice(0)])
     conversations.decided([theirs], [None], EXPECTED, [choice(0)])
@@ -116,7 +118,21 @@ def test_in_log_only_mode_the_session_is_with_the_callers_own_model() -> None:
 
 def test_a_request_without_a_decision_leaves_no_trace() -> None:
     memory = Memory()
-    Conversations(table(), memory, 60.0, Clock()).decided(
+    Conversations(table(), memory, 60.0, Clock(), Counts()).decided(
         [ask_for(session="chat")], [None], EXPECTED, [NoCandidate("")]
     )
     assert not memory
+
+
+def test_only_turns_that_are_sent_elsewhere_count_as_switches() -> None:
+    counts = Counts()
+    conversations = Conversations(table(), Memory(), 60.0, Clock(), counts)
+    ask = ask_for(session="chat")
+
+    def turn(candidate: int, ask: Ask = ask) -> int:
+        conversations.decided([ask], conversations.held([ask]), EXPECTED, [choice(candidate)])
+        return counts.switches
+
+    assert [turn(1), turn(1), turn(2), turn(0)] == [0, 0, 1, 2]
+    # What a caller does on its own is no doing of the router.
+    assert turn(1, ask_for(session="chat", current_model="large", log_only=True)) == 2

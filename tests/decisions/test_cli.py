@@ -1,0 +1,177 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sidecar.cli import main
+from sidecar.ledger.frames import Kind, frame
+from sidecar.ledger.records import encode
+from sidecar.ledger.segments import HEAD
+from sidecar.ledger.settings import LedgerConfig
+from sidecar.ledger.store import Store
+from tests.decisions.conftest import log_only
+from tests.ledger.made import NOW, imported, name, noted, said
+
+PROMPT = "the secret prompt"
+
+
+@pytest.fixture
+def file(config: LedgerConfig, tmp_path: Path) -> Path:
+    path = tmp_path / "sidecar.toml"
+    path.write_text(
+        f'[ledger]\ndirectory = "{config.directory}"\nurl = "{config.url}"\n'
+        '[[candidates]]\nname = "small"\naliases = ["mini"]\n[[candidates]]\nname = "large"\n'
+    )
+    return path
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["decisions", *map(str, arguments)])
+
+
+def test_the_latest_are_listed(store: Store, file: Path) -> None:
+    names = [name(NOW + row) for row in range(3)]
+    store.add(imported(noted(names), outcomes=[said(names[2], "judge", quality=0.75, latency_ms=1500.0, error="")]))
+    done = run("--config", file, "--limit", "2")
+    assert done.exit_code == 0
+    lines = done.output.splitlines()
+    assert " ".join(lines[0].split()) == (
+        "time id segment session policy chosen applied current reasons quality cost USD seconds propensity novelty was "
+        "was USD was s error"
+    )
+    assert lines[2].split() == [
+        *("2027-01-15T08:00:02.000Z", names[2], "shop", "-", "balanced", "small", "yes", "-", "LEARNED,NOVEL"),
+        *("0.400", "0.004000", "4.00", "1.00", "0.96", "0.75", "(judge)", "-", "1.50", "none"),
+    ]
+    assert names[1] in lines[3]
+    assert len(lines) == 4
+    told = json.loads(run("--config", file, "--json").output)
+    assert [one["id"] for one in told] == names[::-1]
+    assert told[0]["outcome"]["quality_source"] == "judge"
+
+
+def test_since_segment_and_model_choose(store: Store, file: Path) -> None:
+    store.add(imported(noted([name(NOW)], segment="a"), noted([name(NOW + 60)], segment="b", chosen=1)))
+    assert len(json.loads(run("--config", file, "--since", "2027-01-15T08:00:30", "--json").output)) == 1
+    assert len(json.loads(run("--config", file, "--segment", "a", "--json").output)) == 1
+    assert len(json.loads(run("--config", file, "--model", "acme/large-2", "--json").output)) == 1
+    none = run("--config", file, "--segment", "c")
+    assert "holds decisions, but none of these" in none.output
+
+
+def test_one_is_shown_in_full_and_its_prompt_is_not(store: Store, file: Path) -> None:
+    one = name(NOW)
+    store.add(
+        imported(noted([one]), outcomes=[said(one, "human", quality=0.5, error="")], keep_prompt=lambda prompt: prompt)
+    )
+    for done in (run("show", one, "--config", file), run("--config", file, "show", one)):
+        assert done.exit_code == 0, done.output
+        for words in (
+            "acme/small-1  (LEARNED, NOVEL; applied)",
+            one,
+            "19 characters are kept",
+            "scored by demo 3",
+            "human",
+        ):
+            assert words in done.output
+        assert PROMPT not in done.output
+    whole = run("show", one, "--config", file, "--json")
+    assert PROMPT not in whole.output
+    assert [row["candidate"] for row in json.loads(whole.output)["candidates"]] == ["small", "large"]
+    missing = run("show", name(NOW), "--config", file)
+    assert (missing.exit_code, "holds no such decision" in missing.output) == (1, True)
+    wrong = run("show", "12", "--config", file)
+    assert (wrong.exit_code, "give the 32 hexadecimal digits" in wrong.output) == (1, True)
+
+
+def test_disagreements_say_what_adoption_would_change(store: Store, file: Path) -> None:
+    names = [name(NOW + row) for row in range(30)]
+    callers = ["mini"] * 20 + ["large"] * 9 + ["gpt-x"]
+    outcomes = [said(each, "judge", quality=1.0, cost_usd=0.25) for each in names]
+    store.add(imported(log_only(names, callers), outcomes=outcomes))
+    done = run("--config", file, "--disagreements", "--since", "2027-01-01")
+    assert done.exit_code == 0, done.output
+    for words in (
+        "30 (86400 a day)",
+        "another model for 20 of 29 (69.0%)",
+        "no forecast for 1 decisions whose caller uses gpt-x (1)",
+        "most frequent changes",
+        "largest differences of one decision",
+        "normal approximation",
+    ):
+        assert words in done.output
+    rows = [line.split() for line in done.output.splitlines()]
+    assert ["small", "large", "20", "100.0%", "+250.0", "+250.0000", "+1.00", "+3000.0000"] in rows
+    assert ["small", "quality", "20", "0.500", "1.000", "+0.500", "[+0.500,", "+0.500]", "off"] in rows
+    assert ["large", "quality", "9", "0.750", "1.000", "+0.250", "-", "too", "few", "to", "tell"] in rows
+    told = json.loads(run("--config", file, "--disagreements", "--since", "2027-01-01", "--json").output)
+    assert (told["overall"]["differ"], told["overall"]["router"]["usd_per_1k"]) == (20, 500.0)
+    assert "mean of measured - predicted" in told["method"]
+
+
+def test_what_is_not_there_is_said_in_words(store: Store, file: Path, config: LedgerConfig) -> None:
+    assert run("--config", file).output == "the ledger holds no decision yet.\n"
+    assert run("--config", file, "--disagreements").output == "the ledger holds no decision yet.\n"
+    assert json.loads(run("--config", file, "--json").output) == []
+    assert json.loads(run("--config", file, "--disagreements", "--json").output) is None
+    folder = Path(config.directory) / "journal"
+    folder.mkdir(exist_ok=True)
+    record = HEAD + frame(Kind.OUTCOMES, [encode([said(name(NOW), error="")])])
+    (folder / "w-1-outcomes.journal").write_bytes(record)
+    assert f"; {len(record)} bytes wait in the journals" in run("--config", file).output
+    store.add(imported(noted([name(NOW)])))
+    done = run("--config", file, "--disagreements", "--since", "2027-01-01")
+    assert "no decision of these was made in log-only mode: set `log_only = true`" in done.output
+
+
+def test_without_a_ledger_it_says_what_is_missing(tmp_path: Path) -> None:
+    bare = tmp_path / "bare.toml"
+    bare.write_text("")
+    unmade = tmp_path / "unmade.toml"
+    unmade.write_text(f'[ledger]\ndirectory = "{tmp_path}"\n')
+    for done, words in (
+        (run(), "give the sidecar's TOML file"),
+        (run("--config", bare), "ledger.directory: is not set"),
+        (run("--config", unmade), "start the sidecar, which makes it"),
+        (run("--config", unmade, "--disagreements"), "start the sidecar, which makes it"),
+    ):
+        assert (done.exit_code, words in done.output) == (1, True), done.output
+    both = run("--config", unmade, "--follow", "--disagreements")
+    assert (both.exit_code, "do not go together" in both.output) == (2, True)
+
+
+def test_words_of_callers_cannot_move_the_cursor(store: Store, file: Path) -> None:
+    nasty = "a\x1b[2Jb\nc" + "x" * 99
+    one = name(NOW)
+    store.add(imported(log_only([one], [nasty], segment=nasty)))
+    for arguments in ([], ["--disagreements", "--since", "2027-01-01"], ["show", one]):
+        done = run("--config", file, *arguments)
+        assert done.exit_code == 0, done.output
+        assert "\x1b" not in done.output
+        assert "a\N{REPLACEMENT CHARACTER}[2Jb\N{REPLACEMENT CHARACTER}cxxx" in done.output
+        assert "x" * 40 not in done.output
+
+
+@pytest.fixture
+def follower(file: Path) -> Iterator["subprocess.Popen[str]"]:
+    command = [sys.executable, "-m", "sidecar.cli", "decisions", "--config", str(file), "--follow", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+@pytest.mark.slow
+def test_new_ones_are_printed_as_they_come(store: Store, follower: "subprocess.Popen[str]") -> None:
+    assert follower.stdout is not None
+    names = [name(NOW + row) for row in range(2)]
+    for each in names:
+        store.add(imported(noted([each])))
+        assert json.loads(follower.stdout.readline())["id"] == each
+    os.kill(follower.pid, signal.SIGINT)
+    assert follower.wait(30) == 0
