@@ -54,9 +54,7 @@ class Decisions:
         grid = self._grid[:size]
         expected = Expectations(*(grid.copy() for _ in range(5)))
         ids = self._ids.take(size).ids
-        return Noted(
-            ORIGIN, ids, [self._ask] * size, [self._choice] * size, expected, self._embedding[:size].copy()
-        )
+        return Noted(ORIGIN, ids, [self._ask] * size, [self._choice] * size, expected, self._embedding[:size].copy())
 
 
 def outcome(decision_id: str) -> Outcome:
