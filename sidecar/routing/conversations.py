@@ -81,7 +81,7 @@ class Conversations:
         chosen = self._table.find(ask.current_model) if ask.log_only else choice.ranking[0]
         if chosen < 0:
             return  # a model of the caller's that is none of ours
-        if 0 <= held.candidate != chosen and not ask.log_only:
+        if 0 <= held.candidate != chosen:
             self._counts.switches += 1
         lost = 0.0 if chosen == held.candidate else worth_of_cache(self._table, held, ask.prompt_tokens)
         cost = float(expected.cost[row, chosen])

@@ -170,3 +170,12 @@ def test_of_one_decision_there_is_no_rate(store: Store) -> None:
     assert found.requests_per_day is None
     assert found.overall.caller is not None
     assert found.overall.caller.usd_per_day is None
+
+
+def test_the_largest_differences_are_found_on_whatever_page(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "PAGE", 1)
+    names = ids(4, apart_s=0.0)  # of one millisecond: only the last bytes of their ids differ
+    utility = [[0.0, 2.0], [0.0, 1.0], [0.0, 4.0], [0.0, 3.0]]
+    found = found_in(store, log_only(names, ["small"] * 4, utility=utility), most=2)
+    assert [(one.id, one.utility_usd) for one in found.singles] == [(names[2], 4.0), (names[3], 3.0)]
+    assert (found.overall.decisions, found.requests_per_day) == (4, None)
