@@ -22,6 +22,7 @@ from sidecar.control.observed import Seen
 from sidecar.fleet.sources.settings import TelemetryConfig
 from sidecar.fleet.telemetry import Telemetry
 from sidecar.observer import Observer
+from sidecar.sensing import Shared
 from tests.faults.sidecars import Sidecar, until
 from tests.fleet.sources import expositions
 from tests.fleet.sources.model_server import ModelServer
@@ -162,6 +163,7 @@ async def test_a_source_that_fails_unforeseen_is_begun_again(
 class Process:
     def __init__(self, directory: Path, config: Config) -> None:
         (directory / CONFIG).write_bytes(msgspec.json.encode(config))
+        self._shared = Shared(config, 1, directory)  # the supervisor's part
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sidecar.observer", str(directory)],
             stdin=subprocess.PIPE,
@@ -173,6 +175,7 @@ class Process:
 
     def end(self) -> int:
         self.process.communicate(timeout=PATIENCE_S)
+        self._shared.close()
         return self.process.returncode
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
@@ -82,6 +83,12 @@ class MetricsServer:
 
             def log_message(self, *_: object) -> None:
                 """Says nothing."""
+
+            def handle(self) -> None:
+                with suppress(
+                    ConnectionError
+                ):  # in hastened time a scrape has a few milliseconds before it is given up
+                    super().handle()
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
