@@ -7,6 +7,7 @@ import msgspec
 
 from sidecar.control import frames
 from sidecar.control.frames import LinkBroken
+from sidecar.fleet.peers.tally import PeersTally
 from sidecar.fleet.sources.tally import Tally
 from sidecar.fleet.telemetry import Telemetry
 
@@ -19,10 +20,12 @@ class Seen(msgspec.Struct, frozen=True):
     Attributes:
         tallies: how its sources fare, since it began.
         telemetry: by candidate, what was observed last.
+        peers: how the exchange with other sidecars fares; None: there is none.
     """
 
     tallies: tuple[Tally, ...] = ()
     telemetry: dict[str, Telemetry] = {}
+    peers: PeersTally | None = None
 
 
 _decoder: "msgspec.msgpack.Decoder[Seen]" = msgspec.msgpack.Decoder(Seen)

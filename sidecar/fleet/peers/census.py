@@ -1,0 +1,156 @@
+"""What this sidecar has to tell: the sums of its own processes."""
+
+from collections import deque
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidecar.fleet.admission import Admission
+from sidecar.fleet.breaker import NEVER, Change
+from sidecar.fleet.budget import PREFIX
+from sidecar.fleet.columns import (
+    CHANGED_AT,
+    COLUMNS,
+    COOL_UNTIL,
+    DAY,
+    IN_FLIGHT,
+    LEVEL,
+    STARTED,
+    TOKENS_IN_FLIGHT,
+    TOKENS_STARTED,
+    USD,
+)
+from sidecar.fleet.limits import exhaust
+from sidecar.fleet.peers.message import Row
+from sidecar.fleet.reader import Reader
+from sidecar.fleet.table import IDENTITY, FleetTable
+
+Column = NDArray[np.float64]
+
+
+class Own(NamedTuple):
+    """This sidecar at one moment.
+
+    Attributes:
+        at: when, monotonic seconds.
+        names: [C] of candidates and budgets, in the order of the columns; only ever more.
+        in_flight: [C] calls.
+        rows: by name.
+        changes: by name, the latest change of the breaker that a process of this sidecar made.
+        decided: decisions since the start.
+        spent: USD by name of a budget's row, on `day`.
+        day: days since 1970.
+    """
+
+    at: float
+    names: tuple[str, ...]
+    in_flight: Column
+    rows: dict[str, Row]
+    changes: dict[str, Change]
+    decided: float
+    spent: dict[str, float]
+    day: int
+
+
+class Census:
+    """Adds up the sections of all processes, but not what was heard of other sidecars.
+
+    Args:
+        table: the fleet's.
+        dead_after_s: a process that was silent for so long has nothing in flight.
+        keep: how many counts of calls in flight are remembered.
+    """
+
+    def __init__(self, table: FleetTable, dead_after_s: float, keep: int) -> None:
+        self._table = table
+        self._dead_after_s = dead_after_s
+        self._names: list[str] = []
+        self._seen = b""
+        self._reader = Reader(table, [])
+        self._before: deque[tuple[float, Column]] = deque(maxlen=keep)
+
+    def take(self, now: float, unix: float, theirs: NDArray[np.float64]) -> Own:
+        """Counts.
+
+        Args:
+            now: monotonic seconds.
+            unix: Unix seconds.
+            theirs: [C', COLUMNS] what was heard of other sidecars, of as many candidates as were known then. What a
+                provider said of its limits holds for all together.
+        """
+        self._learn()
+        names = self._names
+        block = self._reader.read()
+        alive = now - self._table.heartbeats[self._reader.writers] < self._dead_after_s
+        in_flight = alive @ block[:, :, IN_FLIGHT]
+        self._before.append((now, in_flight))
+        day = int(unix // 86400.0)
+        spent = np.where(block[:, :, DAY] == day, block[:, :, USD], 0.0).sum(axis=0).tolist()
+        counts = zip(
+            names,
+            in_flight.tolist(),
+            (alive @ block[:, :, TOKENS_IN_FLIGHT]).tolist(),
+            block[:, :, STARTED].sum(axis=0).tolist(),
+            block[:, :, TOKENS_STARTED].sum(axis=0).tolist(),
+            _latest(block),
+            self._cool(block, theirs, now).tolist(),
+            strict=True,
+        )
+        rows = {
+            name: Row(
+                calls, tokens, started, tokens_started, change.at, change.kind, change.until, change.level, cool_until
+            )
+            for name, calls, tokens, started, tokens_started, change, cool_until in counts
+        }
+        return Own(
+            now,
+            tuple(names),
+            in_flight,
+            rows,
+            {name: Change(row.changed_at, row.kind, row.until, row.level) for name, row in rows.items()},
+            sum(row.started for name, row in rows.items() if not name.startswith(PREFIX)),
+            {name: usd for name, usd in zip(names, spent, strict=True) if usd},
+            day,
+        )
+
+    def in_flight(self, at: float) -> Column:
+        """[C'] the calls that were in flight at some moment, as far as that is remembered."""
+        found = self._before[0][1]
+        for when, counted in self._before:
+            if when > at:
+                break
+            found = counted
+        return found
+
+    def _cool(self, block: NDArray[np.float64], theirs: NDArray[np.float64], now: float) -> Column:
+        """[C] until when candidates want nothing: said so, or their limits are used up."""
+        more = np.zeros((1, block.shape[1], COLUMNS))
+        more[0, : len(theirs)] = theirs
+        limits = exhaust(np.concatenate([block, more]), Admission.of_all(block.shape[1]), now)
+        reset = np.where(limits.open, now + limits.recovery_seconds, 0.0)
+        said: Column = block[:, :, COOL_UNTIL].max(axis=0, initial=0.0)
+        return np.maximum(said, reset)
+
+    def _learn(self) -> None:
+        """Names that a process has met since; a name keeps its place."""
+        seen = self._table.control[:, IDENTITY].tobytes()
+        if seen == self._seen:
+            return
+        self._seen = seen
+        labels = {
+            label.decode()
+            for writer in self._table.claimed().tolist()
+            if writer != self._table.peers
+            for label in self._table.label(writer)
+        }
+        self._names += sorted(labels.difference(self._names))
+        self._reader = Reader(self._table, self._names, without=self._table.peers)
+
+
+def _latest(block: NDArray[np.float64]) -> list[Change]:
+    if not block.size:
+        return [NEVER] * block.shape[1]
+    latest = block[:, :, CHANGED_AT].argmax(axis=0)
+    found = block[latest, np.arange(block.shape[1]), CHANGED_AT : LEVEL + 1].tolist()
+    return [Change(*change) if change[0] else NEVER for change in found]
