@@ -26,6 +26,9 @@ from sidecar.fleet.peers.message import Row
 from sidecar.fleet.reader import Reader
 from sidecar.fleet.table import IDENTITY, FleetTable
 
+# Over about so long it is counted who makes how many decisions.
+RATE_S = 1.0
+
 Column = NDArray[np.float64]
 
 
@@ -38,7 +41,6 @@ class Own(NamedTuple):
         in_flight: [C] calls.
         rows: by name.
         changes: by name, the latest change of the breaker that a process of this sidecar made.
-        decided: decisions since the start.
         spent: USD by name of a budget's row, on `day`.
         day: days since 1970.
     """
@@ -48,9 +50,47 @@ class Own(NamedTuple):
     in_flight: Column
     rows: dict[str, Row]
     changes: dict[str, Change]
-    decided: float
     spent: dict[str, float]
     day: int
+
+
+class Then(NamedTuple):
+    """What is remembered of a count.
+
+    Attributes:
+        at: when it was taken, monotonic seconds.
+        in_flight: [C'] calls, of the candidates that were known.
+        recent: decisions made lately; see Rate.
+    """
+
+    at: float
+    in_flight: Column
+    recent: float
+
+
+class Rate:
+    """How many decisions somebody made lately.
+
+    Attributes:
+        recent: decisions, decayed by half each RATE_S.
+    """
+
+    def __init__(self) -> None:
+        self.recent = 0.0
+        self._total = -1.0
+        self._at = 0.0
+
+    def take(self, total: float, at: float) -> None:
+        """Some time later.
+
+        Args:
+            total: decisions since the start.
+            at: seconds, by any one clock.
+        """
+        if self._total >= 0.0:
+            self.recent *= 0.5 ** (max(0.0, at - self._at) / RATE_S)
+            self.recent += max(0.0, total - self._total)
+        self._total, self._at = total, at
 
 
 class Census:
@@ -59,7 +99,7 @@ class Census:
     Args:
         table: the fleet's.
         dead_after_s: a process that was silent for so long has nothing in flight.
-        keep: how many counts of calls in flight are remembered.
+        keep: how many counts are remembered.
     """
 
     def __init__(self, table: FleetTable, dead_after_s: float, keep: int) -> None:
@@ -68,7 +108,8 @@ class Census:
         self._names: list[str] = []
         self._seen = b""
         self._reader = Reader(table, [])
-        self._before: deque[tuple[float, Column]] = deque(maxlen=keep)
+        self._rate = Rate()
+        self._before: deque[Then] = deque(maxlen=keep)
 
     def take(self, now: float, unix: float, theirs: NDArray[np.float64]) -> Own:
         """Counts.
@@ -84,7 +125,6 @@ class Census:
         block = self._reader.read()
         alive = now - self._table.heartbeats[self._reader.writers] < self._dead_after_s
         in_flight = alive @ block[:, :, IN_FLIGHT]
-        self._before.append((now, in_flight))
         day = int(unix // 86400.0)
         spent = np.where(block[:, :, DAY] == day, block[:, :, USD], 0.0).sum(axis=0).tolist()
         counts = zip(
@@ -103,23 +143,31 @@ class Census:
             )
             for name, calls, tokens, started, tokens_started, change, cool_until in counts
         }
+        decided = sum(row.started for name, row in rows.items() if not name.startswith(PREFIX))
+        self._rate.take(decided, now)
+        self._before.append(Then(now, in_flight, self._rate.recent))
         return Own(
             now,
             tuple(names),
             in_flight,
             rows,
             {name: Change(row.changed_at, row.kind, row.until, row.level) for name, row in rows.items()},
-            sum(row.started for name, row in rows.items() if not name.startswith(PREFIX)),
             {name: usd for name, usd in zip(names, spent, strict=True) if usd},
             day,
         )
 
-    def in_flight(self, at: float) -> Column:
-        """[C'] the calls that were in flight at some moment, as far as that is remembered."""
-        found = self._before[0][1]
-        for when, counted in self._before:
-            if when > at:
-                break
+    def then(self, at: float) -> Then:
+        """What would have been counted at some moment, as far as that is remembered; between two counts, in proportion."""
+        found = self._before[0]
+        for counted in self._before:
+            if counted.at >= at:
+                if found.at < at:
+                    part = (at - found.at) / (counted.at - found.at)
+                    start = np.zeros_like(counted.in_flight)
+                    start[: len(found.in_flight)] = found.in_flight
+                    calls = start + part * (counted.in_flight - start)
+                    return Then(at, calls, found.recent + part * (counted.recent - found.recent))
+                return found
             found = counted
         return found
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sidecar.fleet.budget import PREFIX
 from sidecar.fleet.peers.census import Census, Own
 from sidecar.fleet.peers.message import Report
-from sidecar.fleet.peers.peer import Peer, Rate
+from sidecar.fleet.peers.peer import Peer
 
 # One that decides far more often than this sidecar is taken to do so by no more than this: what one decision here says of
 # a hundred elsewhere is little, and whoever decides most has the least of others to presume.
@@ -51,16 +51,24 @@ class Group:
     def __init__(self, forget_s: float) -> None:
         self.peers: dict[str, Peer] = {}
         self._forget_s = forget_s
-        self._rate = Rate()
 
-    def take(self, reports: Iterable[Report], now: float) -> None:
-        """Messages were read."""
+    def take(self, reports: Iterable[Report], ahead_s: float, now: float) -> None:
+        """Messages were read.
+
+        Args:
+            reports: these.
+            ahead_s: by which the server's clock is ahead of ours.
+            now: monotonic seconds.
+        """
         for report in reports:
+            made_at = report.server - ahead_s
+            if not now - self._forget_s <= made_at <= now:
+                made_at = now  # it does not know yet, or the server's clock has jumped
             peer = self.peers.get(report.sidecar)
             if peer is None:
-                self.peers[report.sidecar] = Peer(report, now)
+                self.peers[report.sidecar] = Peer(report, made_at, now)
             else:
-                peer.take(report, now)
+                peer.take(report, made_at, now)
 
     def forget(self, now: float) -> bool:
         """Drops whom nothing was heard of for too long; whether there was any."""
@@ -68,10 +76,6 @@ class Group:
         for by in gone:
             del self.peers[by]
         return bool(gone)
-
-    def decided(self, own: Own) -> None:
-        """This sidecar counted its own decisions; to be called each time that it does."""
-        self._rate.take(own.decided, own.at)
 
     def grown(self) -> dict[str, tuple[float, float]]:
         """By name, the decisions and the tokens that all others made since this was last asked."""
@@ -88,7 +92,7 @@ class Group:
 
         Args:
             own: this sidecar.
-            census: remembers what it had in flight.
+            census: remembers what it had before.
             now: monotonic seconds.
         """
         amount = len(own.names)
@@ -96,10 +100,10 @@ class Group:
         oldest = now
         for peer in self.peers.values():
             oldest = min(oldest, peer.counted_at)
+            when = census.then(peer.counted_at)
             then = np.zeros(amount)
-            counted = census.in_flight(peer.counted_at)
-            then[: len(counted)] = counted
-            alike = min(MOST_ALIKE, (peer.rate.recent + 1.0) / (self._rate.recent + 1.0))
+            then[: len(when.in_flight)] = when.in_flight
+            alike = min(MOST_ALIKE, (peer.rate.recent + 1.0) / (when.recent + 1.0))
             for at, name in enumerate(own.names):
                 row = peer.report.rows.get(name)
                 if row is None:

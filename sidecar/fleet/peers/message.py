@@ -1,7 +1,8 @@
 """What one sidecar tells the others: the sums of its workers.
 
 All times are readings of the sender's own monotonic clock, and so is `now`, when the message was made: a reader takes the
-differences (ages), so no two hosts need to agree on what time it is.
+differences (ages). How old the message itself is follows from the server's clock, which both know. So no two hosts need to
+agree on what time it is.
 """
 
 from collections.abc import Mapping
@@ -59,6 +60,7 @@ class Report(msgspec.Struct, frozen=True):
         sidecar: the sender's id.
         name: of the sender, for people.
         now: when it was made; so the later of two messages is the one with the larger number.
+        server: what time it was then on the server's clock, as far as the sender knows; 0: it does not.
         rows: by name, as in the fleet table: all candidates and budgets that the sender knows.
     """
 
@@ -66,6 +68,7 @@ class Report(msgspec.Struct, frozen=True):
     sidecar: str
     name: Annotated[str, msgspec.Meta(max_length=300)]
     now: Time
+    server: Time
     rows: Annotated[dict[Label, Row], msgspec.Meta(max_length=MOST_ROWS)]
 
 

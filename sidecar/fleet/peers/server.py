@@ -6,7 +6,7 @@ takes two round trips.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,11 +45,17 @@ class Reply(NamedTuple):
         messages: by id.
         spent: by id, on the day that was asked for.
         faults: keys that are not what they should be.
+        server: the server's clock, seconds.
+        asked: when it was asked for that, monotonic seconds.
+        answered: when it had answered.
     """
 
     messages: Mapping[str, bytes]
     spent: Mapping[str, bytes]
     faults: int
+    server: float
+    asked: float
+    answered: float
 
 
 class Server:
@@ -58,12 +64,14 @@ class Server:
     Args:
         config: checked.
         timeout_s: that each step may take.
+        clock: monotonic seconds.
 
     Raises:
         ConfigError: a file that the configuration names cannot be used.
     """
 
-    def __init__(self, config: PeersConfig, timeout_s: float) -> None:
+    def __init__(self, config: PeersConfig, timeout_s: float, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._config = config
         self._name = shown(config.url)
         self._timeout_s = timeout_s
@@ -120,8 +128,10 @@ class Server:
             self._connection.close()
             self._connection = None
 
-    def _tell(self, connection: "redis.Redis", own: bytes, message: bytes, money: str, spent: bytes) -> list[bytes]:
-        """Leaves what this sidecar has to say; gives all members' ids."""
+    def _tell(
+        self, connection: "redis.Redis", own: bytes, message: bytes, money: str, spent: bytes
+    ) -> tuple[list[bytes], float]:
+        """Leaves what this sidecar has to say; gives all members' ids, and the time."""
         members = f"{self._key}:members"
         pipeline = connection.pipeline(transaction=False)
         pipeline.set(self._of(own), message, px=self._keep_ms)
@@ -130,12 +140,16 @@ class Server:
         if spent:
             pipeline.hset(money, own, spent)
             pipeline.expire(money, KEEP_MONEY_S)
-        known: list[bytes] = pipeline.execute()[2]
-        return known
+        pipeline.time()
+        answers: list[Any] = pipeline.execute()
+        seconds, micros = answers[-1]
+        return answers[2], seconds + micros / 1e6
 
     def _exchange(self, connection: "redis.Redis", own: bytes, message: bytes, day: int, spent: bytes) -> Reply:
         money = f"{self._key}:usd:{day}"
-        known = self._tell(connection, own, message, money, spent)
+        asked = self._clock()
+        known, server = self._tell(connection, own, message, money, spent)
+        answered = self._clock()
         others = sorted(member for member in known if ID.fullmatch(member) and member != own)
         gone = [member for member in known if not ID.fullmatch(member)]
         faults = len(gone)
@@ -158,9 +172,8 @@ class Server:
             faults, left = faults + 1, {}
         if gone:  # who lives adds itself again with each message
             connection.srem(f"{self._key}:members", *gone)
-        return Reply(
-            messages, {who.decode("ascii", "replace"): what for who, what in left.items() if who != own}, faults
-        )
+        others_spent = {who.decode("ascii", "replace"): what for who, what in left.items() if who != own}
+        return Reply(messages, others_spent, faults, server, asked, answered)
 
     def _of(self, member: bytes) -> str:
         return f"{self._key}:of:{member.decode()}"

@@ -36,6 +36,7 @@ from sidecar.fleet.peers.group import Group
 from sidecar.fleet.peers.hints import Hints
 from sidecar.fleet.peers.message import VERSION, Report, Unreadable, decode, decode_spent, encode, encode_spent
 from sidecar.fleet.peers.server import Away, Reply, Server
+from sidecar.fleet.peers.server_clock import ServerClock
 from sidecar.fleet.peers.settings import shown
 from sidecar.fleet.peers.tally import PeersTally
 from sidecar.fleet.settings import FleetConfig
@@ -46,7 +47,7 @@ from sidecar.fleet.writer import Writer
 TICKS, LEAST_TICK_S = 10.0, 0.01
 LONGEST_BACKOFF_S = 2.0
 LONGEST_WAIT_S = 0.5
-# Intervals differ by this share at random, so that nobody always reads just before another one writes.
+# Intervals differ by this share at random, so that sidecars do not ask the server in step.
 JITTER = 0.1
 # In the directory of the sidecar: who it is, for as long as its fleet table lives.
 ID_FILE = "sidecar-id"
@@ -71,12 +72,14 @@ class _Heard(NamedTuple):
         reports: the others' messages.
         spent: USD of all others by name of a budget's row.
         day: when they spent that, in days since 1970; below 0: nothing is known.
+        ahead_s: by which the server's clock is ahead of ours.
         at: when it was read, monotonic seconds.
     """
 
     reports: list[Report]
     spent: dict[str, float]
     day: int
+    ahead_s: float
     at: float
 
 
@@ -109,13 +112,14 @@ class Peers:
         unix: Callable[[], float] = time.time,
     ) -> None:
         peers = config.peers
-        self._server = server or Server(peers, min(LONGEST_WAIT_S, peers.forget_seconds / 2.0))
+        self._server = server or Server(peers, min(LONGEST_WAIT_S, peers.forget_seconds / 2.0), clock)
         self._clock, self._unix = clock, unix
         self._id = _identity(runtime)
         name = peers.name or f"{socket.gethostname()}-{self._id[:6]}"
         self.tally = PeersTally(shown(peers.url), peers.group, name)
         self._interval_s = peers.interval_ms / 1000.0
         self._tick_s = max(LEAST_TICK_S, self._interval_s / TICKS)
+        self._time = ServerClock()
         self._group = Group(peers.forget_seconds)
         self._hints = Hints(config.breaker.max_cool_down_seconds)
         self._most_cool_s = config.breaker.max_cool_down_seconds
@@ -149,11 +153,10 @@ class Peers:
         now = self._clock()
         writer = self._writer
         self._own = own = self._census.take(now, self._unix(), writer.rows[self._places])
-        self._group.decided(own)
         news = self._group.forget(now)
         while self._heard:
             heard = self._heard.popleft()
-            self._group.take(heard.reports, heard.at)
+            self._group.take(heard.reports, heard.ahead_s, heard.at)
             self._enter(own)
             self._spend(heard)
             news = True
@@ -166,7 +169,8 @@ class Peers:
         own = self._own
         if own is None:
             return False
-        message = encode(Report(VERSION, self._id, self.tally.name, own.at, own.rows))
+        server = own.at + self._time.ahead_s if self._time.known else 0.0
+        message = encode(Report(VERSION, self._id, self.tally.name, own.at, server, own.rows))
         day = own.day if any(name.startswith(PREFIX) for name in own.names) else -1
         try:
             reply = self._server.exchange(self._id, message, day, encode_spent(own.spent) if own.spent else b"")
@@ -174,6 +178,7 @@ class Peers:
             self.tally.fail(str(away))
             return False
         self.tally.exchanged(self._unix())
+        self._time.read(reply.server, reply.asked, reply.answered)
         self._heard.append(self._read(reply, day))
         return True
 
@@ -207,7 +212,7 @@ class Peers:
             except Unreadable as unreadable:
                 faults, why = faults + 1, str(unreadable)
         self.tally.read(faults, why)
-        return _Heard(reports, spent, day, self._clock())
+        return _Heard(reports, spent, day, self._time.ahead_s, self._clock())
 
     def _enter(self, own: Own) -> None:
         """Rows in the order of Own.names. What no process of this sidecar knows is of no use to it."""
