@@ -61,9 +61,9 @@ class Group:
             now: monotonic seconds.
         """
         for report in reports:
-            made_at = report.server - ahead_s
-            if not now - self._forget_s <= made_at <= now:
-                made_at = now  # it does not know yet, or the server's clock has jumped
+            made_at = min(report.server - ahead_s, now) if report.server else now  # it does not know yet
+            if now - made_at > self._forget_s:
+                continue  # it stayed behind, or the server's clock has jumped, which will be known soon
             peer = self.peers.get(report.sidecar)
             if peer is None:
                 self.peers[report.sidecar] = Peer(report, made_at, now)

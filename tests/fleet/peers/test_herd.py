@@ -12,6 +12,7 @@ from tests.fleet.stage import Clock, priors_of
 from tests.fleet.test_view import NAMES, SERVICE, SLOTS, ideal
 
 INTERVAL_S = 0.2
+REQUESTS = 1000
 
 
 @pytest.mark.parametrize("loads", [(1, 1, 1), (4, 2, 1)], ids=["alike", "unlike"])
@@ -49,11 +50,10 @@ def test_no_herd_forms_among_sidecars(
                 before[candidate] += 1.0
                 worker.live.publish(sidecar.clock.now)
         pass_time(0.05)
-    best = ideal(before, 1000)
-    lots = [load / sum(loads) * 1000 for load in loads]
+    best = ideal(before, REQUESTS)
+    lots = [load / sum(loads) * REQUESTS for load in loads]
     split: Counter[int] = Counter()
     left = [[round(lot / workers) for _ in range(workers)] for lot in lots]
-    total = sum(map(sum, left))
     steps = 20
     sizes = [[-(-amount // steps) for amount in amounts] for amounts in left]
     while any(map(sum, left)):
@@ -69,12 +69,8 @@ def test_no_herd_forms_among_sidecars(
                     worker.decide(candidate, seconds=600.0)
                     split[candidate] += 1
                 worker.live.publish(sidecar.clock.now)
-    assert sum(split.values()) == total
-    print(dict(split), best, [s.workers[0].read().crowd for s in sidecars])
+    assert abs(sum(split.values()) - REQUESTS) < 6  # parts are rounded
     for candidate in range(4):
-        assert abs(split[candidate] / total - best[candidate] / 1000) <= 0.1 * best[candidate] / 1000 + 0.001, (
-            split,
-            best,
-        )
+        assert abs(split[candidate] - best[candidate]) <= 0.1 * best[candidate] + 1, (split, best)
     for sidecar in sidecars:
         sidecar.close()
