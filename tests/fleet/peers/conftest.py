@@ -1,3 +1,4 @@
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 
 from sidecar.fleet.settings import FleetConfig
 from tests.fleet.peers.group import Board, Shifted, Sidecar
+from tests.fleet.peers.real_server import RealServer
 from tests.fleet.stage import Clock, priors_of
 
 NAMES = ["a", "b"]
@@ -30,3 +32,12 @@ def sidecar_of(tmp_path: Path, clock: Clock, board: Board) -> Iterator[Callable[
     yield make
     for sidecar in made:
         sidecar.close()
+
+
+@pytest.fixture
+def real_server() -> Iterator[RealServer]:
+    # Not tmp_path: the path of a socket may have 107 bytes only.
+    with tempfile.TemporaryDirectory(prefix="peers-") as directory:
+        server = RealServer(Path(directory))
+        yield server
+        server.stop()

@@ -13,7 +13,12 @@ from sidecar.fleet.table import FleetTable
 from sidecar.fleet.view import Fleet
 from tests.fleet.stage import UNIX, Clock, Worker
 
-URL = "redis://nowhere:6379/0"
+SETTINGS = FleetConfig(
+    expiry_factor=1000.0,
+    min_expiry_seconds=1000.0,
+    max_expiry_seconds=9000.0,
+    peers=PeersConfig(url="redis://nowhere:6379/0"),
+)
 
 
 class Shifted(Clock):
@@ -83,7 +88,7 @@ class Sidecar:
         directory.mkdir(exist_ok=True)
         self.directory, self.clock = directory, clock
         self.server: Exchange | None = Line(server, clock) if server else None
-        self.settings = settings or settings_of()
+        self.settings = settings or SETTINGS
         self.table = FleetTable.create(directory / "fleet", workers + 4, 32, peers=True)
         self.workers = [Worker(self.table, number, priors, clock, self.settings) for number in range(workers)]
         self.peers = self.observe()
@@ -111,13 +116,6 @@ class Sidecar:
 
     def close(self) -> None:
         self.table.close()
-
-
-def settings_of(**peers: object) -> FleetConfig:
-    told = {"url": URL, **peers}
-    return FleetConfig(
-        expiry_factor=1000.0, min_expiry_seconds=1000.0, max_expiry_seconds=9000.0, peers=PeersConfig(**told)
-    )  # type: ignore[arg-type]
 
 
 def talk(sidecars: Sequence[Sidecar], rounds: int = 2) -> None:

@@ -8,7 +8,7 @@ from sidecar.fleet.outcome import Fault, Outcome
 from sidecar.fleet.settings import BreakerConfig, BudgetConfig, FleetConfig
 from sidecar.fleet.telemetry import Telemetry
 from sidecar.fleet.writer import Writer
-from tests.fleet.peers.group import Board, Sidecar, settings_of, talk
+from tests.fleet.peers.group import SETTINGS, Board, Sidecar, talk
 from tests.fleet.stage import UNIX, Clock
 
 Make = Callable[..., Sidecar]
@@ -23,7 +23,8 @@ def decide(sidecar: Sidecar, candidate: int, calls: int, worker: int = 0) -> lis
 
 
 def in_flight(sidecar: Sidecar) -> list[float]:
-    return sidecar.read().in_flight.tolist()
+    calls: list[float] = sidecar.read().in_flight.tolist()
+    return calls
 
 
 # --- calls in flight -------------------------------------------------------------------------------------------------
@@ -156,11 +157,10 @@ def test_nobody_but_the_observer_gets_the_section_of_other_sidecars(sidecar_of: 
 
 # --- breakers --------------------------------------------------------------------------------------------------------
 
-SLOW = settings_of()
 BREAKING = FleetConfig(
     min_expiry_seconds=100.0,
     expiry_factor=1000.0,
-    peers=SLOW.peers,
+    peers=SETTINGS.peers,
     breaker=BreakerConfig(first_backoff_seconds=1.0, max_backoff_seconds=8.0, jitter=0.0, slow_start_seconds=0.0),
 )
 
@@ -304,7 +304,7 @@ def test_what_a_candidate_asked_for_holds_for_all_and_to_the_second(sidecar_of: 
 
 
 def test_a_peers_cool_down_is_never_longer_than_the_longest_that_is_configured_here(sidecar_of: Make) -> None:
-    short = FleetConfig(peers=SLOW.peers, breaker=BreakerConfig(max_cool_down_seconds=5.0))
+    short = FleetConfig(peers=SETTINGS.peers, breaker=BreakerConfig(max_cool_down_seconds=5.0))
     one, two = sidecar_of(), sidecar_of(settings=short)
     talk([one, two])
     (name,) = decide(one, 0, 1)
