@@ -42,7 +42,7 @@ class Group:
     """The other sidecars.
 
     Args:
-        forget_s: one that was not heard of for so long is gone.
+        forget_s: one whose latest message is older is gone.
 
     Attributes:
         peers: by id.
@@ -71,8 +71,8 @@ class Group:
                 peer.take(report, made_at, now)
 
     def forget(self, now: float) -> bool:
-        """Drops whom nothing was heard of for too long; whether there was any."""
-        gone = [by for by, peer in self.peers.items() if now - peer.heard_at > self._forget_s]
+        """Drops whose latest message is too old; whether there was any."""
+        gone = [by for by, peer in self.peers.items() if now - peer.counted_at > self._forget_s]
         for by in gone:
             del self.peers[by]
         return bool(gone)

@@ -122,4 +122,5 @@ def talk(sidecars: Sequence[Sidecar], rounds: int = 2) -> None:
     """All hear of each other."""
     for _ in range(rounds):
         for sidecar in sidecars:
+            sidecar.clock.clock.now += 0.001
             sidecar.talk()

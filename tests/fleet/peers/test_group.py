@@ -115,9 +115,8 @@ def test_times_are_the_same_however_often_they_are_repeated() -> None:
     group = Group(2.0)
     for step in range(5):
         row = Row(changed_at=4.0, kind=1.0, until=9.0, cool_until=30.0)
-        late = 0.03 * step  # it is read later and later
         now = NOW + 0.2 * step
-        group.take([report_of("1", 5.0 + 0.2 * step, {"a": row}, age=-late, at=now)], AHEAD_S, now)
+        group.take([report_of("1", 5.0 + 0.2 * step, {"a": row}, age=0.01 * step, at=now)], AHEAD_S, now)
         peer = group.peers["1"]
         assert peer.change("a") == (NOW - 1.0, 1.0, NOW + 4.0, 0.0)
         assert peer.cool_until("a") == NOW + 25.0

@@ -106,6 +106,7 @@ def test_two_sidecars_hear_of_each_other_until_one_ends(pair: list[Running]) -> 
     assert peers.tally.peers == 1
     two.end()
     until(lambda: one.sees(1.0), one)
+    assert until(lambda: two.sees(3.0), two) < two.settings.dead_after_seconds / 2  # it ended in good order
     assert peers.tally.failed == 0
 
 

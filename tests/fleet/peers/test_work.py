@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -6,6 +7,7 @@ from sidecar.errors import ConfigError
 from sidecar.fleet.budget import DAY_S, Budgets, BudgetView
 from sidecar.fleet.outcome import Fault, Outcome
 from sidecar.fleet.settings import BreakerConfig, BudgetConfig, FleetConfig
+from sidecar.fleet.table import FleetTable
 from sidecar.fleet.telemetry import Telemetry
 from sidecar.fleet.writer import Writer
 from tests.fleet.peers.group import SETTINGS, Board, Sidecar, talk
@@ -146,13 +148,27 @@ def test_when_an_observer_is_dead_what_it_heard_no_longer_counts(sidecar_of: Mak
     assert one.read().crowd == 1.0
 
 
-def test_nobody_but_the_observer_gets_the_section_of_other_sidecars(sidecar_of: Make) -> None:
-    one = sidecar_of(workers=1)
-    number = one.table.peers
-    others = [Writer(one.table, 0, one.clock).number for _ in range(one.table.writers - 2)]
-    assert number not in others
-    with pytest.raises(ConfigError, match="all 5 sections"):
-        Writer(one.table, number - 1, one.clock)
+def test_nobody_but_the_observer_gets_the_section_of_other_sidecars(tmp_path: Path, clock: Clock) -> None:
+    table = FleetTable.create(tmp_path / "fleet", 4, 16, peers=True)
+    assert [Writer(table, 2, clock).number for _ in range(3)] == [2, 0, 1]
+    with pytest.raises(ConfigError, match="sections of the table are taken"):
+        Writer(table, 0, clock)
+    assert Writer(table, table.peers, clock).number == 3
+    with pytest.raises(ConfigError, match="sections of the table are taken"):
+        Writer(table, table.peers, clock)
+    table.close()
+
+
+def test_what_other_sidecars_decide_is_not_taken_for_decisions_of_other_workers(sidecar_of: Make, clock: Clock) -> None:
+    one, two = sidecar_of(workers=2), sidecar_of()
+    for _ in range(40):
+        clock.now += 0.05
+        for sidecar in (one, two):
+            decide(sidecar, 0, 1)
+            decide(sidecar, 1, 1)
+            sidecar.read()
+            sidecar.talk()
+    assert one.read().crowd == pytest.approx(2.0, rel=0.1)  # the second worker is idle
 
 
 # --- breakers --------------------------------------------------------------------------------------------------------
@@ -243,6 +259,21 @@ def test_what_only_a_hint_had_opened_closes_as_it_is_withdrawn(sidecar_of: Make)
     talk(sidecars)
     assert two.read().plain
     assert three.read().plain
+
+
+def test_what_own_calls_opened_no_hint_shortens(sidecar_of: Make) -> None:
+    one, two = sidecar_of(settings=BREAKING), sidecar_of(settings=BREAKING)
+    one.talk()
+    break_(one)
+    pass_time([one], 1.2)
+    probe(one, FAILED)
+    pass_time([one], 2.2)
+    probe(one, FAILED)
+    assert one.read().recovery_seconds[0] == pytest.approx(4.0, abs=0.1)
+    break_(two)
+    talk([two, one])
+    assert two.read().recovery_seconds[0] < 1.0
+    assert one.read().recovery_seconds[0] == pytest.approx(4.0, abs=0.1)
 
 
 def test_a_hint_does_not_go_round(sidecar_of: Make, clock: Clock) -> None:
@@ -338,6 +369,24 @@ def test_what_peers_ask_for_counts_against_the_limits_that_this_sidecar_heard_of
     decide(two, 0, 5)
     talk([one, two])
     assert is_open(one)
+
+
+def test_limits_that_this_sidecar_used_up_itself_hold_for_all_whatever_peers_had_asked_for_before(
+    sidecar_of: Make,
+) -> None:
+    one, two = sidecar_of(), sidecar_of()
+    talk([one, two])
+    decide(two, 0, 10)
+    talk([one, two])
+    one.read()
+    one.workers[0].live.report(
+        "a", Telemetry(rate_limit_remaining_requests=5.0, rate_limit_reset_unix=one.clock.unix() + 9.0)
+    )
+    one.read()
+    decide(one, 0, 5)
+    assert is_open(one)
+    talk([one, two])
+    assert is_open(two)
 
 
 # --- budgets ---------------------------------------------------------------------------------------------------------
