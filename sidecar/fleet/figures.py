@@ -132,7 +132,7 @@ class Figures:
         self._reader = Reader(table, [], spare=1)
 
     def read(self, now: float) -> list[CandidateFigures]:
-        """The figures of all candidates that any process knows, by name.
+        """The figures of all candidates that any process of this sidecar knows, by name.
 
         Args:
             now: monotonic seconds.
@@ -201,7 +201,12 @@ class Figures:
         ]
 
     def _known(self, *, budgets: bool = False) -> list[str]:
-        labels = {label for writer in self._table.claimed().tolist() for label in self._table.label(writer)}
+        labels = {
+            label
+            for writer in self._table.claimed().tolist()
+            if writer != self._table.peers
+            for label in self._table.label(writer)
+        }
         return sorted(name for label in labels if (name := label.decode()).startswith(PREFIX) is budgets)
 
     def _prior_columns(self, names: list[str]) -> Priors:

@@ -1,11 +1,13 @@
 """What this sidecar has to tell: the sums of its own processes."""
 
 from collections import deque
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sidecar.errors import ConfigError
 from sidecar.fleet.admission import Admission
 from sidecar.fleet.breaker import NEVER, Change
 from sidecar.fleet.budget import PREFIX
@@ -24,7 +26,7 @@ from sidecar.fleet.columns import (
 from sidecar.fleet.limits import exhaust
 from sidecar.fleet.peers.message import Row
 from sidecar.fleet.reader import Reader
-from sidecar.fleet.table import IDENTITY, FleetTable
+from sidecar.fleet.table import IDENTITY, FleetTable, key_of
 
 # Over about so long it is counted who makes how many decisions.
 RATE_S = 1.0
@@ -37,9 +39,10 @@ class Own(NamedTuple):
 
     Attributes:
         at: when, monotonic seconds.
-        names: [C] of candidates and budgets, in the order of the columns; only ever more.
+        names: [C] of candidates and budgets, those that only others know among them, in the order of the columns; only
+            ever more.
         in_flight: [C] calls.
-        rows: by name.
+        rows: by name, of those that a process of this sidecar knows.
         changes: by name, the latest change of the breaker that a process of this sidecar made.
         spent: USD by name of a budget's row, on `day`.
         day: days since 1970.
@@ -106,6 +109,7 @@ class Census:
         self._table = table
         self._dead_after_s = dead_after_s
         self._names: list[str] = []
+        self._ours: set[str] = set()
         self._seen = b""
         self._reader = Reader(table, [])
         self._rate = Rate()
@@ -142,6 +146,7 @@ class Census:
                 calls, tokens, started, tokens_started, change.at, change.kind, change.until, change.level, cool_until
             )
             for name, calls, tokens, started, tokens_started, change, cool_until in counts
+            if name in self._ours
         }
         decided = sum(row.started for name, row in rows.items() if not name.startswith(PREFIX))
         self._rate.take(decided, now)
@@ -155,6 +160,16 @@ class Census:
             {name: usd for name, usd in zip(names, spent, strict=True) if usd},
             day,
         )
+
+    def learn(self, names: Iterable[str]) -> None:
+        """Others know these. Workers may meet them at any time, and should know then what others know.
+
+        Half of the room is kept for what workers do meet.
+        """
+        new = [name for name in sorted(set(names).difference(self._names)) if _usable(name)]
+        if room := max(0, self._table.names // 2 - len(self._names)):
+            self._names += new[:room]
+            self._seen = b""
 
     def then(self, at: float) -> Then:
         """What would have been counted at some moment, as far as that is remembered; between two counts, in proportion."""
@@ -193,7 +208,16 @@ class Census:
             for label in self._table.label(writer)
         }
         self._names += sorted(labels.difference(self._names))
+        self._ours = labels
         self._reader = Reader(self._table, self._names, without=self._table.peers)
+
+
+def _usable(name: str) -> bool:
+    try:
+        key_of(name)
+    except (ConfigError, UnicodeEncodeError):
+        return False
+    return True
 
 
 def _latest(block: NDArray[np.float64]) -> list[Change]:

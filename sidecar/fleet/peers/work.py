@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from sidecar.errors import ConfigError
-from sidecar.fleet.breaker import Change
+from sidecar.fleet.breaker import NEVER, Change
 from sidecar.fleet.budget import PREFIX
 from sidecar.fleet.columns import (
     CHANGED_AT,
@@ -157,6 +157,7 @@ class Peers:
         while self._heard:
             heard = self._heard.popleft()
             self._group.take(heard.reports, heard.ahead_s, heard.at)
+            self._census.learn(name for report in heard.reports for name in report.rows)
             self._enter(own)
             self._spend(heard)
             news = True
@@ -215,7 +216,7 @@ class Peers:
         return _Heard(reports, spent, day, self._time.ahead_s, self._clock())
 
     def _enter(self, own: Own) -> None:
-        """Rows in the order of Own.names. What no process of this sidecar knows is of no use to it."""
+        """Rows in the order of Own.names."""
         for name in own.names[len(self._names) :]:
             try:
                 self._places.append(self._writer.row(name))
@@ -244,7 +245,7 @@ class Peers:
             cells[base + TOKENS_STARTED] += tokens
             if sums.cool_until[at]:
                 cells[base + COOL_UNTIL] = min(sums.cool_until[at], now + self._most_cool_s)
-            change = self._hints.judge(name, own.changes[name], self._group.peers, now)
+            change = self._hints.judge(name, own.changes.get(name, NEVER), self._group.peers, now)
             if change is not None:
                 self._follow(base, change)
         self._writer.publish()

@@ -9,9 +9,10 @@ from sidecar.fleet.outcome import Fault, Outcome
 from sidecar.fleet.settings import BreakerConfig, BudgetConfig, FleetConfig
 from sidecar.fleet.table import FleetTable
 from sidecar.fleet.telemetry import Telemetry
+from sidecar.fleet.view import FleetView
 from sidecar.fleet.writer import Writer
 from tests.fleet.peers.group import SETTINGS, Board, Sidecar, talk
-from tests.fleet.stage import UNIX, Clock
+from tests.fleet.stage import UNIX, Clock, priors_of
 
 Make = Callable[..., Sidecar]
 FAILED = Outcome(Fault.SERVER, latency_seconds=0.1)
@@ -135,7 +136,25 @@ def test_a_sidecar_with_other_candidates_shares_what_both_know(sidecar_of: Make)
     decide(two, 1, 2)
     talk([one, two])
     assert in_flight(one) == [0.0, 2.0]
-    assert one.peers._writer.names() == ["a", "b"]
+    assert [row.name for row in one.figures().read(one.clock.now)] == ["a", "b"]
+    own = one.peers._own
+    assert own is not None
+    assert list(own.rows) == ["a", "b"]  # hearsay is not told on
+
+
+def test_a_worker_that_meets_a_candidate_only_now_knows_what_others_know_of_it(sidecar_of: Make) -> None:
+    one, two = sidecar_of(names=["a"]), sidecar_of(names=["c", "d"])
+    decide(two, 1, 5)
+    talk([one, two], rounds=3)
+    late = FleetView(one.workers[0].live, priors_of(["d"], slots=4.0))
+    assert late.read(one.clock.now).in_flight.tolist() == [5.0]
+
+
+def test_names_that_others_make_up_take_half_of_the_room_at_most(sidecar_of: Make) -> None:
+    one, two = sidecar_of(), sidecar_of(names=[f"made up {at}" for at in range(32)])
+    talk([one, two], rounds=4)
+    assert len(one.peers._writer.names()) == one.table.names // 2
+    assert one.peers._writer.names()[:2] == ["a", "b"]
 
 
 def test_when_an_observer_is_dead_what_it_heard_no_longer_counts(sidecar_of: Make, clock: Clock) -> None:
