@@ -37,7 +37,5 @@ def sidecar_of(tmp_path: Path, clock: Clock, board: Board) -> Iterator[Callable[
 @pytest.fixture
 def real_server() -> Iterator[RealServer]:
     # Not tmp_path: the path of a socket may have 107 bytes only.
-    with tempfile.TemporaryDirectory(prefix="peers-") as directory:
-        server = RealServer(Path(directory))
+    with tempfile.TemporaryDirectory(prefix="peers-") as directory, RealServer(Path(directory)) as server:
         yield server
-        server.stop()

@@ -134,8 +134,10 @@ def test_a_set_that_is_none_is_a_refusal_that_names_no_value(real_server: RealSe
 
 
 def test_a_wrong_password_is_said_without_being_repeated_and_the_right_one_is_read_anew(tmp_path: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="peers-") as directory:
-        real = RealServer(Path(directory), "s3cret-right")
+    with (
+        tempfile.TemporaryDirectory(prefix="peers-") as directory,
+        RealServer(Path(directory), "s3cret-right") as real,
+    ):
         file = tmp_path / "password"
         file.write_text("s3cret-wrong\n")
         one = server_of(real.url, password_file=str(file))
@@ -148,7 +150,6 @@ def test_a_wrong_password_is_said_without_being_repeated_and_the_right_one_is_re
         file.unlink()
         with pytest.raises(Away, match="cannot be read"):
             say(one, ONE)
-        real.stop()
 
 
 def test_a_server_that_is_killed_is_away_and_one_in_its_place_is_found(real_server: RealServer) -> None:
@@ -216,21 +217,17 @@ def test_over_tls_a_server_is_believed_whose_certificate_the_authority_signed(tm
     wrong = str(pki.write_ca(stranger, tmp_path / "stranger.pem"))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory(prefix="peers-") as directory:
-        real = RealServer(
-            Path(directory),
-            arguments=(
-                *("--tls-port", str(port), "--tls-auth-clients", "no", "--tls-ca-cert-file", authority),
-                *("--tls-cert-file", str(files.certificate), "--tls-key-file", str(files.key)),
-            ),
-        )
+    arguments = (
+        *("--tls-port", str(port), "--tls-auth-clients", "no", "--tls-ca-cert-file", authority),
+        *("--tls-cert-file", str(files.certificate), "--tls-key-file", str(files.key)),
+    )
+    with tempfile.TemporaryDirectory(prefix="peers-") as directory, RealServer(Path(directory), arguments=arguments):
         one = server_of(f"rediss://localhost:{port}/0", ca_file=authority)
         assert say(one, ONE).faults == 0
         one.close()
         two = server_of(f"rediss://localhost:{port}/0", ca_file=wrong)
         with pytest.raises(Away, match=f"rediss://localhost:{port}/0: cannot be reached"):
             say(two, TWO)
-        real.stop()
 
 
 def test_files_that_cannot_be_used_are_named_at_the_start(tmp_path: Path) -> None:
