@@ -312,7 +312,9 @@ class Config(Entry, frozen=True):
 
     def observes(self) -> bool:
         """Whether there is anything for the observer process to do."""
-        return bool(self.ledger.directory) or any(candidate.telemetry is not None for candidate in self.candidates)
+        return bool(self.ledger.directory or self.fleet.peers.url) or any(
+            candidate.telemetry is not None for candidate in self.candidates
+        )
 
     def _check_policies(self) -> None:
         known = self.terms()

@@ -25,6 +25,7 @@ from sidecar.config import Config
 from sidecar.control import CONFIG, CONFIG_FAULT, OBSERVER, frames
 from sidecar.control.observed import Importing, Seen
 from sidecar.errors import ConfigError
+from sidecar.fleet.peers.tally import PeersTally
 from sidecar.fleet.publisher import Publisher
 from sidecar.fleet.sources.build import Source, sources_of
 from sidecar.fleet.sources.prometheus import Publish
@@ -59,6 +60,7 @@ class Observer:
         publish: where observations go, beside the control process.
         works: what else is to be done, each in a thread. What fails is logged and begun again.
         importing: how the ledger's importer fares; None where there is none.
+        peers: how the exchange with other sidecars fares; None: there is none.
         tell_s: between two messages to the control process.
         again_s: before what failed is begun again.
 
@@ -76,6 +78,7 @@ class Observer:
         works: Sequence[Work] = (),
         *,
         importing: Callable[[], Importing] | None = None,
+        peers: PeersTally | None = None,
         tell_s: float = TELL_S,
         again_s: float = AGAIN_S,
     ) -> None:
@@ -84,6 +87,7 @@ class Observer:
         self._sources = sources_of(config, self._take)
         self._works = works
         self._importing = importing
+        self._peers = peers
         self._tell_s = tell_s
         self._again_s = again_s
 
@@ -117,7 +121,7 @@ class Observer:
     def seen(self) -> Seen:
         """What it sees at present."""
         tallies = tuple(tally for source in self._sources for tally in source.tallies)
-        return Seen(tallies, self.latest, self._importing() if self._importing else None)
+        return Seen(tallies, self.latest, self._importing() if self._importing else None, self._peers)
 
     def _take(self, candidate: str, observed: Telemetry) -> None:
         self.latest[candidate] = observed
@@ -164,13 +168,17 @@ class Feed:
         config: checked.
         runtime: where the table is.
 
+    Attributes:
+        table: the fleet's.
+
     Raises:
         ConfigError: there is none, or no section is free.
     """
 
     def __init__(self, config: Config, runtime: Path) -> None:
-        table = FleetTable.attach(runtime / FLEET)
-        self._writer = Writer(table, table.writers - 1, time.monotonic)
+        self.table = FleetTable.attach(runtime / FLEET)
+        # The last one is that of other sidecars.
+        self._writer = Writer(self.table, self.table.writers - 2, time.monotonic)
         self._publisher = Publisher(self._writer, config.fleet, time.monotonic, time.time)
         self._models = {entry.name: entry.model or entry.name for entry in config.candidates}
 
@@ -194,7 +202,14 @@ async def _main(config: Config, runtime: Path) -> None:
         importer = Importer(config.ledger)
         works.append(importer)
         importing = partial(_importing, importer.imported)
-    observer = Observer(config, [feed.publish], works, importing=importing)
+    tally: PeersTally | None = None
+    if config.fleet.peers.url:
+        from sidecar.fleet.peers.work import Peers  # noqa: PLC0415 - the server's library, for those who have one
+
+        peers = Peers(config.fleet, feed.table, runtime)
+        works.append(peers)
+        tally = peers.tally
+    observer = Observer(config, [feed.publish], works, importing=importing, peers=tally)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)

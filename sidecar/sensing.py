@@ -52,7 +52,9 @@ class Shared:
     """
 
     def __init__(self, config: Config, workers: int, runtime: Path) -> None:
-        self._table = FleetTable.create(runtime / FLEET, 2 * workers + SECTIONS_BESIDE, config.fleet.max_names)
+        self._table = FleetTable.create(
+            runtime / FLEET, 2 * workers + SECTIONS_BESIDE, config.fleet.max_names, peers=True
+        )
         self._sessions = sessions.create(runtime / SESSIONS, workers, config.sessions.slots)
 
         self._runtime = runtime

@@ -13,6 +13,7 @@ from sidecar.control.messages import Event, State
 from sidecar.control.observed import Seen
 from sidecar.coverage import ENOUGH, Covered
 from sidecar.errors import ConfigError
+from sidecar.fleet.peers.tally import PeersTally
 from sidecar.stats import Stats
 
 
@@ -95,6 +96,8 @@ class Metrics:
         if self.seen.importing is not None:
             yield from ledger.imported(self.seen.importing)
         yield from self.load.collect()
+        if self.seen.peers is not None:
+            yield from _peers(self.seen.peers, self._unix())
 
     def _telemetry(self, seen: Seen) -> Iterator[Metric]:
         labels = ["candidate", "source", "target"]
@@ -139,6 +142,31 @@ class Metrics:
             "router_coverage_overall",
             "Share of the latest requests that were really scored.",
             value=sum(window.values(), Covered(0, 0)).share,
+        )
+
+
+def _peers(tally: PeersTally, unix: float) -> Iterator[Metric]:
+    yield GaugeMetricFamily("router_peers", "Other sidecars of the group that count at present.", value=tally.peers)
+    exchanges = CounterMetricFamily(
+        "router_peers_exchanges", "Attempts to exchange live state with other sidecars, by outcome.", labels=["outcome"]
+    )
+    exchanges.add_metric(["ok"], tally.ok)
+    exchanges.add_metric(["failed"], tally.failed)
+    yield exchanges
+    yield CounterMetricFamily(
+        "router_peers_unreadable", "Messages of other sidecars that could not be read.", value=tally.unreadable
+    )
+    if tally.exchanged_unix:
+        yield GaugeMetricFamily(
+            "router_peers_age_seconds",
+            "Time since live state was last exchanged with other sidecars.",
+            value=max(0.0, unix - tally.exchanged_unix),
+        )
+    if tally.peers:
+        yield GaugeMetricFamily(
+            "router_peers_oldest_seconds",
+            "How old the oldest of their counts was when they were added up last.",
+            value=tally.oldest_seconds,
         )
 
 

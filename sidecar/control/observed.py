@@ -8,6 +8,7 @@ import msgspec
 from sidecar.control import frames
 from sidecar.control.frames import LinkBroken
 from sidecar.control.rising import Rising
+from sidecar.fleet.peers.tally import PeersTally
 from sidecar.fleet.sources.tally import Tally
 from sidecar.fleet.telemetry import Telemetry
 
@@ -48,11 +49,13 @@ class Seen(msgspec.Struct, frozen=True):
         tallies: how its sources fare, since it began.
         telemetry: by candidate, what was observed last.
         importing: how the ledger's importer fares; None where there is none.
+        peers: how the exchange with other sidecars fares; None: there is none.
     """
 
     tallies: tuple[Tally, ...] = ()
     telemetry: dict[str, Telemetry] = {}
     importing: Importing | None = None
+    peers: PeersTally | None = None
 
 
 _decoder: "msgspec.msgpack.Decoder[Seen]" = msgspec.msgpack.Decoder(Seen)

@@ -1,7 +1,7 @@
 """Budgets: what some segments may ask of some candidates in requests, tokens and money.
 
 Requests and tokens are token buckets: they fill at the configured rate, up to what comes in `burst_seconds`. Each process
-counts its own use in its section of the fleet table, and takes everybody's off its own copy of the bucket at each merge.
+counts its own use in its section of the fleet table, where other sidecars are one more writer, and takes everybody's off its own copy of the bucket at each merge.
 A bucket may so be overdrawn by what is decided between two merges; that is paid back before anything more passes.
 Money is counted by days of UTC.
 """

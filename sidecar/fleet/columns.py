@@ -67,6 +67,10 @@ RESET_AT = 46
 STARTED_THEN = 47
 TOKENS_STARTED_THEN = 48
 
-COLUMNS = 49
+# Of the section of other sidecars: decisions that they make while this one makes one, and IN_FLIGHT_THEN is this sidecar's
+# own count of when they counted.
+LIKEWISE = 49
+
+COLUMNS = 50
 
 CLOSED, OPEN = 0.0, 1.0

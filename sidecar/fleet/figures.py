@@ -94,7 +94,7 @@ class CandidateFigures(NamedTuple):
 
 
 class BudgetFigures(NamedTuple):
-    """What was used of one budget, by all workers together.
+    """What was used of one budget, by all workers of this sidecar together.
 
     Attributes:
         name: of the budget.
@@ -132,7 +132,7 @@ class Figures:
         self._reader = Reader(table, [], spare=1)
 
     def read(self, now: float) -> list[CandidateFigures]:
-        """The figures of all candidates that any process knows, by name.
+        """The figures of all candidates that any process of this sidecar knows, by name.
 
         Args:
             now: monotonic seconds.
@@ -148,13 +148,17 @@ class Figures:
         breaker = Breaker(_blank(len(names)), self._settings.breaker, lambda: 0.0, turn_s=0.0)
         admission = exhaust(block, breaker.merge(block, alive, 0, now), now)
         estimates = estimate(block, self._prior_columns(names), self._settings, now)
-        own = alive @ block[:, :, IN_FLIGHT]
-        fleet = compose(estimates, own + estimates.foreign, estimates.zeros, admission)
-        totals = block[:, :, (STARTED, TOKENS_STARTED, OUTCOMES, FAULTS, EXPIRED)].sum(axis=0)
+        ours = np.ones(len(alive), np.bool_)
+        if self._reader.peers >= 0:
+            ours[self._reader.peers] = False
+        own = (alive & ours) @ block[:, :, IN_FLIGHT]
+        everywhere = alive @ block[:, :, IN_FLIGHT] + estimates.foreign
+        fleet = compose(estimates, everywhere, estimates.zeros, admission)
+        totals = block[ours][:, :, (STARTED, TOKENS_STARTED, OUTCOMES, FAULTS, EXPIRED)].sum(axis=0)
         load = block[block[:, :, LOAD_AT].argmax(axis=0), np.arange(len(names))]
         decay = np.exp2(np.minimum(block[:, :, ERRORS_AT] - now, 0.0) / self._settings.breaker.window_seconds)
         calls, errors = (decay * block[:, :, CALLS]).sum(axis=0), (decay * block[:, :, ERRORS]).sum(axis=0)
-        tokens = alive @ block[:, :, TOKENS_IN_FLIGHT]
+        tokens = (alive & ours) @ block[:, :, TOKENS_IN_FLIGHT]
         said = load[:, LOAD_AT] > 0.0
         return [
             CandidateFigures(
@@ -188,7 +192,7 @@ class Figures:
             unix: Unix seconds.
         """
         names = self._known(budgets=True)
-        block = Reader(self._table, names).read()
+        block = Reader(self._table, names, without=self._table.peers).read()
         used = block[:, :, (STARTED, TOKENS_STARTED)].sum(axis=0)
         today = np.where(block[:, :, DAY] == unix // DAY_S, block[:, :, USD], 0.0).sum(axis=0)
         return [
@@ -197,7 +201,12 @@ class Figures:
         ]
 
     def _known(self, *, budgets: bool = False) -> list[str]:
-        labels = {label for writer in self._table.claimed().tolist() for label in self._table.label(writer)}
+        labels = {
+            label
+            for writer in self._table.claimed().tolist()
+            if writer != self._table.peers
+            for label in self._table.label(writer)
+        }
         return sorted(name for label in labels if (name := label.decode()).startswith(PREFIX) is budgets)
 
     def _prior_columns(self, names: list[str]) -> Priors:

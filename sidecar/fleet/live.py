@@ -57,6 +57,7 @@ class LiveFleet:
         reckoning: its calls in flight, by row.
         block: [W, n, COLUMNS] all processes' rows as of the last merge, this one's last; n rows in the order of its own.
         alive: [W] which of them live.
+        peers: where among them is what was heard of other sidecars; -1: nothing was, or too long ago.
         admission: which candidates may be chosen, [n].
         version: of these; changes with every merge.
 
@@ -93,6 +94,7 @@ class LiveFleet:
         self.version = 0
         self.block: NDArray[np.float64] = np.zeros((1, 0, COLUMNS))
         self.alive: NDArray[np.bool_] = np.ones(1, np.bool_)
+        self.peers = -1
         self.admission = Admission.of_all(0)
         self._refresh(clock())
 
@@ -210,6 +212,8 @@ class LiveFleet:
         alive = now - self._table.heartbeats[writers] < self.settings.dead_after_seconds
         rank = int((alive & (writers < writer.number)).sum())
         self.alive = np.append(alive, True)
+        peers = self._reader.peers
+        self.peers = peers if peers >= 0 and alive[peers] else -1
         self.admission = exhaust(block, self._breaker.merge(block, self.alive, rank, now), now)
         self._due = now + self._merge_s
         self._stale = False

@@ -25,6 +25,7 @@ class Reader:
 
     Attributes:
         writers: [W] the sections that `read` covers, as of the last call.
+        peers: where among them that of other sidecars is; -1: it is not.
         torn: how often a section could not be read whole, and its former state had to do.
     """
 
@@ -41,6 +42,7 @@ class Reader:
         self._places: NDArray[np.intp] = np.zeros(0, np.intp)
         self._block: Block = np.zeros((spare, len(self._keys), COLUMNS))
         self._spare: Block = self._block.copy()
+        self.peers = -1
         self.torn = 0
 
     def read(self) -> Block:
@@ -79,6 +81,7 @@ class Reader:
                 break
         self._seen = seen
         self.writers = np.array(writers, np.intp)
+        self.peers = writers.index(table.peers) if table.peers in writers else -1
         self._places = np.array(places, np.intp).reshape(-1)
         block = np.zeros((len(writers) + self._more, len(self._keys), COLUMNS))
         for place, writer in enumerate(writers):

@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 
 from sidecar.errors import ConfigError
+from sidecar.fleet.peers.settings import PeersConfig
 from sidecar.fleet.sources.settings import EngineConfig
 
 Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=86400.0)]
@@ -71,6 +72,7 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         max_open: most calls in flight of one worker that are followed, a power of two; the oldest are given up first.
         max_names: most candidates and budgets that one worker may meet in its life.
         breaker: when a candidate that fails is left alone.
+        peers: how the sidecars of a group hear of each other.
         engines: metric names by kind of model server, beside the built-in ones; what is given here wins.
     """
 
@@ -89,6 +91,7 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     max_open: Annotated[int, msgspec.Meta(ge=64, le=1 << 22)] = 1 << 16
     max_names: Annotated[int, msgspec.Meta(ge=16, le=1 << 14)] = 512
     breaker: BreakerConfig = BreakerConfig()
+    peers: PeersConfig = PeersConfig()
     engines: dict[str, EngineConfig] = {}
 
     def checked(self) -> "FleetConfig":
@@ -104,6 +107,7 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
                 f"fleet.max_expiry_seconds is {self.max_expiry_seconds:g}: give at least fleet.min_expiry_seconds "
                 f"({self.min_expiry_seconds:g})."
             )
+        self.peers.checked()
         breaker = self.breaker
         if breaker.max_backoff_seconds < breaker.first_backoff_seconds:
             raise ConfigError(
@@ -114,7 +118,7 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class BudgetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A limit on what some segments may ask of some candidates, all workers of this sidecar together.
+    """A limit on what some segments may ask of some candidates, all workers of this sidecar and of its peers together.
 
     Attributes:
         name: of the budget, for messages and metrics.

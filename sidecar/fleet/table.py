@@ -23,7 +23,7 @@ from sidecar.fleet.columns import COLUMNS
 from sidecar.fleet.memory import share
 
 MAGIC = int.from_bytes(b"FLEETTAB", "little")
-VERSION = 1
+VERSION = 2
 HEADER_WORDS = 16
 # Control words of a writer, on a cache line of their own.
 CONTROL_WORDS = 8
@@ -42,6 +42,7 @@ class FleetTable:
     Attributes:
         writers: sections.
         names: rows of a section.
+        peers: the section for what is heard of other sidecars (see sidecar.fleet.peers); -1: there is none.
         control: int64 [writers, CONTROL_WORDS].
         heartbeats: [writers] monotonic seconds of each writer's last sign of life.
         rows: [writers, names + 1, COLUMNS]; the last row of each is blank.
@@ -55,7 +56,7 @@ class FleetTable:
         self._memory = memory
         self._descriptor = descriptor  # open as long as somebody may attach
         header = np.frombuffer(memory, np.int64, HEADER_WORDS)
-        self.writers, self.names = int(header[2]), int(header[3])
+        self.writers, self.names, self.peers = int(header[2]), int(header[3]), int(header[5])
         at = HEADER_WORDS
         words = np.frombuffer(memory, np.int64)
         control_end = at + self.writers * CONTROL_WORDS
@@ -74,13 +75,14 @@ class FleetTable:
         self.relays: NDArray[np.float64] = numbers[at:end].reshape(self.writers, RELAY_ENTRIES, RELAY_COLUMNS)
 
     @classmethod
-    def create(cls, path: Path, writers: int, names: int = 512) -> "FleetTable":
+    def create(cls, path: Path, writers: int, names: int = 512, *, peers: bool = False) -> "FleetTable":
         """Makes a new, empty table at a path where there is none. It lives as long as this process.
 
         Args:
             path: in a directory that only this sidecar uses.
             writers: most processes that may write at a time; count double, since successors overlap those they replace.
             names: most rows of a process, 16 or more.
+            peers: whether the last section is kept for what is heard of other sidecars.
 
         Raises:
             ConfigError: too many writers, or no memory.
@@ -92,7 +94,7 @@ class FleetTable:
         descriptor = share(path, _size(writers, names))
         memory = mmap.mmap(descriptor, 0)
         header = np.frombuffer(memory, np.int64, HEADER_WORDS)
-        header[1:5] = VERSION, writers, names, COLUMNS
+        header[1:6] = VERSION, writers, names, COLUMNS, writers - 1 if peers else -1
         header[0] = MAGIC  # last: who sees it sees the rest
         return cls(memory, path, descriptor)
 

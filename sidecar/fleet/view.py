@@ -11,6 +11,9 @@ last asked (DESIGN: dead reckoning): decisions since then are counted, and none 
 Between two merges all workers see the same queues and would all fill the same gap. So each counts its own decisions of
 that time as many times as there are decisions of all workers to one of its own (`crowd`): if all act alike, the gap is
 filled just once.
+
+Other sidecars are heard of less often (`Peers`). So what all workers of this sidecar together added since then is counted
+once more for each decision that the others make to one of this sidecar's.
 """
 
 from typing import NamedTuple
@@ -19,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidecar.fleet.admission import Admission, Pick
-from sidecar.fleet.columns import COLUMNS, IN_FLIGHT, STARTED
+from sidecar.fleet.columns import COLUMNS, IN_FLIGHT, IN_FLIGHT_THEN, LIKEWISE, STARTED
 from sidecar.fleet.estimate import Estimates, Priors, estimate
 from sidecar.fleet.live import LiveFleet
 
@@ -45,7 +48,7 @@ class Fleet(NamedTuple):
             have decided since the last merge; below 0 where slots are free, -inf where unknown.
         step_seconds: what each of these costs: after k more calls of this batch the wait is
             max(0, backlog + k * crowd) * step_seconds.
-        crowd: calls that all workers decide while this one decides one; 1 or more.
+        crowd: calls that all workers of all sidecars decide while this one decides one; 1 or more.
         open: may not be chosen.
         quota: most further calls that it may get before this is read again; inf where there is no limit.
         share: of the requests that may choose it at all, 0 to 1; below 1 while traffic grows back.
@@ -72,6 +75,20 @@ class Fleet(NamedTuple):
     plain: bool
 
 
+class Peers(NamedTuple):
+    """What is presumed of other sidecars since they were heard of.
+
+    Attributes:
+        likewise: [C] decisions that they make while this sidecar makes one.
+        since: [C] calls in flight that this sidecar added since they counted theirs; below 0 is taken as 0.
+        crowd: the largest of the first.
+    """
+
+    likewise: Column
+    since: Column
+    crowd: float
+
+
 class FleetView:
     """The fleet in the order of one bundle's candidates. May be made in any thread; all else belongs to the lane's.
 
@@ -96,6 +113,7 @@ class FleetView:
         self._elsewhere: Column
         self._own: Column
         self._crowd = 1.0
+        self._peers: Peers | None = None
         self._decided_all = self._decided_own = 0.0  # decayed, as of _counted_at
         self._started_all = self._started_own = -1.0
         self._counted_at = 0.0
@@ -127,11 +145,14 @@ class FleetView:
             self._admission = live.admission.pick(pick)
             self._own = live.reckoning.in_flight[pick].copy()
             self._crowd = self._count(block, float(live.alive.sum()), now)
+            self._peers = None if live.peers < 0 else _peers(block[live.peers], others + self._own)
         elif live.reckoning.moves == self._moves:
             return self._fleet
         self._moves = live.reckoning.moves
         own = live.reckoning.in_flight[self._pick]
-        self._fleet = compose(self._estimates, self._elsewhere + own, own - self._own, self._admission, self._crowd)
+        self._fleet = compose(
+            self._estimates, self._elsewhere + own, own - self._own, self._admission, self._crowd, self._peers
+        )
         return self._fleet
 
     def decided(
@@ -168,6 +189,9 @@ class FleetView:
         """The crowd, at most as many as there are processes."""
         started = block[:, :, STARTED]
         everyone, own = float(started.sum()), float(started[-1].sum())
+        if self._live.peers >= 0:
+            everyone -= float(started[self._live.peers].sum())
+            most -= 1.0
         if self._started_all >= 0.0:
             decay = 0.5 ** ((now - self._counted_at) / CROWD_S)
             self._decided_all = self._decided_all * decay + max(0.0, everyone - self._started_all)
@@ -176,7 +200,26 @@ class FleetView:
         return max(1.0, min(most, (self._decided_all + 1.0) / (self._decided_own + 1.0)))
 
 
-def compose(estimates: Estimates, counted: Column, since: Column, admission: Admission, crowd: float = 1.0) -> Fleet:
+def _peers(rows: NDArray[np.float64], counted: Column) -> Peers | None:
+    """See Peers.
+
+    Args:
+        rows: [C, COLUMNS] what was heard of them.
+        counted: [C] calls in flight of all sidecars.
+    """
+    likewise = rows[:, LIKEWISE]
+    crowd = float(likewise.max())
+    return Peers(likewise, counted - rows[:, IN_FLIGHT] - rows[:, IN_FLIGHT_THEN], crowd) if crowd else None
+
+
+def compose(
+    estimates: Estimates,
+    counted: Column,
+    since: Column,
+    admission: Admission,
+    crowd: float = 1.0,
+    peers: Peers | None = None,
+) -> Fleet:
     """The fleet.
 
     Args:
@@ -185,11 +228,16 @@ def compose(estimates: Estimates, counted: Column, since: Column, admission: Adm
         since: [C] of these, what this process added since the last merge.
         admission: who may be chosen.
         crowd: calls that all processes decide while this one decides one.
+        peers: as of the last merge; None: there are no other sidecars.
     """
     in_flight = np.maximum(counted, estimates.zeros)
     backlog = in_flight - estimates.slots_but_one
+    presumed = np.maximum(since, estimates.zeros) * (crowd - 1.0) if crowd > 1.0 else estimates.zeros
     if crowd > 1.0:
-        backlog += (crowd - 1.0) * np.maximum(since, estimates.zeros)
+        backlog += presumed
+    if peers is not None:
+        backlog += peers.likewise * np.maximum(peers.since + since + presumed, estimates.zeros)
+        crowd *= 1.0 + peers.crowd
     return Fleet(
         np.maximum(backlog, estimates.zeros) * estimates.step_seconds,
         estimates.first_token_seconds,

@@ -38,7 +38,7 @@ class Writer:
 
     Args:
         table: the fleet's.
-        preferred: section to try first.
+        preferred: section to try first; that of other sidecars is nobody else's, and given to who asks for it only.
         clock: monotonic seconds.
 
     Attributes:
@@ -142,8 +142,13 @@ def _identity() -> int:
 
 
 def _claim(table: FleetTable, preferred: int) -> tuple[int, int]:
-    for step in range(table.writers):
-        number = (preferred + step) % table.writers
+    if preferred == table.peers:
+        numbers = [preferred]
+    else:
+        numbers = [(preferred + step) % table.writers for step in range(table.writers)]
+    for number in numbers:
+        if number == table.peers != preferred:
+            continue
         descriptor = os.open(table.lock_path(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             # The system lets go of it when the process ends, however it ends.

@@ -9,6 +9,7 @@ from sidecar.control.messages import State, Target
 from sidecar.control.metrics import Metrics, publish
 from sidecar.control.observed import Seen
 from sidecar.errors import ConfigError
+from sidecar.fleet.peers.tally import PeersTally
 from sidecar.fleet.sources.tally import Tally
 from sidecar.fleet.telemetry import Telemetry
 from sidecar.stats import Stats
@@ -144,3 +145,28 @@ def test_prometheus_gets_what_the_observer_sees(unused_tcp_port_factory: Callabl
 
 def test_without_telemetry_its_metrics_are_not_there() -> None:
     assert not [family for family in Metrics(0.9).collect() if family.name.startswith("router_telemetry")]
+
+
+def test_how_the_exchange_with_other_sidecars_fares_is_told(unused_tcp_port: int) -> None:
+    metrics, address = Metrics(0.95, unix=lambda: 1007.0), f"127.0.0.1:{unused_tcp_port}"
+    tally = PeersTally("redis://cache:6379", "default", "me", ok=4, failed=2, unreadable=3)
+    end = publish(metrics, address)
+    try:
+        assert not any(name.startswith("router_peers") for name, _ in fetched(address))
+        metrics.seen = Seen(peers=tally)
+        before = {name: value for name, value in fetched(address).items() if name[0].startswith("router_peers")}
+        tally.exchanged_unix, tally.peers, tally.oldest_seconds = 1000.0, 2, 0.25
+        after = {name: value for name, value in fetched(address).items() if name[0].startswith("router_peers")}
+    finally:
+        end()
+    counts = {
+        ("router_peers_exchanges_total", ("ok",)): 4,
+        ("router_peers_exchanges_total", ("failed",)): 2,
+        ("router_peers_unreadable_total", ()): 3,
+    }
+    assert before == counts | {("router_peers", ()): 0}
+    assert after == counts | {
+        ("router_peers", ()): 2,
+        ("router_peers_age_seconds", ()): 7,
+        ("router_peers_oldest_seconds", ()): 0.25,
+    }

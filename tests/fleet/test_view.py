@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.fleet.admission import Admission
-from sidecar.fleet.columns import IN_FLIGHT
+from sidecar.fleet.columns import COLUMNS, IN_FLIGHT
 from sidecar.fleet.estimate import estimate
 from sidecar.fleet.outcome import Outcome
 from sidecar.fleet.publisher import Publisher
@@ -49,7 +49,7 @@ def test_without_slots_there_is_no_wait_only_times(table: FleetTable, clock: Clo
 def test_whatever_is_counted_nothing_is_below_0_and_nothing_is_not_a_number(rows: list[tuple[float, float]]) -> None:
     counted, slots = np.array([row[0] for row in rows]), [row[1] for row in rows]
     priors = priors_of([str(at) for at in range(len(rows))], first=0.5, slots=slots)
-    estimates = estimate(np.zeros((1, len(rows), 49)), priors, FleetConfig(), 1000.0)
+    estimates = estimate(np.zeros((1, len(rows), COLUMNS)), priors, FleetConfig(), 1000.0)
     fleet = compose(estimates, counted, estimates.zeros, Admission.of_all(len(rows)))
     for column in fleet:
         assert not np.isnan(column).any()
