@@ -22,6 +22,7 @@ from sidecar.config import Config, GateConfig
 from sidecar.control import CONFIG, SOCKET
 from sidecar.control.messages import Activate, Target
 from sidecar.control.swap import Swap
+from sidecar.sensing import Shared
 from sidecar.wire import bundle_pb2
 from tests.conftest import MakeBundle
 from tests.faults.conftest import StartSidecar
@@ -163,6 +164,7 @@ def test_one_worker_that_cannot_load_a_bundle_keeps_it_from_all(
 async def workers_of(swap: Swap, config: Config, runtime: Path, count: int, listen: str) -> AsyncIterator[None]:
     """Real workers, whose control process is the test itself."""
     (runtime / CONFIG).write_bytes(msgspec.json.encode(config))
+    shared = Shared(config, count, runtime)
     server = await asyncio.start_unix_server(swap.workers.serve, runtime / SOCKET)
     processes = [
         await asyncio.create_subprocess_exec(
@@ -184,6 +186,7 @@ async def workers_of(swap: Swap, config: Config, runtime: Path, count: int, list
             await asyncio.wait_for(process.wait(), 60)
         server.close()
         await server.wait_closed()
+        shared.close()
 
 
 def sound(request: TrialRequest, _limits: GateConfig) -> TrialReport:
