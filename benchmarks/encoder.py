@@ -90,7 +90,7 @@ def main(  # noqa: PLR0913 - one parameter for each option
         for number in _numbers(workers):
             settings = Path(scratch) / f"{number}.toml"
             settings.write_text(
-                f"workers = {number}\nprovider = 'cpu'\n[encoder]\nthreads = {threads}\nrun_ms = {run_ms}\n"
+                f"workers = {number}\nprovider = 'cpu'\ncache.max_bytes = 0\n[encoder]\nthreads = {threads}\nrun_ms = {run_ms}\n"
                 "[overload]\nmax_queue_ms = 600000\n"
             )
             with Server(sidecar_command(directory, config=settings), None) as server:
