@@ -6,7 +6,7 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY sidecar sidecar
 COPY export export
-ARG EXTRA=cpu,signing
+ARG EXTRA=cpu,signing,postgres,peers
 RUN python -m venv /opt/router \
  && /opt/router/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt ".[${EXTRA}]"
 
