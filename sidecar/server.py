@@ -148,6 +148,7 @@ class Server:
     def drain(self) -> None:
         """Health says NOT_SERVING, calls in flight may end; returns when all is closed."""
         self.lane.drain(self._config.drain_seconds)
+        gc.unfreeze()  # whoever starts another server in this process gets this one's memory back
         if self.journal:
             self.journal.close()
         self.sensing.close()
