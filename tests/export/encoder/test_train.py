@@ -18,7 +18,6 @@ from export.prices import Price
 from export.serve import forecast_of
 from sidecar.bundle.load import load
 from sidecar.bundle.manifest import MODEL, MODEL_FP16, MODEL_FP32
-from sidecar.scoring.scorer import Scorer
 
 pytestmark = [pytest.mark.encoder, pytest.mark.filterwarnings("ignore")]
 LABEL = Label("tiny", "1", "made up", "none", "")
@@ -66,7 +65,6 @@ def test_every_precision_serves_what_training_scored(
 ) -> None:
     expected = trained_encoder.scores(_lower(fresh_outcomes), 48)
     bundle = load(bundle_path, model=model)
-    assert isinstance(bundle.scorer, Scorer)
     texts = _lower(fresh_outcomes)
     served = [bundle.scorer(texts[at : at + 20]) for at in range(0, len(texts), 20)]
     tokens = np.concatenate([scores.output_tokens for scores in served])
