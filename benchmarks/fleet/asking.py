@@ -177,15 +177,16 @@ class Reports:
         return max(1, round(virtual_s / self._speed * 1e3))
 
     async def _flush_soon(self) -> None:
-        await asyncio.sleep(GATHER_S)
-        gathered, self._gathered = self._gathered, []
-        for start in range(0, len(gathered), MOST_TOGETHER):
-            some = gathered[start : start + MOST_TOGETHER]
-            task = asyncio.ensure_future(self._sidecar.report(some))
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
-        # An error in a report must end the run, not vanish with its task.
-        await asyncio.gather(*self._sending)
+        while self._gathered:  # also what is heard while others are on their way
+            await asyncio.sleep(GATHER_S)
+            gathered, self._gathered = self._gathered, []
+            for start in range(0, len(gathered), MOST_TOGETHER):
+                some = gathered[start : start + MOST_TOGETHER]
+                task = asyncio.ensure_future(self._sidecar.report(some))
+                self._sending.add(task)
+                task.add_done_callback(self._sending.discard)
+            # An error in a report must end the run, not vanish with its task.
+            await asyncio.gather(*self._sending)
 
 
 def payloads(
