@@ -277,11 +277,12 @@ def test_sighup_starts_and_ends_the_observer_as_there_is_something_to_observe(
             sidecar.process.send_signal(signal.SIGHUP)
             sidecar.said(words, lines)
             until(partial(_are, sidecar, amount))
+            if amount:
+                until(lambda: server.paths)  # it was at work before it is killed
             for observer in observers(sidecar):  # it is kept alive, however it came
                 observer.kill()
                 observer.wait(PATIENCE_S)
             until(partial(_are, sidecar, amount))
-        assert server.paths
         assert sidecar.version() == "1"
         sidecar.process.terminate()
         assert sidecar.end() == 0

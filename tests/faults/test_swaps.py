@@ -143,11 +143,14 @@ def test_one_worker_that_cannot_load_a_bundle_keeps_it_from_all(
 ) -> None:
     sidecar = serve(3)
     until(lambda: sidecar.all_connected(3))
-    # One worker may open no more files: it serves on, but can load nothing.
+    # One worker may open no more files: it serves on, but can load nothing. Nor can it accept connections, so all of the
+    # load's are made before.
     victim = sidecar.workers()[1]
     soft, hard = victim.rlimit(psutil.RLIMIT_NOFILE)
-    victim.rlimit(psutil.RLIMIT_NOFILE, (3, hard))
+    sidecar.version()
     with Load(sidecar) as load:
+        load.more()
+        victim.rlimit(psutil.RLIMIT_NOFILE, (3, hard))
         with pytest.raises(grpc.RpcError) as caught:
             sidecar.activate("v2")
         assert caught.value.code() is grpc.StatusCode.ABORTED
