@@ -39,7 +39,7 @@ from sidecar.scoring.recipe import TextRecipe
 os.environ.setdefault("GRPC_CLIENT_CHANNEL_BACKUP_POLL_INTERVAL_MS", "100")
 
 # A test's time says nothing on a machine that others use too; pytest-timeout catches what hangs.
-hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
 
 PLAIN = "what is the capital of a small country how do i cook rice write me a short friendly note to my team"
