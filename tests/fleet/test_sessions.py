@@ -77,7 +77,7 @@ def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
         SessionTable(tmp_path / "sessions", 0)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.floats(1, 1e6)), max_size=60))
 def test_a_table_that_is_large_enough_is_a_dictionary(tmp_path: Path, steps: list[tuple[str, float]]) -> None:
     path = tmp_path / secrets.token_hex(4)
