@@ -2,6 +2,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,22 @@ SAMPLE = tuple(
 LIMITS = GateConfig(seconds=100.0, cpu_seconds=20)
 
 
+def _descendants() -> set[int]:
+    """Processes below this one, but for those of a database that other tests have running: it starts and ends its own."""
+    found = set()
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if child.name() != "postgres":
+                found.add(child.pid)
+    return found
+
+
 @pytest.fixture(autouse=True)
 def nobody_is_left() -> Iterator[None]:
     """No trial leaves a process behind, not even a dead one."""
-    before = psutil.Process().children(recursive=True)
+    before = _descendants()
     yield
-    assert psutil.Process().children(recursive=True) == before
+    assert _descendants() == before
 
 
 def tried(directory: Path, limits: GateConfig = LIMITS, config: Config | None = None, **more: Any) -> TrialReport:

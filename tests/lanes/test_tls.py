@@ -47,7 +47,8 @@ def refused(running: Running, ca: trustme.CA, client: trustme.LeafCert | None = 
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    ours = [record for record in caplog.records if record.name.startswith("sidecar")]
+    return [record.getMessage() for record in ours if record.levelno >= logging.WARNING]
 
 
 def test_calls_are_answered_over_tls_and_not_in_plain_text(
