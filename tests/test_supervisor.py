@@ -13,6 +13,7 @@ from sidecar.config import Config
 from sidecar.control import CONFIG
 from sidecar.errors import ConfigError
 from sidecar.supervisor import Child, Supervisor
+from tests.processes import descendants
 
 PATIENCE_S = 30.0
 # Notes its pid, says what it is told to, and ends in good order after so many seconds.
@@ -315,8 +316,8 @@ def _noting(written: list[Any]) -> Any:
 
 
 def test_a_bundle_that_nobody_can_serve_stops_the_start_and_leaves_nobody(tmp_path: Path) -> None:
-    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    before = descendants()
     config = Config(bundle=str(tmp_path), listen="127.0.0.1:0", workers=2)
     with pytest.raises(ConfigError, match=r"manifest\.json"):
         asyncio.run(Supervisor(config, tmp_path, say=lambda _line: None).run())
-    assert {process.pid for process in psutil.Process().children(recursive=True)} == before
+    assert descendants() == before

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from sidecar.bundle.child import MAX_BYTES, Child
+from tests.processes import descendants
 
 ANSWER = "import os; os.write(mouth, b'done')"
 
@@ -17,9 +18,9 @@ ANSWER = "import os; os.write(mouth, b'done')"
 @pytest.fixture(autouse=True)
 def nobody_is_left() -> Iterator[None]:
     """No test leaves a process behind, not even a dead one."""
-    before = psutil.Process().children(recursive=True)
+    before = descendants()
     yield
-    assert psutil.Process().children(recursive=True) == before
+    assert descendants() == before
 
 
 def spoken(program: str, order: bytes = b"", seconds: float = 60.0) -> tuple[bytes, int, Child]:

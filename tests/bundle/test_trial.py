@@ -2,13 +2,11 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -23,6 +21,7 @@ from sidecar.errors import BundleError
 from sidecar.routing.compare import Recorded
 from tests.bundle.keys import key_of, sign
 from tests.conftest import CANDIDATES, MakeBundle
+from tests.processes import descendants
 
 PRIVATE = "prove the secret theorem"
 SAMPLE = tuple(
@@ -32,22 +31,12 @@ SAMPLE = tuple(
 LIMITS = GateConfig(seconds=100.0, cpu_seconds=20)
 
 
-def _descendants() -> set[int]:
-    """Processes below this one, but for those of a database that other tests have running: it starts and ends its own."""
-    found = set()
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            if child.name() != "postgres":
-                found.add(child.pid)
-    return found
-
-
 @pytest.fixture(autouse=True)
 def nobody_is_left() -> Iterator[None]:
     """No trial leaves a process behind, not even a dead one."""
-    before = _descendants()
+    before = descendants()
     yield
-    assert _descendants() == before
+    assert descendants() == before
 
 
 def tried(directory: Path, limits: GateConfig = LIMITS, config: Config | None = None, **more: Any) -> TrialReport:
