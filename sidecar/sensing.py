@@ -124,6 +124,7 @@ class Sensing:
         self.live = LiveFleet(self.table, number, config.fleet, clock=clock, unix=unix, chance=draw)
         self._budgets = Budgets(self.live, config.budgets, unix, clock()) if config.budgets else None
         self._sessions = sessions.SessionTable(runtime / SESSIONS, number)
+        self._models: dict[str, str] = {}  # by the other names of the candidates
 
     def of(self, table: CandidateTable) -> "Sensed":
         """The decision rule over the candidates of one bundle. From any thread.
@@ -133,6 +134,7 @@ class Sensing:
         """
         config = self._config
         view = FleetView(self.live, priors_of(table))
+        self._models = {**self._models, **_models_of(table)}
         budgets = BudgetView(self._budgets, table.names) if self._budgets else None
         counts, rules = self.counts, Rules(config.sessions.max_switch_share, config.last_resort)
         conversations = Conversations(table, self._sessions, config.sessions.forget_seconds, self._unix, counts)
@@ -141,12 +143,13 @@ class Sensing:
 
     def report(self, model: str, telemetry: Telemetry) -> None:
         """A model's server or provider said something of its load. From any thread."""
+        model = self._models.get(model, model)
         if model in self.live.writer.names():
             self.live.report(model, telemetry)
 
     def hear(self, decision_id: str, outcome: Outcome, model: str, session: str) -> None:
         """A call has ended, or its first token has come."""
-        self.live.hear(decision_id, outcome, self.clock(), model)
+        self.live.hear(decision_id, outcome, self.clock(), self._models.get(model, model))
         if session and outcome.fault not in (Fault.NONE, Fault.CLIENT):
             self._sessions.fail(session, self._unix())
 
@@ -258,6 +261,11 @@ def priors_of(table: CandidateTable) -> Priors:
         table.mean_output_tokens,
         np.array([c.concurrency or np.nan for c in configs], np.float64),
     )
+
+
+def _models_of(table: CandidateTable) -> dict[str, str]:
+    """Models by the other names by which gateways may call them."""
+    return {name: row.model for row in table.rows for name in (row.name, *row.config.aliases) if name != row.model}
 
 
 def configured(config: Config) -> dict[str, tuple[float, float, float, float]]:

@@ -16,7 +16,7 @@ from sidecar.fleet.figures import CandidateFigures, Figures
 from sidecar.fleet.table import FleetTable
 from sidecar.sensing import FLEET, configured
 
-STATES = ("closed", "open", "half_open", "slow_start", "cooling")
+STATES = ("closed", "open", "silent", "half_open", "slow_start", "cooling")
 GAUGES: Mapping[str, str] = {
     "in_flight": "Calls that it is at, of this sidecar and others.",
     "own_in_flight": "Calls of this sidecar that it is at: decided, and no outcome heard yet.",
@@ -36,6 +36,7 @@ COUNTERS: Mapping[str, str] = {
     "outcomes": "Calls of it that an outcome was heard of.",
     "faults": "Of these, failed ones.",
     "expired": "Calls of it that no outcome was heard of in time.",
+    "suspicions": "Times that it was left alone since its calls hung.",
 }
 LIMITS = ("requests_per_minute", "tokens_per_minute", "usd_per_day")
 

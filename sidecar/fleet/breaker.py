@@ -1,6 +1,6 @@
 """A circuit breaker for each candidate, one for all processes of a sidecar.
 
-Closed, calls pass and failures are counted. Open, none pass until a time has come (the backoff, doubled each time). Then it
+Closed, calls pass and failures are counted; calls of which nothing is heard are watched (see silence.py). Open, none pass until a time has come (the backoff, doubled each time). Then it
 is half open: a few calls may try, and as they end it closes or opens again. After closing, the share of the traffic grows
 back linearly (as Envoy's slow start mode does it), so that a server with cold caches meets no stampede.
 
@@ -9,6 +9,7 @@ processes' records the latest is in force (a last-writer-wins register). Half op
 Counts carry the change (episode) that they were taken after, so that none outlives it.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from sidecar.fleet.admission import Admission
 from sidecar.fleet.columns import (
     CALLS,
+    CAUSE,
     CHANGED_AT,
     CLOSED,
     COLUMNS,
@@ -25,13 +27,16 @@ from sidecar.fleet.columns import (
     EPISODE,
     ERRORS,
     ERRORS_AT,
+    ERRORS_SEEN,
     LAST_SUCCESS,
-    LEVEL,
     OPEN,
     PROBES,
     PROBES_OK,
+    SIGN_AT,
+    SILENCE,
     STREAK,
     STREAK_BEGAN,
+    SUSPICIONS,
 )
 from sidecar.fleet.outcome import Fault
 from sidecar.fleet.settings import BreakerConfig
@@ -50,12 +55,14 @@ class Change(NamedTuple):
         kind: CLOSED or OPEN.
         until: when open turns to half open.
         level: how often the backoff was doubled.
+        cause: of an opening: ERRORS_SEEN or SILENCE.
     """
 
     at: float
     kind: float
     until: float
     level: float
+    cause: float = ERRORS_SEEN
 
 
 NEVER = Change(0.0, CLOSED, 0.0, 0.0)
@@ -80,6 +87,7 @@ class Breaker:
         self._chance = chance
         self._turn_s = turn_s
         self._changes: dict[int, Change] = {}
+        self._opened: dict[int, float] = {}  # when each was opened last
         self._block: NDArray[np.float64] = np.zeros((0, 0, COLUMNS))
         self._alive: list[bool] = []
 
@@ -97,7 +105,9 @@ class Breaker:
         if changed.any():
             latest = changed.argmax(axis=0)
             for row in np.flatnonzero(changed.any(axis=0)).tolist():
-                self._changes[row] = Change(*block[latest[row], row, CHANGED_AT : LEVEL + 1].tolist())
+                self._changes[row] = change = Change(*block[latest[row], row, CHANGED_AT : CAUSE + 1].tolist())
+                if change.kind == OPEN:
+                    self._opened[row] = change.at
         admission = Admission.of_all(block.shape[1])
         plain = self._cool(block[:, :, COOL_UNTIL].max(axis=0), admission, now)
         for row, change in self._changes.items():
@@ -119,7 +129,7 @@ class Breaker:
             self._cells[base + PROBES] = max(self._cells[base + PROBES_OK], self._cells[base + PROBES] - 1.0)
 
     def lost(self, row: int, decided: float, now: float) -> bool:
-        """Nothing was heard of a call in time. It hangs, if nothing has succeeded there since; else its outcome was lost.
+        """Nothing was heard of a call in time. It hangs, if there was no sign of life since; else its outcome was lost.
 
         Args:
             row: the candidate's.
@@ -129,14 +139,51 @@ class Breaker:
         Returns:
             Whether that changed the breaker.
         """
-        succeeded = max(entry[LAST_SUCCESS] for entry in (*self._others(row), self._own(row)))
-        if succeeded < decided:
+        alive = max(max(entry[LAST_SUCCESS], entry[SIGN_AT]) for entry in (*self._others(row), self._own(row)))
+        if alive < decided:
             return self.failed(row, Fault.TIMEOUT, 0.0, decided, now)
         self.unknown(row, decided)
         return False
 
+    def suspect(self, row: int, now: float) -> bool:
+        """A candidate hangs, as far as can be seen; whether that changed the breaker."""
+        change = self._changes.get(row, NEVER)
+        if change.kind == OPEN:
+            return False
+        self._enter(row, change)
+        self._cells[row * COLUMNS + SUSPICIONS] += 1.0
+        self._open_again(row, change, 0.0, SILENCE, now)
+        return True
+
+    def tried_since(self, row: int) -> float:
+        """Calls of a candidate that were decided from then on are probes; inf where nothing is being tried."""
+        change = self._changes.get(row, NEVER)
+        return change.until if change.kind == OPEN else math.inf
+
+    def meanwhile(self, row: int, decided: float) -> bool:
+        """Whether the breaker has opened since a call was decided: it tells of the trouble then, not of how things are."""
+        return self._opened.get(row, 0.0) > decided
+
+    def awake(self, row: int, decided: float, now: float) -> bool:
+        """A candidate gave a sign of life, an answer or its first token. It hangs no more, if it did.
+
+        Args:
+            row: the candidate's.
+            decided: when the call was decided, monotonic seconds.
+            now: monotonic seconds.
+
+        Returns:
+            Whether that changed the breaker.
+        """
+        self._cells[row * COLUMNS + SIGN_AT] = now
+        change = self._changes.get(row, NEVER)
+        if change.kind != OPEN or change.cause != SILENCE or _is_probe(change, decided):
+            return False
+        self._change(row, Change(now, CLOSED, now, change.level))
+        return True
+
     def succeeded(self, row: int, decided: float, now: float) -> bool:
-        """A call ended well.
+        """A call ended well; see also `awake`.
 
         Args:
             row: the candidate's.
@@ -159,7 +206,7 @@ class Breaker:
         if not _is_probe(change, decided):
             # As a last resort it was chosen though it was open, and see: it works again. So it is tried at once.
             if now < change.until and decided >= change.at + KNOWN_AFTER_S:
-                self._change(row, Change(now, OPEN, now, change.level))
+                self._change(row, change._replace(at=now, until=now))
                 return True
             return False
         cells[base + PROBES_OK] += 1.0
@@ -193,7 +240,8 @@ class Breaker:
         base, cells = row * COLUMNS, self._cells
         self._enter(row, change)
         if change.kind == OPEN:
-            self._open(row, change.level + 1.0, asked_s, now)
+            cause = SILENCE if fault is Fault.TIMEOUT else ERRORS_SEEN
+            self._open(row, change.level + 1.0, asked_s, cause, now)
             return True
         self._count(base, now)
         cells[base + ERRORS] += 1.0
@@ -202,8 +250,7 @@ class Breaker:
         cells[base + STREAK] += 1.0
         if not self._too_many(row, change, now):
             return False
-        recent = change is not NEVER and now - change.at < self._settings.forget_seconds
-        self._open(row, change.level + 1.0 if recent else 0.0, asked_s, now)
+        self._open_again(row, change, asked_s, ERRORS_SEEN, now)
         return True
 
     def _cool(self, until: NDArray[np.float64], admission: Admission, now: float) -> bool:
@@ -290,17 +337,23 @@ class Breaker:
             for column in (CALLS, ERRORS, STREAK, STREAK_BEGAN, PROBES, PROBES_OK):
                 cells[base + column] = 0.0
 
-    def _open(self, row: int, level: float, asked_s: float, now: float) -> None:
+    def _open_again(self, row: int, closed: Change, asked_s: float, cause: float, now: float) -> None:
+        recent = closed is not NEVER and now - closed.at < self._settings.forget_seconds
+        self._open(row, closed.level + 1.0 if recent else 0.0, asked_s, cause, now)
+
+    def _open(self, row: int, level: float, asked_s: float, cause: float, now: float) -> None:
         settings = self._settings
         backoff_s = min(settings.max_backoff_seconds, settings.first_backoff_seconds * 2.0 ** min(level, 64.0))
         backoff_s *= 1.0 + settings.jitter * self._chance()
-        self._change(row, Change(now, OPEN, now + max(backoff_s, asked_s), level))
+        self._change(row, Change(now, OPEN, now + max(backoff_s, asked_s), level, cause))
 
     def _change(self, row: int, change: Change) -> None:
         before = self._changes.get(row, NEVER)
         # Never before the one that it takes the place of.
         change = change._replace(at=max(change.at, float(np.nextafter(before.at, np.inf))))
         self._changes[row] = change
+        if change.kind == OPEN:
+            self._opened[row] = change.at
         base = row * COLUMNS + CHANGED_AT
         for column, value in enumerate(change):
             self._cells[base + column] = value

@@ -44,33 +44,43 @@ CHANGED_AT = 27
 KIND = 28
 UNTIL = 29
 LEVEL = 30
-COOL_UNTIL = 31
+CAUSE = 31
+COOL_UNTIL = 32
 
 # What a server said of its load at LOAD_AT.
-LOAD_AT = 32
-RUNNING = 33
-WAITING = 34
-MAX_RUNNING = 35
-KV_USED = 36
-FIRST_TOKEN = 37
-PER_TOKEN = 38
-TOKENS_RATE = 39
-ERRORS_RATE = 40
-IN_FLIGHT_THEN = 41  # of all processes of this sidecar
-SLOTS_SEEN = 42  # most that were running while others waited
+LOAD_AT = 33
+RUNNING = 34
+WAITING = 35
+MAX_RUNNING = 36
+KV_USED = 37
+FIRST_TOKEN = 38
+PER_TOKEN = 39
+TOKENS_RATE = 40
+ERRORS_RATE = 41
+IN_FLIGHT_THEN = 42  # of all processes of this sidecar
+SLOTS_SEEN = 43  # most that were running while others waited
 
 # What a provider said of its rate limits at LIMITS_AT.
-LIMITS_AT = 43
-LEFT_REQUESTS = 44
-LEFT_TOKENS = 45
-RESET_AT = 46
-STARTED_THEN = 47
-TOKENS_STARTED_THEN = 48
+LIMITS_AT = 44
+LEFT_REQUESTS = 45
+LEFT_TOKENS = 46
+RESET_AT = 47
+STARTED_THEN = 48
+TOKENS_STARTED_THEN = 49
 
 # Of the section of other sidecars: decisions that they make while this one makes one, and IN_FLIGHT_THEN is this sidecar's
 # own count of when they counted.
-LIKEWISE = 49
+LIKEWISE = 50
 
-COLUMNS = 50
+# Signs of life (see silence.py): when the last answer or first token was heard of, how many of this process's calls should
+# have ended by now, how surprising it is that none did, in nats, and how often this process found that it hangs.
+SIGN_AT = 51
+DUE = 52
+SURPRISE = 53
+SUSPICIONS = 54
+
+COLUMNS = 55
 
 CLOSED, OPEN = 0.0, 1.0
+# Why a breaker opened: calls failed, or nothing was heard of them.
+ERRORS_SEEN, SILENCE = 0.0, 1.0

@@ -24,7 +24,9 @@ from sidecar.fleet.columns import (
     OPEN,
     OUTCOMES,
     RUNNING,
+    SILENCE,
     STARTED,
+    SUSPICIONS,
     TOKENS_IN_FLIGHT,
     TOKENS_STARTED,
     USD,
@@ -44,7 +46,8 @@ class CandidateFigures(NamedTuple):
 
     Attributes:
         name: its model name.
-        state: `closed`, `open`, `half_open`, `slow_start`, `cooling` (it asked for that, or its limits are used up).
+        state: `closed`, `open` (calls failed), `silent` (open since its calls hung), `half_open`, `slow_start`, `cooling` (it
+            asked for that, or its limits are used up).
         share: of the requests that may choose it, 0 to 1.
         recovery_seconds: until it may be chosen again.
         in_flight: calls there, of this sidecar and others.
@@ -66,6 +69,7 @@ class CandidateFigures(NamedTuple):
         outcomes: heard of.
         faults: among them.
         expired: calls that no outcome was heard of in time.
+        suspicions: how often it was left alone since its calls hung.
     """
 
     name: str
@@ -91,6 +95,7 @@ class CandidateFigures(NamedTuple):
     outcomes: float
     faults: float
     expired: float
+    suspicions: float
 
 
 class BudgetFigures(NamedTuple):
@@ -154,7 +159,7 @@ class Figures:
         own = (alive & ours) @ block[:, :, IN_FLIGHT]
         everywhere = alive @ block[:, :, IN_FLIGHT] + estimates.foreign
         fleet = compose(estimates, everywhere, estimates.zeros, admission)
-        totals = block[ours][:, :, (STARTED, TOKENS_STARTED, OUTCOMES, FAULTS, EXPIRED)].sum(axis=0)
+        totals = block[ours][:, :, (STARTED, TOKENS_STARTED, OUTCOMES, FAULTS, EXPIRED, SUSPICIONS)].sum(axis=0)
         load = block[block[:, :, LOAD_AT].argmax(axis=0), np.arange(len(names))]
         decay = np.exp2(np.minimum(block[:, :, ERRORS_AT] - now, 0.0) / self._settings.breaker.window_seconds)
         calls, errors = (decay * block[:, :, CALLS]).sum(axis=0), (decay * block[:, :, ERRORS]).sum(axis=0)
@@ -216,9 +221,9 @@ class Figures:
 
 def _state(block: Block, at: int, fleet: Fleet, now: float) -> str:
     changes = block[:, at, CHANGED_AT:COOL_UNTIL]
-    _, kind, until, _ = changes[changes[:, 0].argmax()].tolist()
+    _, kind, until, _, cause = changes[changes[:, 0].argmax()].tolist()
     if kind == OPEN:
-        return "open" if now < until else "half_open"
+        return "half_open" if now >= until else "silent" if cause == SILENCE else "open"
     if fleet.open[at]:
         return "cooling"
     return "slow_start" if fleet.share[at] < 1.0 else "closed"

@@ -14,16 +14,14 @@ from sidecar.fleet.breaker import Breaker
 from sidecar.fleet.columns import (
     COLUMNS,
     EXPIRED,
-    FAULTS,
     IN_FLIGHT,
-    OUTCOMES,
     STARTED,
     TOKENS_IN_FLIGHT,
     TOKENS_STARTED,
 )
-from sidecar.fleet.latency import observe
+from sidecar.fleet.hearing import Hearing
 from sidecar.fleet.limits import exhaust
-from sidecar.fleet.outcome import Fault, Outcome, origin_of, process_of
+from sidecar.fleet.outcome import Outcome, key_of_model, origin_of, process_of
 from sidecar.fleet.publisher import Publisher
 from sidecar.fleet.reader import Reader
 from sidecar.fleet.reckoning import Reckoning
@@ -33,7 +31,7 @@ from sidecar.fleet.table import EPOCH, FleetTable, key_of
 from sidecar.fleet.telemetry import Telemetry
 from sidecar.fleet.writer import Writer
 
-SWEEP_S = 0.5
+SWEEP_S = 0.2
 # Until what one process published was surely seen by the next.
 TURN_MERGES = 3.0
 # Telemetry that waits for the lane's thread; what is older is out of date anyway.
@@ -84,6 +82,9 @@ class LiveFleet:
         self._breaker = Breaker(self.writer.cells, settings.breaker, chance, TURN_MERGES * settings.merge_ms / 1000.0)
         self._publisher = Publisher(self.writer, settings, clock, unix)
         self._reports: deque[tuple[str, Telemetry]] = deque(maxlen=MOST_REPORTS)
+        self._hearing = Hearing(self.writer, self.reckoning, self._breaker, settings)
+        self._rows: dict[str, int] = {}
+        self._keys: dict[float, int] = {}  # rows by keys of models
         self._expired_before = self.writer.rows[:, EXPIRED].copy()
         self._merge_s = settings.merge_ms / 1000.0
         self._due = self._sweep_due = 0.0
@@ -119,6 +120,8 @@ class LiveFleet:
         """
         rows = np.array([self.writer.row(name) for name in names], np.intp)
         self._reader = Reader(self._table, self.writer.names(), without=self.writer.number, spare=1)
+        self._rows.update(zip(names, rows.tolist(), strict=True))
+        self._keys = {key_of_model(name): row for name, row in self._rows.items()}
         self._refresh(now)
         return rows
 
@@ -134,32 +137,37 @@ class LiveFleet:
             self._stale |= bool(self.admission.quota[row] != np.inf)
 
     def hear(self, decision_id: str, outcome: Outcome, now: float, model: str = "") -> bool:
-        """A call has ended.
+        """A call has ended, or its first token has come.
 
         Args:
             decision_id: of the decision that led to it.
-            outcome: what became of it. Of two about the same decision the second changes nothing.
+            outcome: what became of it. Of two about the same decision and model the second changes nothing.
             now: monotonic seconds.
-            model: that answered; used where the decision is not of this sidecar, if it is the name of a candidate.
+            model: that was called; a name that is no candidate's is as good as none: the decided one, by a provider's own
+                name.
 
         Returns:
             Whether it counts, here or in the worker that decided. It does not if the decision is unknown: heard of
             before, too long ago, of a worker that is gone, or of another sidecar.
         """
         origin = origin_of(decision_id)
+        row = self._rows.get(model, -1)
         if origin is not None:
             if origin.process == self.process:
-                return self._take(origin.number, outcome, now)
+                counts = self._hearing.take(origin.number, outcome, row, now)
+                self._stale |= self._hearing.changed
+                return counts
             writer = origin.writer
             if (
                 writer < self._table.writers
                 and self._table.control[writer, EPOCH] == origin.epoch
                 and now - self._table.heartbeats[writer] < self.settings.dead_after_seconds
             ):
-                self._relay.send(origin, outcome)
+                self._relay.send(origin, outcome, key_of_model(model) if row >= 0 else 0.0)
                 return True
-        if model and model in self.writer.names() and outcome.latency_seconds >= 0.0:
-            self._learn(self.writer.row(model), outcome, 0.0, now - outcome.latency_seconds, now)
+        if row >= 0 and outcome.ended and outcome.latency_seconds >= 0.0:
+            self._hearing.learn(row, outcome, None, now - outcome.latency_seconds, now)
+            self._stale |= self._hearing.changed
             return True
         return False
 
@@ -192,18 +200,14 @@ class LiveFleet:
         self.writer.close()
 
     def _refresh(self, now: float) -> None:
-        for number, outcome in self._relay.receive():
-            self._take(number, outcome, now)
+        for number, outcome, model in self._relay.receive():
+            self._hearing.take(number, outcome, self._keys.get(model, -1), now)
         while self._reports:
             with suppress(ConfigError):  # it was checked, but others may have taken the last row since
                 self._publisher.publish(*self._reports.popleft())
         if now >= self._sweep_due:
             self._sweep_due = now + SWEEP_S
-            for call in self.reckoning.sweep(now):
-                if self.reckoning.silent:
-                    self._breaker.unknown(call.row, call.decided)
-                else:
-                    self._stale |= self._breaker.lost(call.row, call.decided, now)
+            self._hearing.sweep(self.block, self.alive, now)
         self._publish(now)
         writer = self.writer
         self.block = block = self._reader.read()
@@ -216,7 +220,7 @@ class LiveFleet:
         self.peers = peers if peers >= 0 and alive[peers] else -1
         self.admission = exhaust(block, self._breaker.merge(block, self.alive, rank, now), now)
         self._due = now + self._merge_s
-        self._stale = False
+        self._stale = self._hearing.changed = False
         self.version += 1
 
     def _publish(self, now: float) -> None:
@@ -230,20 +234,3 @@ class LiveFleet:
         self._table.beat(writer.number, now)
         self._published = reckoning.moves
         self._published_at = now
-
-    def _take(self, number: int, outcome: Outcome, now: float) -> bool:
-        call = self.reckoning.end(number)
-        if call is None:
-            return False
-        self._learn(call.row, outcome, call.wait_seconds, call.decided, now)
-        return True
-
-    def _learn(self, row: int, outcome: Outcome, wait_seconds: float, decided: float, now: float) -> None:
-        cells, base = self.writer.cells, row * COLUMNS
-        cells[base + OUTCOMES] += 1.0
-        if outcome.fault is Fault.NONE:
-            observe(cells, row, outcome, wait_seconds, now, self.settings.latency_half_life_seconds)
-            self._stale |= self._breaker.succeeded(row, decided, now)
-            return
-        cells[base + FAULTS] += 1.0
-        self._stale |= self._breaker.failed(row, outcome.fault, outcome.retry_after_seconds, decided, now)

@@ -1,6 +1,7 @@
 """What the fleet learns from an outcome, and whose decision it belongs to."""
 
 import enum
+import hashlib
 import math
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ class Fault(enum.IntEnum):
 
 
 class Outcome(NamedTuple):
-    """The part of an outcome that tells of load and health, once the call has ended; nan is unknown.
+    """The part of an outcome that tells of load and health; nan is unknown.
 
     Attributes:
         fault: how the call went wrong, if it did. Errors of the client (a bad request, a refused content, a caller who
@@ -29,6 +30,7 @@ class Outcome(NamedTuple):
         latency_seconds: time to the end of the answer.
         output_tokens: of the answer.
         retry_after_seconds: before this the candidate wants nothing more.
+        ended: whether the call has; if not, its first token has come.
     """
 
     fault: Fault = Fault.NONE
@@ -36,6 +38,7 @@ class Outcome(NamedTuple):
     latency_seconds: float = math.nan
     output_tokens: float = math.nan
     retry_after_seconds: float = math.nan
+    ended: bool = True
 
 
 class Origin(NamedTuple):
@@ -73,3 +76,8 @@ def origin_of(decision_id: str) -> Origin | None:
         return Origin(int(decision_id[PROCESS_AT:NUMBER_AT], 16), int(decision_id[NUMBER_AT:], 16))
     except ValueError:
         return None
+
+
+def key_of_model(name: str) -> float:
+    """What stands for a model's name where there is room for a number only; never 0. Two names share one by a small chance."""
+    return 1.0 + int.from_bytes(hashlib.blake2b(name.encode(), digest_size=6).digest(), "little")

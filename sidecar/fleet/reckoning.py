@@ -10,13 +10,16 @@ from array import array
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sidecar.fleet.settings import FleetConfig
 
 # Of the latest calls that ended, at least these many, fewer than this share by an outcome: nobody reports them.
 SILENT_CALLS, SILENT_SHARE = 20.0, 0.05
 # What was seen counts by so much less with each sweep.
-FORGET = 0.98
+FORGET = 0.992
+# In the place of the wait that a call was expected to have.
+EXPIRED = -1.0
 
 
 class Call(NamedTuple):
@@ -27,12 +30,33 @@ class Call(NamedTuple):
         tokens: expected, of prompt and answer.
         wait_seconds: that the decision expected it to wait for its turn.
         decided: when, monotonic seconds.
+        seconds: that it was expected to take, the wait among them; 0 where unknown. Infinite if it is no longer in flight.
     """
 
     row: int
     tokens: float
     wait_seconds: float
     decided: float
+    seconds: float
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether it is."""
+        return self.seconds != math.inf
+
+    @property
+    def expired(self) -> bool:
+        """Whether it was given up."""
+        return self.wait_seconds == EXPIRED
+
+
+class Open(NamedTuple):
+    """The calls in flight, each [n], the oldest first. See Call."""
+
+    rows: NDArray[np.int16]
+    tokens: NDArray[np.float32]
+    decided: NDArray[np.float64]
+    seconds: NDArray[np.float64]
 
 
 class Reckoning:
@@ -60,8 +84,13 @@ class Reckoning:
         self._tokens = array("f", [0.0]) * size
         self._waits = array("f", [0.0]) * size
         self._decided = array("d", [0.0]) * size
-        self._expires = array("d", [math.inf]) * size  # inf: nothing is open here
-        self._deadlines = np.frombuffer(self._expires, np.float64)
+        self._seconds = array("d", [math.inf]) * size  # expected; inf: nothing is open here
+        self._ring = Open(
+            np.frombuffer(self._rows, np.int16),
+            np.frombuffer(self._tokens, np.float32),
+            np.frombuffer(self._decided, np.float64),
+            np.frombuffer(self._seconds, np.float64),
+        )
         self._tail = self._head = 0  # all that is open has a number from the tail on, below the head
         self._heard = self._lost = 0.0  # calls that ended by an outcome, and by time; decayed
         self.silent = False
@@ -84,14 +113,9 @@ class Reckoning:
             now: monotonic seconds.
         """
         place = number & self._mask
-        if self._expires[place] != math.inf:
+        if self._seconds[place] != math.inf:
             self._expire(place)  # the ring is full; the oldest call is given up
-        if self.silent and seconds > 0.0:
-            keep = seconds
-        else:
-            keep = self._factor * seconds
-            keep = max(keep, self._least)
-        self._expires[place] = now + (min(self._most, keep))
+        self._seconds[place] = seconds if seconds < self._most else self._most  # noqa: FURB136 - a call costs more
         self._numbers[place] = number
         self._rows[place] = row
         self._tokens[place] = tokens
@@ -105,51 +129,73 @@ class Reckoning:
     def end(self, number: int) -> Call | None:
         """A call has ended; None, and nothing changes, if it is not in flight: it was ended before, or expired."""
         place = number & self._mask
-        if self._numbers[place] != number or self._expires[place] == math.inf:
+        if self._numbers[place] != number or self._seconds[place] == math.inf:
             return None
         call = self._call(place)
         self._take_off(place)
         self._heard += 1.0
         return call
 
+    def recall(self, number: int) -> Call | None:
+        """The call that a decision led to, be it in flight or not; None if it was too long ago, or there was none."""
+        place = number & self._mask
+        return self._call(place) if self._numbers[place] == number else None
+
     def sweep(self, now: float) -> list[Call]:
         """Ends the calls whose time is over; gives them.
 
-        Costs a comparison (under a nanosecond) for each number from the oldest open call on; once or twice a second is
-        enough.
+        Costs a comparison (under a nanosecond) for each number from the oldest open call on, and some ten for each call
+        that is open; a few times a second is enough.
         """
-        head = self._head
-        tail = max(self._tail, head - self._mask - 1)
+        places = self._open()
+        seconds = self._ring.seconds[places]
+        keep = np.maximum(self._factor * seconds, self._least)
+        if self.silent:
+            keep = np.where(seconds > 0.0, seconds, keep)
+        over = self._ring.decided[places] + np.minimum(keep, self._most) <= now
         calls: list[Call] = []
-        oldest = head
-        while tail < head:  # in one or two pieces, since the ring begins anew
-            start = tail & self._mask
-            piece = self._deadlines[start : min(start + head - tail, self._mask + 1)]
-            for place in (np.flatnonzero(piece <= now) + start).tolist():
-                calls.append(self._call(place))
-                self._expire(place)
-            if oldest == head:
-                still = piece != math.inf
-                first = int(still.argmax())
-                oldest = tail + first if still[first] else head
-            tail += piece.size
-        self._tail = oldest
+        for place in places[over].tolist():
+            calls.append(self._call(place))
+            self._expire(place)
+        still = places[~over]
+        self._tail = self._numbers[int(still[0])] if still.size else self._head
         self._heard *= FORGET
         self._lost = self._lost * FORGET + len(calls)
         self.silent = self._heard + self._lost >= SILENT_CALLS and self._heard < SILENT_SHARE * self._lost
         return calls
 
+    def open_calls(self) -> Open:
+        """What is in flight; costs as much as `sweep`."""
+        places = self._open()
+        ring = self._ring
+        return Open(ring.rows[places], ring.tokens[places], ring.decided[places], ring.seconds[places])
+
+    def _open(self) -> NDArray[np.intp]:
+        """Places of open calls, the oldest first."""
+        head = self._head
+        tail = max(self._tail, head - self._mask - 1)
+        pieces = []
+        while tail < head:  # in one or two pieces, since the ring begins anew
+            start = tail & self._mask
+            piece = self._ring.seconds[start : min(start + head - tail, self._mask + 1)]
+            pieces.append(np.flatnonzero(piece != math.inf) + start)
+            tail += piece.size
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.intp)
+
     def _call(self, place: int) -> Call:
-        return Call(self._rows[place], self._tokens[place], self._waits[place], self._decided[place])
+        return Call(
+            self._rows[place], self._tokens[place], self._waits[place], self._decided[place], self._seconds[place]
+        )
 
     def _expire(self, place: int) -> None:
         self.expired[self._rows[place]] += 1.0
+        self._waits[place] = EXPIRED
         self._take_off(place)
 
     def _take_off(self, place: int) -> None:
         row = self._rows[place]
         self.moves += 1
-        self._expires[place] = math.inf
+        self._seconds[place] = math.inf
         self._in_flight[row] -= 1.0
         if self._in_flight[row]:
             self._tokens_in_flight[row] -= self._tokens[place]

@@ -35,6 +35,10 @@ class BreakerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         slow_start_from: share with which it begins.
         forget_seconds: closed for so long, it begins with first_backoff_seconds again.
         max_cool_down_seconds: a retry-after beyond this is taken as this.
+        silence_phi: it opens also where calls hang: when the silence of its calls would come about by chance once in
+            10**silence_phi times if it worked as before, see sidecar.fleet.silence; 0: it never does ...
+        silence_seconds: and has lasted for so long ...
+        silence_calls: with so many calls overdue.
     """
 
     consecutive_errors: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 5
@@ -50,6 +54,9 @@ class BreakerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     slow_start_from: Share = 0.1
     forget_seconds: Seconds = 60.0
     max_cool_down_seconds: Seconds = 3600.0
+    silence_phi: Annotated[float, msgspec.Meta(ge=0.0, le=300.0)] = 8.0
+    silence_seconds: Seconds = 1.0
+    silence_calls: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 5
 
 
 class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -23,7 +23,7 @@ from sidecar.fleet.columns import COLUMNS
 from sidecar.fleet.memory import share
 
 MAGIC = int.from_bytes(b"FLEETTAB", "little")
-VERSION = 2
+VERSION = 3
 HEADER_WORDS = 16
 # Control words of a writer, on a cache line of their own.
 CONTROL_WORDS = 8

@@ -152,9 +152,9 @@ class Outcomes:
             latency_seconds=outcome.latency_ms / 1000.0 if latency else math.nan,
             output_tokens=float(outcome.output_tokens) if tokens else math.nan,
             retry_after_seconds=outcome.retry_after_ms / 1000.0 if outcome.HasField("retry_after_ms") else math.nan,
+            ended=fault is not Fault.NONE or not outcome.in_progress,
         )
-        if not outcome.in_progress:
-            self._senses.hear(outcome.decision_id, heard, outcome.model, outcome.session_id)
+        self._senses.hear(outcome.decision_id, heard, outcome.model, outcome.session_id)
 
 
 class _Pending:

@@ -18,12 +18,14 @@ class CandidateState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CANDIDATE_STATE_HALF_OPEN: _ClassVar[CandidateState]
     CANDIDATE_STATE_SLOW_START: _ClassVar[CandidateState]
     CANDIDATE_STATE_COOLING: _ClassVar[CandidateState]
+    CANDIDATE_STATE_SILENT: _ClassVar[CandidateState]
 CANDIDATE_STATE_UNSPECIFIED: CandidateState
 CANDIDATE_STATE_CLOSED: CandidateState
 CANDIDATE_STATE_OPEN: CandidateState
 CANDIDATE_STATE_HALF_OPEN: CandidateState
 CANDIDATE_STATE_SLOW_START: CandidateState
 CANDIDATE_STATE_COOLING: CandidateState
+CANDIDATE_STATE_SILENT: CandidateState
 
 class ReportLoadRequest(_message.Message):
     __slots__ = ("candidate", "report")
@@ -93,7 +95,7 @@ class FleetResponse(_message.Message):
     def __init__(self, candidates: _Optional[_Iterable[_Union[CandidateLoad, _Mapping]]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CandidateLoad(_message.Message):
-    __slots__ = ("candidate", "state", "share", "recovery_seconds", "in_flight", "own_in_flight", "tokens_in_flight", "slots", "wait_seconds", "first_token_seconds", "seconds_per_token", "uncertainty_seconds", "evidence", "error_rate", "running", "waiting", "kv_used", "telemetry_age_seconds", "decisions", "tokens", "outcomes", "faults", "expired")
+    __slots__ = ("candidate", "state", "share", "recovery_seconds", "in_flight", "own_in_flight", "tokens_in_flight", "slots", "wait_seconds", "first_token_seconds", "seconds_per_token", "uncertainty_seconds", "evidence", "error_rate", "running", "waiting", "kv_used", "telemetry_age_seconds", "decisions", "tokens", "outcomes", "faults", "expired", "suspicions")
     CANDIDATE_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SHARE_FIELD_NUMBER: _ClassVar[int]
@@ -117,6 +119,7 @@ class CandidateLoad(_message.Message):
     OUTCOMES_FIELD_NUMBER: _ClassVar[int]
     FAULTS_FIELD_NUMBER: _ClassVar[int]
     EXPIRED_FIELD_NUMBER: _ClassVar[int]
+    SUSPICIONS_FIELD_NUMBER: _ClassVar[int]
     candidate: str
     state: CandidateState
     share: float
@@ -140,4 +143,5 @@ class CandidateLoad(_message.Message):
     outcomes: float
     faults: float
     expired: float
-    def __init__(self, candidate: _Optional[str] = ..., state: _Optional[_Union[CandidateState, str]] = ..., share: _Optional[float] = ..., recovery_seconds: _Optional[float] = ..., in_flight: _Optional[float] = ..., own_in_flight: _Optional[float] = ..., tokens_in_flight: _Optional[float] = ..., slots: _Optional[float] = ..., wait_seconds: _Optional[float] = ..., first_token_seconds: _Optional[float] = ..., seconds_per_token: _Optional[float] = ..., uncertainty_seconds: _Optional[float] = ..., evidence: _Optional[float] = ..., error_rate: _Optional[float] = ..., running: _Optional[float] = ..., waiting: _Optional[float] = ..., kv_used: _Optional[float] = ..., telemetry_age_seconds: _Optional[float] = ..., decisions: _Optional[float] = ..., tokens: _Optional[float] = ..., outcomes: _Optional[float] = ..., faults: _Optional[float] = ..., expired: _Optional[float] = ...) -> None: ...
+    suspicions: float
+    def __init__(self, candidate: _Optional[str] = ..., state: _Optional[_Union[CandidateState, str]] = ..., share: _Optional[float] = ..., recovery_seconds: _Optional[float] = ..., in_flight: _Optional[float] = ..., own_in_flight: _Optional[float] = ..., tokens_in_flight: _Optional[float] = ..., slots: _Optional[float] = ..., wait_seconds: _Optional[float] = ..., first_token_seconds: _Optional[float] = ..., seconds_per_token: _Optional[float] = ..., uncertainty_seconds: _Optional[float] = ..., evidence: _Optional[float] = ..., error_rate: _Optional[float] = ..., running: _Optional[float] = ..., waiting: _Optional[float] = ..., kv_used: _Optional[float] = ..., telemetry_age_seconds: _Optional[float] = ..., decisions: _Optional[float] = ..., tokens: _Optional[float] = ..., outcomes: _Optional[float] = ..., faults: _Optional[float] = ..., expired: _Optional[float] = ..., suspicions: _Optional[float] = ...) -> None: ...

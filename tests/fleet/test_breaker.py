@@ -390,8 +390,8 @@ class Machine(RuleBasedStateMachine):
     def decided_at(self, decision: str) -> float:
         process, number = int(decision[12:22], 16), int(decision[22:], 16)
         worker = next(worker for worker in self.workers if worker.live.process == process)
-        place = number & worker.live.reckoning._mask
-        return worker.live.reckoning._decided[place] if worker.live.reckoning._expires[place] < math.inf else -1.0
+        call = worker.live.reckoning.recall(number)
+        return call.decided if call is not None and call.in_flight else -1.0
 
     @rule()
     def a_well_candidate_comes_back_within_ten_seconds(self) -> None:

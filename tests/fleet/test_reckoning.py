@@ -15,7 +15,7 @@ def test_a_call_is_in_flight_from_its_decision_to_its_outcome() -> None:
     reckoning.add(0, 2, 150.0, 4.0, 0.5, 100.0)
     assert reckoning.in_flight.tolist() == [0, 0, 1, 0]
     assert reckoning.tokens.tolist() == [0, 0, 150, 0]
-    assert reckoning.end(0) == Call(2, 150.0, 0.5, 100.0)
+    assert reckoning.end(0) == Call(2, 150.0, 0.5, 100.0, 4.0)
     assert not reckoning.in_flight.any()
     assert not reckoning.tokens.any()
 
@@ -25,7 +25,7 @@ def test_without_an_outcome_it_counts_for_a_multiple_of_its_time_within_bounds(e
     reckoning = Reckoning(NAMES, SETTINGS)
     reckoning.add(0, 1, 10.0, expected, 0.0, 100.0)
     assert reckoning.sweep(100.0 + kept - 0.01) == []
-    assert reckoning.sweep(100.0 + kept) == [Call(1, 10.0, 0.0, 100.0)]
+    assert reckoning.sweep(100.0 + kept) == [Call(1, 10.0, 0.0, 100.0, min(20.0, expected))]
     assert reckoning.in_flight[1] == 0.0
     assert reckoning.expired.tolist() == [0, 1, 0, 0]
     assert reckoning.end(0) is None
@@ -94,7 +94,7 @@ class Conservation(RuleBasedStateMachine):
         self.reckoning = Reckoning(NAMES, SETTINGS)
         self.now = 100.0
         self.number = 0
-        self.open: dict[int, tuple[int, float, float]] = {}  # number: row, tokens, deadline
+        self.open: dict[int, tuple[int, float, float, float]] = {}  # number: row, tokens, decided, seconds
         self.given_up = 0
 
     @rule(
@@ -109,7 +109,7 @@ class Conservation(RuleBasedStateMachine):
             del self.open[number]
             self.given_up += 1
         self.reckoning.add(self.number, row, tokens, seconds, 0.0, self.now)
-        self.open[self.number] = (row, tokens, self.now + self.kept(seconds))
+        self.open[self.number] = (row, tokens, self.now, seconds)
 
     def kept(self, seconds: float) -> float:
         if self.reckoning.silent and seconds > 0.0:
@@ -126,7 +126,7 @@ class Conservation(RuleBasedStateMachine):
     @rule(seconds=st.floats(0.0, 10.0))
     def wait(self, seconds: float) -> None:
         self.now += seconds
-        due = {number for number, (_, _, deadline) in self.open.items() if deadline <= self.now}
+        due = {n for n, (_, _, decided, seconds) in self.open.items() if decided + self.kept(seconds) <= self.now}
         assert len(self.reckoning.sweep(self.now)) == len(due)
         for number in due:
             del self.open[number]
@@ -135,7 +135,7 @@ class Conservation(RuleBasedStateMachine):
     @invariant()
     def what_is_in_flight_is_what_began_and_did_not_end(self) -> None:
         calls, tokens = np.zeros(NAMES), np.zeros(NAMES)
-        for row, amount, _ in self.open.values():
+        for row, amount, *_ in self.open.values():
             calls[row] += 1
             tokens[row] += amount
         assert self.reckoning.in_flight.tolist() == calls.tolist()

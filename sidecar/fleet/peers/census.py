@@ -12,12 +12,12 @@ from sidecar.fleet.admission import Admission
 from sidecar.fleet.breaker import NEVER, Change
 from sidecar.fleet.budget import PREFIX
 from sidecar.fleet.columns import (
+    CAUSE,
     CHANGED_AT,
     COLUMNS,
     COOL_UNTIL,
     DAY,
     IN_FLIGHT,
-    LEVEL,
     STARTED,
     TOKENS_IN_FLIGHT,
     TOKENS_STARTED,
@@ -143,7 +143,16 @@ class Census:
         )
         rows = {
             name: Row(
-                calls, tokens, started, tokens_started, change.at, change.kind, change.until, change.level, cool_until
+                calls,
+                tokens,
+                started,
+                tokens_started,
+                change.at,
+                change.kind,
+                change.until,
+                change.level,
+                cool_until,
+                change.cause,
             )
             for name, calls, tokens, started, tokens_started, change, cool_until in counts
             if name in self._ours
@@ -156,7 +165,7 @@ class Census:
             tuple(names),
             in_flight,
             rows,
-            {name: Change(row.changed_at, row.kind, row.until, row.level) for name, row in rows.items()},
+            {name: Change(row.changed_at, row.kind, row.until, row.level, row.cause) for name, row in rows.items()},
             {name: usd for name, usd in zip(names, spent, strict=True) if usd},
             day,
         )
@@ -224,5 +233,5 @@ def _latest(block: NDArray[np.float64]) -> list[Change]:
     if not block.size:
         return [NEVER] * block.shape[1]
     latest = block[:, :, CHANGED_AT].argmax(axis=0)
-    found = block[latest, np.arange(block.shape[1]), CHANGED_AT : LEVEL + 1].tolist()
+    found = block[latest, np.arange(block.shape[1]), CHANGED_AT : CAUSE + 1].tolist()
     return [Change(*change) if change[0] else NEVER for change in found]

@@ -39,6 +39,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
         until: when open turns to half open.
         level: how often the backoff was doubled.
         cool_until: before which the candidate wants nothing, as it said itself.
+        cause: why the breaker opened.
     """
 
     in_flight: Count = 0.0
@@ -50,6 +51,7 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
     until: Time = 0.0
     level: Count = 0.0
     cool_until: Time = 0.0
+    cause: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
 
 
 class Report(msgspec.Struct, frozen=True):

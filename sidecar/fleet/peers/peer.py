@@ -48,7 +48,7 @@ class Peer:
             return NEVER
         at = min(self._local(name, "at", row.changed_at), self.heard_at)
         kind = OPEN if row.kind == OPEN else CLOSED
-        return Change(at, kind, self._local(name, "until", row.until), row.level)
+        return Change(at, kind, self._local(name, "until", row.until), row.level, row.cause)
 
     def open_since(self, name: str) -> float:
         """When it opened a candidate's breaker that has not closed since, however many probes failed; else 0."""

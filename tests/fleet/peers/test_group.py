@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.fleet.budget import PREFIX
-from sidecar.fleet.columns import IN_FLIGHT, STARTED
+from sidecar.fleet.columns import COLUMNS, ERRORS_SEEN, IN_FLIGHT, OPEN, STARTED
 from sidecar.fleet.peers.census import Census, Rate
 from sidecar.fleet.peers.group import MOST_ALIKE, Group
 from sidecar.fleet.peers.message import VERSION, Report, Row
@@ -38,7 +38,7 @@ def census(tmp_path_factory: pytest.TempPathFactory) -> Census:
         writer.row(name)
     writer.publish()
     census = Census(table, 4.0, 100)
-    census.take(NOW, NOW, np.zeros((0, 50)))
+    census.take(NOW, NOW, np.zeros((0, COLUMNS)))
     return census
 
 
@@ -46,7 +46,7 @@ def census(tmp_path_factory: pytest.TempPathFactory) -> Census:
 def test_the_sum_is_that_of_all_and_of_what_this_sidecar_knows(census: Census, others: list[dict[str, Row]]) -> None:
     group = Group(2.0)
     group.take([report_of(str(at), 5.0, told) for at, told in enumerate(others)], AHEAD_S, NOW)
-    own = census.take(NOW, NOW, np.zeros((0, 50)))
+    own = census.take(NOW, NOW, np.zeros((0, COLUMNS)))
     sums = group.sums(own, census, NOW)
     for at, name in enumerate(own.names):
         told = [told[name] for told in others if name in told]
@@ -118,7 +118,7 @@ def test_times_are_the_same_however_often_they_are_repeated() -> None:
         now = NOW + 0.2 * step
         group.take([report_of("1", 5.0 + 0.2 * step, {"a": row}, age=0.01 * step, at=now)], AHEAD_S, now)
         peer = group.peers["1"]
-        assert peer.change("a") == (NOW - 1.0, 1.0, NOW + 4.0, 0.0)
+        assert peer.change("a") == (NOW - 1.0, OPEN, NOW + 4.0, 0.0, ERRORS_SEEN)
         assert peer.cool_until("a") == NOW + 25.0
         assert peer.open_since("a") == NOW - 1.0
 
@@ -134,7 +134,7 @@ def test_who_decides_more_counts_for_more_and_within_bounds(tmp_path: Path) -> N
         writer.rows[0, IN_FLIGHT] = step
         writer.publish()
         table.beat(0, now)
-        own = census.take(now, now, np.zeros((0, 50)))
+        own = census.take(now, now, np.zeros((0, COLUMNS)))
         reports = [
             report_of(member, 5.0 + 0.1 * step, {"a": Row(started=each * step)}, at=now)
             for member, each in (("1", 20.0), ("2", 5.0), ("3", 1000.0))
