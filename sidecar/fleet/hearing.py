@@ -39,8 +39,11 @@ class Hearing:
         self._breaker = breaker
         self._half_life_s = settings.latency_half_life_seconds
         self._patience_s = settings.breaker.silence_seconds
-        self._silence = Silence(len(writer.rows), settings.breaker) if settings.breaker.silence_phi else None
+        self._silence = Silence(len(writer.rows), settings.breaker)
         self._attempts = Attempts()
+        self._number, self._reports = writer.number, writer.table.reports
+        self._reported_at, self._oldest = 0.0, math.inf  # reports since the last sweep
+        self._seen: list[float] = self._reports[:, 0].tolist()
         self._rows[:, (DUE, SURPRISE)] = 0.0  # the last owner's
 
     def take(self, number: int, outcome: Outcome, said: int, now: float) -> bool:
@@ -61,11 +64,11 @@ class Hearing:
         row = call.row if said < 0 else said
         if not outcome.ended:
             if call.in_flight:
-                self._reported(call)
+                self._report(call.decided, now)
                 self._sign(row, call.decided, now)
             return call.in_flight
         if call.in_flight:
-            self._reported(call)
+            self._report(call.decided, now)
             self._reckoning.end(number)
         if row != call.row:
             return self._fell_back(number, call, row, outcome, now)
@@ -95,7 +98,7 @@ class Hearing:
         # How long a call took in which the candidate was ill tells nothing of how long the next one will take.
         if not self._breaker.meanwhile(row, decided):
             observe(cells, row, outcome, 0.0 if call is None else call.wait_seconds, now, self._half_life_s)
-            if self._silence is not None and call is not None and call.in_flight:
+            if call is not None and call.in_flight:
                 self._silence.answered(call, now)
         self._sign(row, decided, now)
         self.changed |= self._breaker.succeeded(row, decided, now)
@@ -108,21 +111,22 @@ class Hearing:
             alive: [W] which of them live.
             now: monotonic seconds.
         """
+        self._share_reports()
         for call in self._reckoning.sweep(now):
-            if self._reckoning.silent:
-                self._breaker.unknown(call.row, call.decided)
-            else:
+            if self._silence.remembers(call.row, call.decided):
                 self.changed |= self._breaker.lost(call.row, call.decided, now)
-        if self._silence is not None and not self._reckoning.silent:
-            self._listen(self._silence, block[:-1], alive[:-1], now)
+            else:
+                self._breaker.unknown(call.row, call.decided)
+        if not self._reckoning.silent:
+            self._listen(block[:-1], alive[:-1], now)
 
-    def _listen(self, silence: Silence, others: NDArray[np.float64], alive: NDArray[np.bool_], now: float) -> None:
+    def _listen(self, others: NDArray[np.float64], alive: NDArray[np.bool_], now: float) -> None:
         calls, breaker = self._reckoning.open_calls(), self._breaker
         own = self._rows[: others.shape[1]]
         elsewhere = alive @ others[:, :, DUE], alive @ others[:, :, SURPRISE]
         signs = np.maximum(others[:, :, SIGN_AT].max(axis=0, initial=0.0), own[:, SIGN_AT])
         started = others[:, :, STARTED].sum(axis=0) + own[:, STARTED]
-        found = silence.look(calls, signs, started, elsewhere, now)
+        found = self._silence.look(calls, signs, started, elsewhere, now)
         own[:, DUE], own[:, SURPRISE] = found.due, found.surprise
         for row in found.suspects:
             self.changed |= breaker.suspect(row, now)
@@ -143,11 +147,22 @@ class Hearing:
         self.learn(row, outcome, None, max(begun, call.decided), now)
         return True
 
-    def _reported(self, call: Call) -> None:
-        if self._silence is not None:
-            self._silence.reported(call.decided)
+    def _report(self, decided: float, now: float) -> None:
+        self._reported_at, self._oldest = now, min(self._oldest, decided)
+        self._silence.reported(decided, now)
+
+    def _share_reports(self) -> None:
+        """Whoever hears of calls knows that somebody reports them."""
+        if self._reported_at:
+            self._reports[self._number, 1] = self._oldest
+            self._reports[self._number, 0] = self._reported_at  # last: who sees it sees the other
+            self._reported_at, self._oldest = 0.0, math.inf
+        for writer, (at, oldest) in enumerate(self._reports.tolist()):
+            if at > self._seen[writer]:
+                self._seen[writer] = at
+                if writer != self._number:
+                    self._silence.reported(oldest, at)
 
     def _sign(self, row: int, decided: float, now: float) -> None:
-        if self._silence is not None:
-            self._silence.sign(row, now)
+        self._silence.sign(row, now)
         self.changed |= self._breaker.awake(row, decided, now)

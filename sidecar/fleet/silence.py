@@ -9,6 +9,7 @@ Silence has other causes, and none of them may take a candidate away:
 
 - Nobody reports outcomes, or somebody reports late and in heaps: times are measured to when the sidecar hears of an answer,
   so late is usual there; and a silence must be longer than any that an answer has ended lately.
+- The gateway reports nothing any more. So the silence is as of its latest report, of whatever candidate.
 - The gateway was restarted, and will never report the calls that it had. Only calls count that it surely remembers: since
   the last sign of life it has reported some call, of any candidate, that was not decided later than they.
 - A server is slow, or the prompts are long: times count relative to what was expected of the call, to how many tokens it
@@ -44,13 +45,13 @@ OVERDUE = math.log(0.5)
 
 
 class Found(NamedTuple):
-    """As of one look.
+    """As of the latest report.
 
     Attributes:
         due: [n] of this process's calls, those that are overdue.
         surprise: [n] nats.
         suspects: rows of the candidates that hang.
-        late: [calls] ln S of each call in flight now.
+        late: [calls] ln S of each call in flight.
     """
 
     due: Column
@@ -85,11 +86,17 @@ class Silence:
         self._started = np.zeros(names)  # decisions as of the last sign
         self._memory = np.full(names, math.inf)  # the oldest decision that was reported since the last sign
         self._reported = math.inf  # the same since the last look
+        self._reported_at = 0.0
         self._at = 0.0
 
-    def reported(self, decided: float) -> None:
+    def reported(self, decided: float, now: float) -> None:
         """An outcome of whatever kind came; the call was decided then."""
         self._reported = min(self._reported, decided)
+        self._reported_at = max(self._reported_at, now)
+
+    def remembers(self, row: int, decided: float) -> bool:
+        """Whether a call of which nothing was heard would have been reported."""
+        return decided >= min(float(self._memory[row]), self._reported)
 
     def sign(self, row: int, now: float) -> None:
         """A candidate gave a sign of life: an answer, or its first token."""
@@ -119,24 +126,24 @@ class Silence:
         n = len(signs)
         answers, tail, stretch = self._habits(n, now)
         self._take_signs(signs, started)
-        rows = calls.rows
+        rows, as_of = calls.rows, self._reported_at
         allowed = (calls.seconds + WAY_S) * stretch[rows]
         allowed *= np.maximum(1.0, calls.tokens / np.array(self._usual_tokens[:n])[rows])
-        late = _log_share(tail, rows, (now - calls.decided) / allowed)
+        late = _log_share(tail, rows, np.maximum(as_of - calls.decided, 0.0) / allowed)
         before = _log_share(tail, rows, np.maximum(signs[rows] - calls.decided, 0.0) / allowed)
         remembered = calls.decided >= self._memory[rows]
-        surprise = np.bincount(rows, np.where(remembered, before - late, 0.0), n)
+        surprise = np.bincount(rows, np.where(remembered, np.maximum(before - late, 0.0), 0.0), n)
         due = np.bincount(rows, np.where(remembered & (late < OVERDUE), 1.0, 0.0), n)
         overdue = due + others[0] >= self._least_calls
         quiet = self._quiet[:n]
         quiet[~overdue] = math.inf
-        quiet[overdue & (quiet == math.inf)] = now
+        quiet[overdue & (quiet == math.inf)] = as_of
         self._since[:n] = np.maximum(quiet, signs)
         limit = np.maximum(self._least_s, LONGER * self._longest[:n])
         self._suspected[:n] = (
             overdue
             & (due > 0.0)
-            & (now - self._since[:n] >= limit)
+            & (as_of - self._since[:n] >= limit)
             & (surprise + others[1] >= self._most_nats)
             & (started - self._started[:n] >= self._least_calls)
             & (answers >= LEAST_ANSWERS)

@@ -45,6 +45,8 @@ class FleetTable:
         peers: the section for what is heard of other sidecars (see sidecar.fleet.peers); -1: there is none.
         control: int64 [writers, CONTROL_WORDS].
         heartbeats: [writers] monotonic seconds of each writer's last sign of life.
+        reports: [writers, 2] when each last heard of one of its calls, monotonic seconds, and when the oldest of the calls
+            was decided that it heard of with it.
         rows: [writers, names + 1, COLUMNS]; the last row of each is blank.
         labels: bytes [writers, names], the names of the rows.
         relays: [writers, RELAY_ENTRIES, RELAY_COLUMNS].
@@ -65,7 +67,8 @@ class FleetTable:
         self.control_words = memoryview(memory)[at * 8 : control_end * 8].cast("q")
         at, beats_end = control_end, control_end + self.writers * HEARTBEAT_WORDS
         numbers = words.view(np.float64)
-        self.heartbeats: NDArray[np.float64] = numbers[at:beats_end].reshape(self.writers, HEARTBEAT_WORDS)[:, 0]
+        lines: NDArray[np.float64] = numbers[at:beats_end].reshape(self.writers, HEARTBEAT_WORDS)
+        self.heartbeats, self.reports = lines[:, 0], lines[:, 1:3]
         self.beats = memoryview(memory)[at * 8 : beats_end * 8].cast("d")
         at, rows_end = beats_end, beats_end + self.writers * (self.names + 1) * COLUMNS
         self.rows: NDArray[np.float64] = numbers[at:rows_end].reshape(self.writers, self.names + 1, COLUMNS)

@@ -208,3 +208,67 @@ def test_a_budget_that_is_used_up_closes_its_candidate_for_its_segment_alone(sta
     assert "LAST_RESORT" not in reasons(route(sidecar, segment="trial"))
     eventually(lambda: reasons(route(sidecar, segment="trial")), lambda why: "LAST_RESORT" in why)
     assert "LAST_RESORT" not in reasons(route(sidecar, segment="paid"))
+
+
+def test_a_failure_and_the_answer_that_the_gateway_fell_back_to_each_count_for_their_model(
+    start: Start, lane: str, tmp_path: Path
+) -> None:
+    names = [entry.candidate for entry in route(start(lane)).ranking]
+    candidates = tuple(CandidateConfig(name=name, model=f"vendor/{name}", aliases=(f"{name}-x",)) for name in names)
+    breaker = BreakerConfig(consecutive_errors=3, first_backoff_seconds=60.0, max_backoff_seconds=60.0)
+    ledger = LedgerConfig(directory=str(tmp_path / "ledger"), flush_ms=1.0)
+    sidecar = start(lane, candidates=candidates, fleet=FleetConfig(breaker=breaker), ledger=ledger)
+    first = route(sidecar)
+    decided, fallback = first.ranking[0].candidate, first.ranking[1].candidate
+    for number in range(3):
+        reply = route(sidecar)
+        failed = pb.Outcome(decision_id=reply.decision_id, key="attempt-1", error=pb.OUTCOME_ERROR_SERVER)
+        other = (fallback, f"vendor/{fallback}", f"{fallback}-x")[number]
+        after = answered(reply, key="attempt-2", model=other, output_tokens=101)
+        for outcome in (failed, after, failed, after):  # a caller that lost the answer sends it again
+            report(sidecar, outcome)
+    rows = eventually(lambda: load(sidecar), lambda rows: rows[f"vendor/{decided}"].outcomes == 3)
+    told = {name: (rows[f"vendor/{name}"].outcomes, rows[f"vendor/{name}"].faults) for name in (decided, fallback)}
+    assert told == {decided: (3, 3), fallback: (3, 0)}
+    assert rows[f"vendor/{decided}"].state == fleet_pb2.CANDIDATE_STATE_OPEN
+    assert rows[f"vendor/{fallback}"].first_token_seconds == pytest.approx(0.2, rel=1e-3)
+    assert rows[f"vendor/{decided}"].in_flight == 1.0  # of the first decision nothing was said
+    sidecar.drain()
+    importer = Importer(ledger)
+    stop = threading.Event()
+    stop.set()
+    importer.run(stop)
+    assert (importer.imported.outcomes, importer.imported.repeated) == (6, 6)
+
+
+def test_a_candidate_that_hangs_is_left_alone_and_the_fleet_says_why(start: Start, lane: str) -> None:
+    breaker = BreakerConfig(
+        silence_seconds=0.2,
+        silence_phi=3.0,
+        first_backoff_seconds=60.0,
+        max_backoff_seconds=60.0,
+        slow_start_seconds=0.0,
+    )
+    sidecar = start(lane, fleet=FleetConfig(breaker=breaker))
+    first, second, *_ = (entry.model for entry in route(sidecar).ranking)
+
+    def ask(model: str) -> pb.RouteResponse:
+        return route(sidecar, constraints=pb.Constraints(allow=[model]))
+
+    for _ in range(30):
+        for model in (first, second):
+            report(sidecar, answered(ask(model)))
+    hung: list[pb.RouteResponse] = []
+
+    def asked_in_vain() -> fleet_pb2.CandidateLoad:
+        hung.append(ask(first))
+        report(sidecar, answered(ask(second)))
+        return load(sidecar)[first]
+
+    row = eventually(asked_in_vain, lambda row: row.state == fleet_pb2.CANDIDATE_STATE_SILENT)
+    assert row.suspicions == 1
+    assert load(sidecar)[second].state == fleet_pb2.CANDIDATE_STATE_CLOSED
+    assert first not in [entry.model for entry in route(sidecar).ranking]
+    # Not an answer yet, but it lives.
+    report(sidecar, pb.Outcome(decision_id=hung[0].decision_id, first_token_ms=100, in_progress=True))
+    eventually(lambda: load(sidecar)[first].state, lambda state: state == fleet_pb2.CANDIDATE_STATE_CLOSED)
