@@ -36,6 +36,8 @@ LEAST_STEADY = 0.02
 BACK_SHARE = 0.8
 FIRST_TOKEN_TIMEOUT_S = 3.0
 SEED = 2
+# A provider that limits rates says itself for how long.
+AIMED = (Fault.ERRORS, Fault.HANG)
 COLUMNS = (
     "subject", "decisions", "steady_share", "share_after_2_s", "left_alone_s", "back_s", "peak_of_steady", "fell_back",
     "failed", "p95_s", "queued_after_s",
@@ -64,7 +66,7 @@ class Case(NamedTuple):
 
 
 def cases(blind: Blind, candidates: int, *, quick: bool) -> list[Case]:
-    """Errors at the second choice; then also at the favourite, and the slower kinds of failure."""
+    """Errors at the second choice; then also at the favourite, and the other kinds of failure."""
     asked = np.bincount([ranking[0] for ranking in blind.rankings], minlength=candidates)
     asked[blind.favourite] = 0
     second = int(asked.argmax())
@@ -74,6 +76,7 @@ def cases(blind: Blind, candidates: int, *, quick: bool) -> list[Case]:
         Case(second, Fault.ERRORS),
         Case(blind.favourite, Fault.ERRORS),
         Case(second, Fault.HANG),
+        Case(blind.favourite, Fault.HANG),
         Case(blind.favourite, Fault.RATE_LIMIT),
     ]
 
@@ -118,13 +121,13 @@ def fault(
         table.rows.append({"subject": subject, **row})
         told = " ".join("-" if share is None else f"{share:.3f}" for share in row["shares_from_failure"])
         table.notes.append(f"{subject}: share per {BIN_S:g} s from the failure on: {told}")
-        targets.rows += _verdicts(subject, row, aimed=case.fault is Fault.ERRORS)
+        targets.rows += _verdicts(subject, row, aimed=case.fault in AIMED)
     table.notes.append(LEGEND)
     targets.notes.append(
         f"{DECISIONS_PER_S:g} decisions per second at {LOAD:g}x of saturation in real time, default settings of the sidecar; a "
-        f"second of waiting costs ${scene.second_value_usd:g}, so that the failure and not the load moves the shares; a "
-        f"candidate that hangs is noticed by the gateway's own timeout of {FIRST_TOKEN_TIMEOUT_S:g} s to the first token, so "
-        "hanging and rate limits have no target here"
+        f"second of waiting costs ${scene.second_value_usd:g}, so that the failure and not the load moves the shares; the "
+        f"gateway gives a call up that has no first token after {FIRST_TOKEN_TIMEOUT_S:g} s, and reports nothing of it before; "
+        "rate limits have no target here"
     )
     if not sees_load():
         targets.notes.append("THIS SIDECAR CANNOT SEE OUTCOMES: it never leaves the failed candidate alone")

@@ -221,7 +221,7 @@ def test_a_failure_and_the_answer_that_the_gateway_fell_back_to_each_count_for_t
     first = route(sidecar)
     decided, fallback = first.ranking[0].candidate, first.ranking[1].candidate
     for number in range(3):
-        reply = route(sidecar)
+        reply = route(sidecar, constraints=pb.Constraints(allow=[decided]))
         failed = pb.Outcome(decision_id=reply.decision_id, key="attempt-1", error=pb.OUTCOME_ERROR_SERVER)
         other = (fallback, f"vendor/{fallback}", f"{fallback}-x")[number]
         after = answered(reply, key="attempt-2", model=other, output_tokens=101)
