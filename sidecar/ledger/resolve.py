@@ -3,7 +3,8 @@
 Reports are partial, late and from several sources. For each field the latest report counts among those of the highest
 rank (outcome.RANKS: human over test over judge over user over gateway over any other), so that later and better ones refine
 what was known. An answer is of one model: reports that name none are about the one that answered, which is
-the one that the gateway named last, or else the one that was decided.
+the one that the gateway named last, or else the one that was decided. Only a failure that the gateway gives no name to is
+always the decided one's: it is why another was called.
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,9 +64,11 @@ def resolve(decision: Decision | None, reports: Sequence[Reported]) -> dict[str,
     """
     names = _names(decision)
     served = _served(decision, reports, names)
+    decided = names.get(decision.served(), decision.served()) if decision else ""
     by_model: dict[str, list[Reported]] = {}
     for report in sorted(reports, key=lambda report: (report.source_rank, report.observed_at, report.seq)):
-        model = served if report.model is None else names.get(report.model, report.model)
+        unnamed = decided if decided and report.error and report.source == GATEWAY else served
+        model = unnamed if report.model is None else names.get(report.model, report.model)
         by_model.setdefault(model, []).append(report)
     return {model: _answer(some, served=model == served) for model, some in by_model.items()}
 

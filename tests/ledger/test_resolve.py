@@ -66,6 +66,16 @@ def test_a_shadow_answer_is_another_answer() -> None:
     }  # fmt: skip
 
 
+def test_a_failure_that_names_no_model_is_the_decided_ones_also_where_another_answered() -> None:
+    failed = said(ID, error="server", key="attempt-1")
+    answered = said(ID, model="acme/large-2", latency_ms=100.0, error="", key="attempt-2")
+    for told in ((failed, answered), (answered, failed)):
+        answers = resolve(decided(), reports(*told))
+        assert {model: (answer.served, answer.error, answer.latency_ms) for model, answer in answers.items()} == {
+            "small": (False, "server", None), "large": (True, "", 100.0)
+        }  # fmt: skip
+
+
 def test_reports_without_a_model_are_about_the_one_that_the_gateway_named_last() -> None:
     answers = resolve(
         decided(),
