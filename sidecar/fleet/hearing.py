@@ -58,7 +58,9 @@ class Hearing:
         Returns:
             Whether it counts.
         """
-        call = self._reckoning.recall(number)
+        call = self._reckoning.end(number) if outcome.ended else None
+        in_flight = call is not None
+        call = call or self._reckoning.recall(number)
         if call is None:
             return False
         row = call.row if said < 0 else said
@@ -67,12 +69,11 @@ class Hearing:
                 self._report(call.decided, now)
                 self._sign(row, call.decided, now)
             return call.in_flight
-        if call.in_flight:
+        if in_flight:
             self._report(call.decided, now)
-            self._reckoning.end(number)
         if row != call.row:
             return self._fell_back(number, call, row, outcome, now)
-        if call.in_flight or (self._attempts.known(number) and self._attempts.first(number, row)):
+        if in_flight or (self._attempts.known(number) and self._attempts.first(number, row)):
             self.learn(row, outcome, call, call.decided, now)
             return True
         if call.expired and outcome.fault is Fault.NONE:
@@ -148,7 +149,8 @@ class Hearing:
         return True
 
     def _report(self, decided: float, now: float) -> None:
-        self._reported_at, self._oldest = now, min(self._oldest, decided)
+        self._reported_at = now
+        self._oldest = min(self._oldest, decided)
         self._silence.reported(decided, now)
 
     def _share_reports(self) -> None:

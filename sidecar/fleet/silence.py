@@ -30,6 +30,7 @@ Column = NDArray[np.float64]
 
 # Times as multiples of the expected one, in half octaves from 1/64 to 1024 times.
 PER_OCTAVE, BEGIN, BUCKETS = 2.0, 12, 32
+PER_UNIT = PER_OCTAVE / math.log(2.0)
 # Expected times are wrong by at least so much: the way to the gateway and back.
 WAY_S = 0.05
 # So many (decayed) answers must have been measured before anything is surprising.
@@ -74,8 +75,12 @@ class Silence:
         self._most_nats = settings.silence_phi * math.log(10.0) or math.inf
         self._answers = np.zeros((names, BUCKETS))  # by the time that they took
         self._logs, self._tokens = np.zeros(names), np.zeros(names)  # sums over these answers: ln of that time, tokens
-        self._cells = memoryview(self._answers).cast("B").cast("d")  # type: ignore[arg-type]
         self._latest = np.zeros(names)  # ln of the time that the latest answers took
+        # Single numbers are written through these: several times faster than through numpy.
+        self._count, self._log, self._token, self._last = (
+            memoryview(sums).cast("B").cast("d")  # type: ignore[arg-type]
+            for sums in (self._answers, self._logs, self._tokens, self._latest)
+        )
         self._usual_tokens = [math.inf] * names
         self._sign = np.zeros(names)
         self._first_sign: dict[int, float] = {}  # since the last look
@@ -104,14 +109,16 @@ class Silence:
 
     def answered(self, call: Call, now: float) -> None:
         """An answer came; the call was in flight."""
-        row = call.row
-        allowed_s = (call.seconds + WAY_S) * max(1.0, call.tokens / self._usual_tokens[row])
-        times = math.log(max(now - call.decided, 1e-6) / allowed_s)
-        bucket = min(BUCKETS - 1, max(0, int(times * (PER_OCTAVE / math.log(2.0)) + BEGIN)))
-        self._cells[row * BUCKETS + bucket] += 1.0
-        self._logs[row] += times
-        self._tokens[row] += call.tokens
-        self._latest[row] += LATEST * (times - self._latest[row])
+        row, tokens, _, decided, seconds = call
+        allowed_s, larger = seconds + WAY_S, tokens / self._usual_tokens[row]
+        if larger > 1.0:
+            allowed_s *= larger
+        times = math.log(max(now - decided, 1e-6) / allowed_s)
+        bucket = min(BUCKETS - 1, max(0, int(times * PER_UNIT + BEGIN)))
+        self._count[row * BUCKETS + bucket] += 1.0
+        self._log[row] += times
+        self._token[row] += tokens
+        self._last[row] += LATEST * (times - self._last[row])
 
     def look(self, calls: Open, signs: Column, started: Column, others: tuple[Column, Column], now: float) -> Found:
         """Whose silence is too long.
