@@ -254,8 +254,10 @@ def test_switched_off_it_is_never_suspected() -> None:
         ({"overdue": 4}, []),  # too few calls
         ({"silent_s": 0.9}, []),  # too short
         ({"started": 4.0}, []),  # nothing was asked since
-        ({"remembered": False}, []),  # nothing else was heard since
-        ({"answers": int(LEAST_ANSWERS) - 1}, []),  # too little is known
+        ({"reported": False}, []),  # nothing else was heard since
+        ({"oldest": 199.0}, []),  # only of calls that were decided later: the gateway may have lost the others
+        ({"slower": 6.0, "overdue": 12}, []),  # the latest answers took longer, too
+        ({"answers": -1}, []),  # too little is known
         ({"elsewhere": 5.0, "overdue": 1}, [0]),  # other workers' calls count
     ],
 )
@@ -265,17 +267,21 @@ def test_each_condition_is_needed(changed: dict[str, Any], suspects: list[int]) 
         "overdue": 8,
         "silent_s": 1.5,
         "started": 10.0,
-        "remembered": True,
+        "reported": True,
+        "oldest": 195.0,
+        "slower": 1.0,
         "answers": 200,
         "elsewhere": 0.0,
         **changed,
     }
     silence = _taught(BreakerConfig(silence_phi=case["phi"]), answers=case["answers"])
+    for _ in range(int(LEAST_ANSWERS) if case["answers"] > 0 else int(LEAST_ANSWERS) - 1):
+        silence.answered(Call(0, 100.0, 0.0, 100.0, 1.0), 100.0 + 1.1 * case["slower"])
     sign = 200.0
     decided = np.full(case["overdue"], sign - 1.3)
     for now in (sign, sign + 0.01, sign + case["silent_s"]):
-        if case["remembered"]:
-            silence.reported(sign - 5.0, now)
+        if case["reported"]:
+            silence.reported(case["oldest"], now)
         calls = Open(
             np.zeros(len(decided), np.int16),
             np.full(len(decided), 100.0, np.float32),
