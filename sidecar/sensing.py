@@ -190,6 +190,7 @@ class Sensed:
         self._barred: Barred | None = self._used_up if budgets else None
         self._conversations = conversations
         self._clock, self._blur_s = sensing.clock, sensing.blur_s
+        self._congestion = sensing.live.settings.congestion_factor
         self._version = -1
         self._fleet: Fleet
         self._live: Live
@@ -240,7 +241,7 @@ class Sensed:
         if shared.version != self._version:
             self._fleet = self._view.read(now, SPARE_S)
             self._version = shared.version
-            self._live = Live(self._fleet, self._barred, self._blur_s)
+            self._live = Live(self._fleet, self._barred, self._blur_s, self._congestion)
         return self._live
 
     def _used_up(self, segment: str) -> Mask | None:

@@ -3,6 +3,9 @@
 Requests of a batch are assigned one after another: each one adds to its candidate's wait, which the next one sees. So a batch never rushes to the candidate that a moment ago had the shortest queue. What others are doing at the same
 time is not known as exactly; candidates whose utilities differ by less than that uncertainty (`Live.blur`) are drawn from,
 and the probability is recorded as the choice's propensity.
+
+A request that joins a queue pays not only for its own wait but for that of those who come after it (`Live.congestion`): else
+the queue of the cheapest candidate grows in a burst until its wait eats up all that its price saves, while others idle.
 """
 
 from collections.abc import Sequence
@@ -130,7 +133,8 @@ class Assignment:
         for row, ask in enumerate(asks):
             waits.append(room.wait.copy())
             if room.even and held[row] is None and self._plain(ask, live):
-                picked = quick(lists[row], room.wait, ask.terms.second_value_usd, live.blur, self._draw)
+                price = ask.terms.second_value_usd * live.congestion
+                picked = quick(lists[row], room.wait, price, live.blur, self._draw)
                 room.take(picked.candidate)
                 outcomes.append(picked)
                 continue
@@ -141,7 +145,7 @@ class Assignment:
         utility, seconds = expected.utility, expected.seconds
         if room.queued:
             loaded = np.array(waits)
-            utility, seconds = utility - needs.second_value_usd * loaded, seconds + loaded
+            utility, seconds = utility - needs.second_value_usd * live.congestion * loaded, seconds + loaded
         if all_open:
             order, best = np.argsort(-utility, axis=1, kind="stable"), [max(row) for row in lists]
         else:
@@ -206,7 +210,7 @@ class Assignment:
         self, row: int, ask: Ask, batch: Expectations, live: Live, room: _Room, held: Held | None, novelty: float
     ) -> Outcome:
         """Decides a request that limits something, belongs to a session, or finds candidates that are on their way back."""
-        table, price = self._table, ask.terms.second_value_usd
+        table, price = self._table, ask.terms.second_value_usd * live.congestion
         unloaded, wait = batch.utility[row], np.array(room.wait)
         expected = batch._replace(seconds=batch.seconds + wait, utility=batch.utility - price * wait)
         utility = expected.utility[row]
