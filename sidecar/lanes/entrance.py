@@ -13,6 +13,7 @@ from sidecar.door.exposure import check_exposure
 from sidecar.door.tokens import Role
 from sidecar.lanes.guard import Guarded, Refusal
 from sidecar.lanes.lane import options, unavailable
+from sidecar.lanes.roles import role_of
 from sidecar.lanes.tls import credentials_of
 
 
@@ -51,6 +52,12 @@ class Entrance:
             return handlers
         admit = self.admission.keeper(role)
         return [Guarded(behind, admit, refusal) for behind in handlers]
+
+    def add_method(self, server: Any, path: str, handler: Any, refusal: Refusal) -> None:
+        """Has a server serve `/package.Service/Method`, for those who have the role that it needs."""
+        _, service, method = path.split("/")
+        handlers = [grpc.method_handlers_generic_handler(service, {method: handler})]
+        server.add_generic_rpc_handlers(self.guarded(handlers, role_of(path), refusal))
 
 
 def entrance_of(config: Config, *, shared: bool = False) -> Entrance:

@@ -2,14 +2,14 @@ import grpc
 import pytest
 
 from sidecar.errors import ConfigError
-from sidecar.lanes import fast
+from sidecar.lanes import private
 from sidecar.lanes.auto import choose_lane
 from sidecar.lanes.fast import FastLane
 from sidecar.lanes.portable import PortableLane
 
 
 def test_the_fast_lane_is_chosen_where_its_probe_succeeds() -> None:
-    assert fast.probe() == ""
+    assert private.probe() == ""
     assert choose_lane("auto").make is FastLane
 
 
@@ -25,13 +25,13 @@ def test_an_untested_grpcio_gets_the_portable_lane_with_the_reason(monkeypatch: 
 
 
 def test_a_grpcio_without_the_private_layer_gets_the_portable_lane(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast, "cygrpc", None)
+    monkeypatch.setattr(private, "cygrpc", None)
     choice = choose_lane("auto")
     assert choice.make is PortableLane
     assert "lacks what the fast lane needs" in choice.reason
 
 
 def test_demanding_the_fast_lane_where_it_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast, "cygrpc", None)
+    monkeypatch.setattr(private, "cygrpc", None)
     with pytest.raises(ConfigError, match="lane: fast is demanded"):
         choose_lane("fast")

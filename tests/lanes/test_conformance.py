@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from sidecar.config import CacheConfig, CandidateConfig, SegmentConfig
 from sidecar.errors import ConfigError
-from sidecar.lanes.fast import MOST_REFLECTIONS
+from sidecar.lanes.places import MOST_REFLECTIONS
 from sidecar.routing.policy import Policy
 from sidecar.wire import router_pb2 as pb
 from tests.lanes.conftest import LANES, Running, Start
