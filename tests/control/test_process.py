@@ -20,7 +20,7 @@ from sidecar.control.process import Control
 from sidecar.stats import Stats
 from tests.bundle.test_trial import endless
 from tests.conftest import MakeBundle
-from tests.control.test_swap import target
+from tests.control.conftest import target
 from tests.control.workers import FakeWorker, served
 
 
