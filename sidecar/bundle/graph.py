@@ -1,12 +1,12 @@
 """What may stand in a bundle's model.onnx, checked before anything executes it.
 
-Field numbers are those of onnx.proto (ONNX 1.23). A field that is not listed here is refused: whoever loads the model
-might know it, and act on it.
+A field that onnx_fields does not list is refused: whoever loads the model might know it, and act on it.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
+from sidecar.bundle import onnx_fields as fields
 from sidecar.bundle.manifest import MODEL
 from sidecar.bundle.wire import Walk, WireError
 from sidecar.errors import BundleError
@@ -35,95 +35,6 @@ _REFUSED = {
 _FLOAT, _INT64 = 1, 7
 _TYPE_NAMES = {_FLOAT: "float32", _INT64: "int64"}
 _EXTERNAL = 1
-
-# message: {field number: name}; the names are onnx.proto's.
-_MODEL = {
-    1: "ir_version",
-    2: "producer_name",
-    3: "producer_version",
-    4: "domain",
-    5: "model_version",
-    6: "doc_string",
-    7: "graph",
-    8: "opset_import",
-    14: "metadata_props",
-    20: "training_info",
-    25: "functions",
-}
-_GRAPH = {
-    1: "node",
-    2: "name",
-    5: "initializer",
-    10: "doc_string",
-    11: "input",
-    12: "output",
-    13: "value_info",
-    14: "quantization_annotation",
-    15: "sparse_initializer",
-    16: "metadata_props",
-}
-_NODE = {
-    1: "input",
-    2: "output",
-    3: "name",
-    4: "op_type",
-    5: "attribute",
-    6: "doc_string",
-    7: "domain",
-    8: "overload",
-    9: "metadata_props",
-}
-_ATTRIBUTE = {
-    1: "name",
-    2: "f",
-    3: "i",
-    4: "s",
-    5: "t",
-    6: "g",
-    7: "floats",
-    8: "ints",
-    9: "strings",
-    10: "tensors",
-    11: "graphs",
-    13: "doc_string",
-    14: "tp",
-    15: "type_protos",
-    20: "type",
-    21: "ref_attr_name",
-    22: "sparse_tensor",
-    23: "sparse_tensors",
-}
-_TENSOR = {
-    1: "dims",
-    2: "data_type",
-    3: "segment",
-    4: "float_data",
-    5: "int32_data",
-    6: "string_data",
-    7: "int64_data",
-    8: "name",
-    9: "raw_data",
-    10: "double_data",
-    11: "uint64_data",
-    12: "doc_string",
-    13: "external_data",
-    14: "data_location",
-    16: "metadata_props",
-}
-_SPARSE_TENSOR = {1: "values", 2: "indices", 3: "dims"}
-_OPSET = {1: "domain", 2: "version"}
-_VALUE_INFO = {1: "name", 2: "type", 3: "doc_string", 4: "metadata_props"}
-_TYPE = {1: "tensor_type", 4: "sequence_type", 5: "map_type", 6: "denotation", 8: "sparse_tensor_type"} | {
-    9: "optional_type"
-}
-_TENSOR_TYPE = {1: "elem_type", 2: "shape"}
-_SHAPE = {1: "dim"}
-_DIMENSION = {1: "dim_value", 2: "dim_param", 3: "denotation"}
-# Fields that protobuf lets occur once. Twice, the last one wins or both are merged, depending on the reader.
-_ONCE = frozenset(
-    {"graph", "op_type", "domain", "overload", "g", "t", "sparse_tensor", "data_location", "name", "type"}
-    | {"tensor_type", "elem_type", "shape", "dim_value", "values", "indices", "version"}
-)
 
 
 class Value(NamedTuple):
@@ -225,7 +136,7 @@ class _Inspection:
     def model(self, message: memoryview) -> Shape:
         graph: memoryview | None = None
         opset: int | None = None
-        for name, value in self._fields(message, _MODEL, "model"):
+        for name, value in self._fields(message, fields.MODEL, "model"):
             if name in _REFUSED:
                 raise _Refusal(_REFUSED[name])
             if name == "graph":
@@ -261,7 +172,7 @@ class _Inspection:
             "input": lambda value: self._declare(value, inputs),
             "output": lambda value: self._declare(value, outputs),
         }
-        for name, value in self._fields(message, _GRAPH, "graph"):
+        for name, value in self._fields(message, fields.GRAPH, "graph"):
             visit = visits.get(name)
             if visit is not None:
                 visit(_view(value))
@@ -269,7 +180,7 @@ class _Inspection:
 
     def _node(self, message: memoryview, depth: int) -> None:
         domain = op_type = ""
-        for name, value in self._fields(message, _NODE, "node"):
+        for name, value in self._fields(message, fields.NODE, "node"):
             if name == "domain":
                 domain = _text(value)
             elif name == "op_type":
@@ -287,7 +198,7 @@ class _Inspection:
         self._operators.add(op_type if domain in STANDARD_DOMAINS else f"{domain}::{op_type}")
 
     def _attribute(self, message: memoryview, depth: int) -> None:
-        for name, value in self._fields(message, _ATTRIBUTE, "attribute"):
+        for name, value in self._fields(message, fields.ATTRIBUTE, "attribute"):
             if name in ("g", "graphs"):
                 self._pending.append((_view(value), depth + 1))
             elif name in ("t", "tensors"):
@@ -297,7 +208,7 @@ class _Inspection:
 
     def _sparse(self, message: memoryview) -> None:
         elements = 1
-        for name, value in self._fields(message, _SPARSE_TENSOR, "sparse tensor"):
+        for name, value in self._fields(message, fields.SPARSE_TENSOR, "sparse tensor"):
             if name in ("values", "indices"):
                 self._tensor(_view(value))
             else:
@@ -310,7 +221,7 @@ class _Inspection:
 
     def _tensor(self, message: memoryview) -> None:
         elements = 1
-        for name, value in self._fields(message, _TENSOR, "tensor"):
+        for name, value in self._fields(message, fields.TENSOR, "tensor"):
             if name == "dims":
                 elements = self._extended(elements, value)
             if name == "external_data" or (name == "data_location" and value == _EXTERNAL):
@@ -326,7 +237,7 @@ class _Inspection:
 
     def _opset(self, message: memoryview) -> tuple[str, int]:
         domain, version = "", 0
-        for name, value in self._fields(message, _OPSET, "operator set"):
+        for name, value in self._fields(message, fields.OPSET, "operator set"):
             if name == "domain":
                 domain = _text(value)
             elif isinstance(value, int):
@@ -335,7 +246,7 @@ class _Inspection:
 
     def _declare(self, message: memoryview, into: dict[str, Value]) -> None:
         label, value_type = "", None
-        for name, value in self._fields(message, _VALUE_INFO, "value"):
+        for name, value in self._fields(message, fields.VALUE_INFO, "value"):
             if name == "name":
                 label = _text(value)
             elif name == "type":
@@ -346,7 +257,7 @@ class _Inspection:
 
     def _type(self, message: memoryview, label: str) -> Value:
         value_type = Value(0, ())
-        for name, value in self._fields(message, _TYPE, "type"):
+        for name, value in self._fields(message, fields.TYPE, "type"):
             if name == "tensor_type":
                 value_type = self._tensor_type(_view(value))
             elif name != "denotation":
@@ -355,16 +266,16 @@ class _Inspection:
 
     def _tensor_type(self, message: memoryview) -> Value:
         element, axes = 0, []
-        for name, value in self._fields(message, _TENSOR_TYPE, "tensor type"):
+        for name, value in self._fields(message, fields.TENSOR_TYPE, "tensor type"):
             if name == "elem_type" and isinstance(value, int):
                 element = value
             elif name == "shape":
-                axes = [self._axis(_view(axis)) for _, axis in self._fields(_view(value), _SHAPE, "shape")]
+                axes = [self._axis(_view(axis)) for _, axis in self._fields(_view(value), fields.SHAPE, "shape")]
         return Value(element, tuple(axes))
 
     def _axis(self, message: memoryview) -> int | None:
         size: int | None = None
-        for name, value in self._fields(message, _DIMENSION, "dimension"):
+        for name, value in self._fields(message, fields.DIMENSION, "dimension"):
             if name == "dim_value" and isinstance(value, int):
                 size = value
         return size
@@ -377,7 +288,7 @@ class _Inspection:
             name = known.get(number)
             if name is None:
                 raise WireError(f"has a field unknown to this build (number {number} in a {what})")
-            if name in _ONCE and name in seen:
+            if name in fields.ONCE and name in seen:
                 raise WireError(f"has the field {name} of a {what} twice")
             seen.add(name)
             yield name, value
