@@ -22,7 +22,7 @@ from sidecar.bundle.registry import Registry
 from sidecar.bundle.signature import Trust
 from sidecar.bundle.trial import TrialReport, TrialRequest, try_out
 from sidecar.bundle.verify import verify
-from sidecar.config import Config, GateConfig
+from sidecar.config import Config
 from sidecar.control.commands import P99, Commands
 from sidecar.control.listing import listed
 from sidecar.control.messages import (
@@ -40,6 +40,7 @@ from sidecar.control.messages import (
 )
 from sidecar.control.workers import Worker, Workers
 from sidecar.errors import BundleError, ConfigError, RouterError
+from sidecar.settings import GateConfig
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import pytest
 from sidecar.bundle.registry import POINTER, Registry
 from sidecar.bundle.trial import TrialReport, TrialRequest
 from sidecar.bundle.verify import verify
-from sidecar.config import Config, GateConfig
+from sidecar.config import Config
 from sidecar.control.messages import (
     Activate,
     Done,
@@ -22,6 +22,7 @@ from sidecar.control.messages import (
 )
 from sidecar.control.swap import Swap
 from sidecar.errors import BundleError
+from sidecar.settings import GateConfig
 from tests.control.workers import FakeWorker, served
 
 

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError, Message
 
 from sidecar.bundle.embedded import DEFAULT_BUNDLE
 from sidecar.bundle.load import load
-from sidecar.config import CandidateConfig, Config, OverloadConfig, SegmentConfig
+from sidecar.config import CandidateConfig, Config, SegmentConfig
 from sidecar.coverage import Coverage
 from sidecar.errors import RouterError
 from sidecar.lanes.engine import Engine
@@ -22,6 +22,7 @@ from sidecar.lanes.lane import Encoded, Take, status_of
 from sidecar.lanes.services import RouterServices
 from sidecar.routing.decision_id import DecisionIds
 from sidecar.routing.policy import Policy
+from sidecar.settings import OverloadConfig
 from sidecar.wire import router_pb2 as pb
 
 METHODS: tuple[type[Message], ...] = (pb.RouteRequest, pb.RouteBatchRequest, pb.RouteStreamRequest)

@@ -12,10 +12,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
-from sidecar.config import CacheConfig, CandidateConfig, SegmentConfig
+from sidecar.config import CandidateConfig, SegmentConfig
 from sidecar.errors import ConfigError
 from sidecar.lanes.places import MOST_REFLECTIONS
 from sidecar.routing.policy import Policy
+from sidecar.settings import CacheConfig
 from sidecar.wire import router_pb2 as pb
 from tests.lanes.conftest import LANES, Running, Start
 

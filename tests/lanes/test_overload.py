@@ -7,7 +7,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from sidecar.config import CoverageConfig, OverloadConfig
+from sidecar.settings import CoverageConfig, OverloadConfig
 from sidecar.wire import router_pb2 as pb
 from tests.lanes.conftest import Running, Start
 from tests.lanes.test_conformance import NOT_SERVING, PLAIN, SERVING, health_of
