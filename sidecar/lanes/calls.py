@@ -54,31 +54,31 @@ def _done(_event: Any) -> None:
 class UnaryCall:
     """One call of a unary method: receive a message, reply, done. A Caller (see batching)."""
 
-    __slots__ = ("_accepted", "_call", "_lane", "_take", "_watched", "expires", "gone")
+    __slots__ = ("_accepted", "_call", "_loop", "_take", "_watched", "expires", "gone")
 
-    def __init__(self, lane: Loop, call: Any, take: Take, expires: float) -> None:
-        self._lane = lane
+    def __init__(self, loop: Loop, call: Any, take: Take, expires: float) -> None:
+        self._loop = loop
         self._call = call
         self._take = take
         self._watched = False
         self._accepted = time.perf_counter()
         self.gone = False
         self.expires = expires if expires < FOREVER else math.inf
-        lane.start_batch(call, (cygrpc.ReceiveMessageOperation(0),), self._received)
+        loop.start_batch(call, (cygrpc.ReceiveMessageOperation(0),), self._received)
 
     def must_wait(self) -> None:
         """See batching.Caller."""
         if not self._watched:
             self._watched = True
-            self._lane.start_batch(self._call, (cygrpc.ReceiveCloseOnServerOperation(0),), self._closed)
+            self._loop.start_batch(self._call, (cygrpc.ReceiveCloseOnServerOperation(0),), self._closed)
 
     def waker(self) -> Callable[[], None]:
         """See batching.Caller."""
-        return self._lane.resume(self._call)
+        return self._loop.resume(self._call)
 
     def resume(self, then: Callable[[], None]) -> Callable[[], None]:
         """See batching.Caller."""
-        return self._lane.resume(self._call, then)
+        return self._loop.resume(self._call, then)
 
     def _closed(self, event: Any) -> None:
         self.gone = event.batch_operations[0].cancelled()
@@ -100,7 +100,7 @@ class UnaryCall:
             )
             self._send(operations)
             if self.expires != math.inf:
-                self._lane.served(time.perf_counter() - self._accepted)
+                self._loop.served(time.perf_counter() - self._accepted)
         else:
             self._finish(status_of(encoded).value[0], str(encoded).encode(), trailers(encoded))
 
@@ -111,7 +111,7 @@ class UnaryCall:
     def _send(self, operations: tuple[Any, ...]) -> None:
         if not self._watched:
             operations = (cygrpc.ReceiveCloseOnServerOperation(0), *operations)
-        self._lane.start_batch(self._call, operations, _done)
+        self._loop.start_batch(self._call, operations, _done)
 
 
 _reply: Deliver = lambda unary, encoded: unary.reply(encoded)  # noqa: E731 - typed as what it is
@@ -142,7 +142,7 @@ class StreamCall:
         "_call",
         "_closed",
         "_finished",
-        "_lane",
+        "_loop",
         "_outbox",
         "_reading",
         "_sending",
@@ -151,16 +151,16 @@ class StreamCall:
         "gone",
     )
 
-    def __init__(self, lane: Loop, call: Any, take: Take, expires: float) -> None:
-        self._lane = lane
+    def __init__(self, loop: Loop, call: Any, take: Take, expires: float) -> None:
+        self._loop = loop
         self._call = call
         self._take = take
         self._outbox: deque[_Slot] = deque()  # what was read and is not yet written
         self._reading = self._sending = self._closed = self._finished = False
         self.gone = False
         self.expires = expires if expires < FOREVER else math.inf
-        lane.start_batch(call, (cygrpc.ReceiveCloseOnServerOperation(0),), self._ended)
-        lane.start_batch(call, (cygrpc.SendInitialMetadataOperation(None, 0),), _done)
+        loop.start_batch(call, (cygrpc.ReceiveCloseOnServerOperation(0),), self._ended)
+        loop.start_batch(call, (cygrpc.SendInitialMetadataOperation(None, 0),), _done)
         self._read()
 
     def must_wait(self) -> None:
@@ -168,15 +168,15 @@ class StreamCall:
 
     def waker(self) -> Callable[[], None]:
         """See batching.Caller."""
-        return self._lane.resume(self._call)
+        return self._loop.resume(self._call)
 
     def resume(self, then: Callable[[], None]) -> Callable[[], None]:
         """See batching.Caller."""
-        return self._lane.resume(self._call, then)
+        return self._loop.resume(self._call, then)
 
     def _read(self) -> None:
         self._reading = True
-        self._lane.start_batch(self._call, (cygrpc.ReceiveMessageOperation(0),), self._received)
+        self._loop.start_batch(self._call, (cygrpc.ReceiveMessageOperation(0),), self._received)
 
     def _received(self, event: Any) -> None:
         self._reading = False
@@ -198,7 +198,7 @@ class StreamCall:
         """Writes the next answer, if it is there and none is on its way."""
         if self._outbox and not self._sending and (answer := self._outbox[0].answer) is not None:
             self._sending = True
-            self._lane.start_batch(self._call, (cygrpc.SendMessageOperation(answer, 0),), self._sent)
+            self._loop.start_batch(self._call, (cygrpc.SendMessageOperation(answer, 0),), self._sent)
 
     def _sent(self, event: Any) -> None:
         self._sending = False
@@ -215,7 +215,7 @@ class StreamCall:
         if self._closed and not self._outbox and not self._finished:
             self._finished = True
             status = cygrpc.SendStatusFromServerOperation(None, OK, b"", 0)
-            self._lane.start_batch(self._call, (status,), _done)
+            self._loop.start_batch(self._call, (status,), _done)
 
     def _ended(self, event: Any) -> None:
         self._closed = True
