@@ -40,6 +40,7 @@ from sidecar.control.messages import (
 )
 from sidecar.control.workers import Worker, Workers
 from sidecar.errors import BundleError, ConfigError, RouterError
+from sidecar.faults import place
 from sidecar.settings import GateConfig
 
 log = logging.getLogger(__name__)
@@ -114,8 +115,8 @@ class Swap:
                 result = await self.roll_back(operation)
         except RouterError as error:
             result = Result(0, error.status, str(error), self.state, len(self.workers))
-        except Exception as error:
-            log.exception("an operation failed")
+        except Exception as error:  # noqa: BLE001 - the operator gets it as a status
+            log.error("an operation failed: %s", place(error))  # noqa: TRY400 - what it says may quote a prompt
             result = Result(0, "INTERNAL", f"{type(error).__name__}; the control process's log says more", self.state)
         return msgspec.structs.replace(result, id=message.id)
 

@@ -125,15 +125,20 @@ async def test_without_a_registry_nothing_can_be_changed(scene: Scene) -> None:
     assert (await swap.operate(Operate(1, ListBundles()))).status == "OK"
 
 
-async def test_an_unforeseen_failure_is_internal_and_does_not_say_what_it_choked_on(scene: Scene) -> None:
+async def test_an_unforeseen_failure_is_internal_and_nothing_says_what_it_choked_on(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    prompt = "a secret prompt"
+
     def broken(_request: TrialRequest, _limits: GateConfig) -> TrialReport:
-        raise ValueError("a secret prompt")
+        raise ValueError(prompt)
 
     await scene.join()
     scene.swap._gate = broken
     result = await scene.do(Activate("v2"))
     assert result.status == "INTERNAL"
-    assert "secret" not in result.error
+    assert "an operation failed: ValueError" in caplog.text
+    assert prompt not in result.error + caplog.text
 
 
 # --- rollback and canary ---------------------------------------------------------------------------------------------
