@@ -16,7 +16,7 @@ from sidecar.lanes.answers import Answers
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
 from sidecar.lanes.flight import Job, Slowest
-from sidecar.lanes.lane import SERVICE, Deliver, Encoded, Take
+from sidecar.lanes.lane import SERVICE, Cold, Deliver, Encoded, Take, Watch
 from sidecar.lanes.malformed import explain
 from sidecar.lanes.results import BatchResult, stream_response
 from sidecar.lanes.versions import Decisions, Versions
@@ -101,8 +101,8 @@ class RouterServices:
         )
         self.unary: dict[str, Take] = {ROUTE: self.route, ROUTE_BATCH: self.route_batch}
         self.streams: dict[str, Take] = {ROUTE_STREAM: self.route_stream}
-        self.cold: dict[str, Callable[[bytes], bytes]] = {}
-        self.watches: dict[str, Callable[[bytes, Callable[[], bool]], Any]] = {}
+        self.cold: dict[str, Cold] = {}
+        self.watches: dict[str, Watch] = {}
         self._pace_batches()
         self.between: Callable[[], None] = lambda: None
         self._switch: _Switch | None = None
@@ -134,8 +134,8 @@ class RouterServices:
         canary = self.canary
         return [self.engine, canary.engine] if canary else [self.engine]
 
-    def listen(self, outcomes: Callable[[bytes, Deliver, Any, Caller], None]) -> None:
-        """Takes reports of outcomes as well. Before the lane is made."""
+    def listen(self, outcomes: Take) -> None:
+        """Takes reports of outcomes as well; `outcomes` may raise. Before the lane is made."""
 
         def report(raw: bytes, deliver: Deliver, key: Any, caller: Caller) -> None:
             try:

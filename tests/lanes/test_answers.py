@@ -15,6 +15,9 @@ from sidecar.lanes.flight import Job
 from sidecar.wire import router_pb2 as pb
 from tests.lanes.engines import Bench, of_version
 
+PROMPT = "a secret prompt"
+Shed = Callable[[Answers, Job], Any]
+
 
 @pytest.fixture(scope="module")
 def bundle(tiny_bundle: Path) -> Bundle:
@@ -34,9 +37,6 @@ def answers() -> Answers:
 def job(engine: Engine, segment: str = "") -> Job:
     request = pb.RouteRequest(text="what is the capital", segment=segment)
     return engine, engine.intake(request, time.perf_counter())
-
-
-PROMPT = "a secret prompt"
 
 
 def failing(*_: Any) -> Any:
@@ -69,9 +69,6 @@ def test_a_batch_that_fails_is_an_error_for_each_and_nothing_of_it_is_quoted(
     assert "a batch of 2 requests could not be answered" in caplog.text
     assert PROMPT not in caplog.text
     assert not answers.batches
-
-
-Shed = Callable[[Answers, Job], Any]
 
 
 @pytest.mark.parametrize(
