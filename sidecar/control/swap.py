@@ -34,7 +34,6 @@ from sidecar.control.messages import (
     ListBundles,
     Operate,
     Result,
-    Rollback,
     State,
     Target,
 )
@@ -112,7 +111,7 @@ class Swap:
             elif isinstance(operation, Activate):
                 result = await self.activate(operation, "a call")
             else:
-                result = await self.roll_back(operation)
+                result = await self.roll_back()
         except RouterError as error:
             result = Result(0, error.status, str(error), self.state, len(self.workers))
         except Exception as error:  # noqa: BLE001 - the operator gets it as a status
@@ -134,7 +133,7 @@ class Swap:
                 return await self._activate(registry, path, wish, asked_by)
             except RouterError as error:
                 if not wish.dry_run:
-                    self._refused(f"{wish.directory} ({asked_by}): {error}")
+                    self._happened("REFUSED", f"{wish.directory} ({asked_by}): {error}")
                 raise
 
     async def _activate(self, registry: Registry, path: Path, wish: Activate, asked_by: str) -> Result:
@@ -166,7 +165,7 @@ class Swap:
         cost = Cost(gate_s, prepare_s, switch_s, *p99_s)
         return Result(0, state=after, workers=len(self.workers), comparison=report.comparison, cost=cost)
 
-    async def roll_back(self, _wish: Rollback) -> Result:
+    async def roll_back(self) -> Result:
         """Ends the canary, or else brings back the bundle before.
 
         Raises:
@@ -186,7 +185,7 @@ class Swap:
                 told = f"{Path(before.previous.directory).name}, {before.previous.version} runs again"
                 # In memory already, but for workers that could not keep it.
                 prepared = await self._commands.prepare(before.previous)
-                self._point_to(before.previous)
+                await asyncio.to_thread(self._point_to, before.previous)
             else:
                 raise ConfigError("there is no canary, and no bundle ran before this one; activate one by its name.")
             switch_s, _ = await self._switch(after, list(self.workers), prepared)
@@ -206,7 +205,7 @@ class Swap:
                     await self._activate(registry, path, Activate(name), "the pointer file")
             except RouterError as error:
                 running = Path(self.state.running.directory).name
-                self._refused(f"the pointer file is not followed: {error}; {running} runs on")
+                self._happened("REFUSED", f"the pointer file is not followed: {error}; {running} runs on")
 
     async def _runs(self, path: Path) -> bool:
         await self._learn_what_runs()
@@ -270,13 +269,9 @@ class Swap:
         if self._registry is not None and path.parent == self._registry.directory:
             _point(self._registry, path.name)
 
-    def _refused(self, message: str) -> None:
-        log.error("%s", message)
-        self._happened("REFUSED", message)
-
     def _happened(self, event: Event, message: str) -> None:
         self.counts[event] = self.counts.get(event, 0) + 1
-        log.info("%s: %s", event, message)
+        log.log(logging.ERROR if event == "REFUSED" else logging.INFO, "%s: %s", event, message)
         self.workers.tell_all(Happened(time.time(), event, message, self.state))
 
     async def _list(self) -> Result:

@@ -1,4 +1,5 @@
 import asyncio
+import logging
 import shutil
 from collections.abc import Callable
 from typing import Any
@@ -75,13 +76,18 @@ async def test_what_cannot_be_written_is_not_activated_and_is_forgotten(
     assert (worker.state, worker.loaded) == (State(scene.one), {scene.one.digest})
 
 
-async def test_what_the_gate_refuses_no_worker_hears_of(scene: Scene) -> None:
+async def test_what_the_gate_refuses_no_worker_hears_of_and_the_log_once(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     worker = await scene.join()
     scene.gate.refusal = "golden vectors do not hold"
     result = await scene.do(Activate("v2"))
     assert (result.status, result.error) == ("FAILED_PRECONDITION", "golden vectors do not hold")
     (event,) = await worker.heard()
     assert event.message == "v2 (a call): golden vectors do not hold"
+    told = [(record.levelname, record.getMessage()) for record in caplog.records if "golden" in record.getMessage()]
+    assert told == [("ERROR", "REFUSED: v2 (a call): golden vectors do not hold")]
     assert "Prepare" not in worker.kinds()
 
 
