@@ -35,6 +35,7 @@ def probe() -> str:
             cygrpc.SendStatusFromServerOperation,
         )
         assert all(map(callable, (*needed, *operations)))  # noqa: S101 - the probe itself
+        _ = cygrpc.CallError.ok, cygrpc.CompletionType.queue_timeout, cygrpc.CompletionType.queue_shutdown
         queue.shutdown()
     except Exception as error:  # noqa: BLE001 - whatever is missing, the other lane serves
         return f"grpcio {grpc.__version__} lacks what the fast lane needs ({type(error).__name__}: {error})"
