@@ -175,7 +175,7 @@ def sglang(  # noqa: PLR0913 - one for each metric
                         *(
                             ({**labels, "mode": mode}, value)
                             for labels in places
-                            for mode, value in (("prefill_compute", 9e5), ("decode", decoded))
+                            for mode, value in (("prefill_compute", 3.0 * decoded), ("decode", decoded))
                         ),
                     )
                 ]

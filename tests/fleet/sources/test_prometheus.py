@@ -116,7 +116,9 @@ async def test_sglang_in_which_requests_wait_for_their_grammar_too(
 @pytest.mark.parametrize("steps", [False, True])
 async def test_sglang_by_its_counters_once_it_has_answered(serve: Serve, bench: Any, *, steps: bool) -> None:
     def told(tokens: float, **more: Any) -> str:
-        return expositions.sglang(throughput=7.0, **{"decoded" if steps else "ended": tokens}, **more)
+        return expositions.sglang(
+            throughput=7.0, decoded=tokens if steps else None, ended=None if steps else tokens, **more
+        )
 
     server = serve(told(1000.0, ttft=(5.0, 50.0), itl=(1.0, 90.0), statuses={"503": 2.0}))
     scraping = bench("sglang", server)
