@@ -41,6 +41,12 @@ def export(config: Path, to: Path, since: datetime | None, until: datetime | Non
         behind = until or datetime.fromtimestamp(time.time(), UTC) + timedelta(days=1)
         done = write(store, to, first.date(), behind.date(), training=training)
     click.echo(f"{done.rows} decisions, {done.labelled} of them with a known quality, in {done.files} files under {to}")
+    if done.narrower:
+        click.echo(
+            f"note: {len(done.narrower)} days exported before ({done.narrower[0]} first) lack the columns of candidates that are "
+            "new since; export them again, or read with the union of columns.",
+            err=True,
+        )
 
 
 @ledger.command()
