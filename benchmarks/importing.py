@@ -33,7 +33,7 @@ from sidecar.ledger.importer import Importer
 from sidecar.ledger.lock import make
 from sidecar.ledger.outcome import Outcome
 from sidecar.ledger.records import DecisionBatch, encode
-from sidecar.ledger.settings import LedgerConfig
+from sidecar.ledger.settings import LedgerConfig, location
 from sidecar.ledger.stream import Stream
 
 CANDIDATES, WIDTH = 14, 256  # of the default bundle
@@ -180,7 +180,6 @@ def keeping_up(config: LedgerConfig, rate: int, seconds: int) -> Row:
     """The figures of one run."""
     slices = Traffic(rate, seconds, time.time()).slices
     importer, stop = Importer(config), threading.Event()
-    importer.store()
     rows_before = importer.store().used_bytes()
     done: Synchronized[int] = multiprocessing.Value("i", 0)
     writer = multiprocessing.Process(target=write, args=(config.directory, slices, config, done), daemon=True)
@@ -205,7 +204,7 @@ def keeping_up(config: LedgerConfig, rate: int, seconds: int) -> Row:
     after.close()
     rows = imported.decisions + imported.outcomes
     return {
-        "subject": "PostgreSQL" if config.url else "SQLite",
+        "subject": location(config)[0],
         "rows": rows,
         "missing": 2 * amount - rows,
         "seconds": spent,
@@ -224,19 +223,28 @@ def keeping_up(config: LedgerConfig, rate: int, seconds: int) -> Row:
 @click.option(
     "--directory", type=click.Path(path_type=Path, file_okay=False), help="On the disk that counts. [temporary]"
 )
-@click.option("--url", default="", help="PostgreSQL on a Unix socket. [SQLite in the directory]")
+@click.option("--url", default="", help="Of the store; PostgreSQL on a Unix socket. [SQLite in the directory]")
 @click.option("--delay-ms", default=0.0, show_default=True, help="Round trip of the network before PostgreSQL.")
+@click.option("--keep-bytes", default=10 << 30, show_default=True, help="Retention at work meanwhile.")
 @click.option("--rate", default=5000, show_default=True, help="Decisions, and outcomes, per second.")
 @click.option("--seconds", default=60, show_default=True)
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here.")
-def main(directory: Path | None, url: str, delay_ms: float, rate: int, seconds: int, json_path: Path | None) -> None:
+def main(
+    directory: Path | None,
+    url: str,
+    delay_ms: float,
+    keep_bytes: int,
+    rate: int,
+    seconds: int,
+    json_path: Path | None,
+) -> None:
     """Measure the importer under a steady load."""
     machine: dict[str, Any] = describe(choose())
     print("\n".join(lines(machine)))
     folder = Path(tempfile.mkdtemp(prefix="importing-", dir=directory))
     try:
         with behind_proxy(url, delay_ms) as seen:
-            row = keeping_up(LedgerConfig(directory=str(folder), url=seen), rate, seconds)
+            row = keeping_up(LedgerConfig(directory=str(folder), url=seen, keep_bytes=keep_bytes), rate, seconds)
     finally:
         shutil.rmtree(folder)
     row |= {"delay_ms": delay_ms, "rate": rate}
