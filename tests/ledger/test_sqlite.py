@@ -88,7 +88,7 @@ def test_who_asks_for_a_few_decisions_does_not_read_through_all(
 ) -> None:
     store = opened(file)
     ask = store._rows
-    plans = []
+    plans: list[str] = []
 
     def explained(statement: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
         plans.extend(str(row[3]) for row in ask(f"EXPLAIN QUERY PLAN {statement}", values))
