@@ -25,7 +25,7 @@ class Retention:
     def __init__(self, config: LedgerConfig) -> None:
         self._keep_s = config.keep_days * DAY_S
         self._keep_bytes = config.keep_bytes
-        self._next = float("-inf")
+        self._looked = float("-inf")
         # What lies before is too much; empty while nothing is.
         self._border = b""
         self._above = self._keep_bytes
@@ -43,7 +43,7 @@ class Retention:
         Raises:
             StoreAway: the store does not answer.
         """
-        if now < self._next:
+        if 0.0 <= now - self._looked < LOOK_S:  # below 0: somebody set the clock back
             return False
         if self._keep_s and store.expire(first_id(now - self._keep_s), CHUNK):
             return True
@@ -55,12 +55,12 @@ class Retention:
         self._border, self._above = b"", self._keep_bytes
         if store.reclaim():
             return True
-        self._next = now + LOOK_S
+        self._looked = now
         return False
 
     def prune(self, store: Store, now: float) -> None:
         """Deletes all that is not to be kept, and gives its space back, at once."""
-        self._next = float("-inf")
+        self._looked = float("-inf")
         while self.step(store, now):
             pass
 

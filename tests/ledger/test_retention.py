@@ -39,6 +39,15 @@ def test_it_looks_only_now_and_then(store: Store) -> None:
     assert retention.step(store, NOW + LOOK_S)
 
 
+def test_a_clock_that_is_set_back_does_not_stop_it(store: Store) -> None:
+    retention = Retention(config(keep_days=1.0))
+    assert not retention.step(store, NOW + 9 * DAY_S)
+    fill(store, 3, NOW - 2 * DAY_S)
+    assert retention.step(store, NOW)
+    assert not retention.step(store, NOW)
+    assert not retention.step(store, NOW + 1)
+
+
 def test_when_there_is_too_much_the_oldest_go_and_some_more(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK", 50)
     ids = fill(store, 1000, width=256)
