@@ -157,6 +157,15 @@ def test_a_spoilt_segment_loses_only_the_records_that_were_changed_and_is_kept(
     assert len(caplog.records) == 1
 
 
+def test_a_segment_whose_first_record_was_changed_is_read_from_the_second_on(
+    config: LedgerConfig, importer: Importer
+) -> None:
+    good = said(name(), quality=1.0)
+    leave(config, group(said(name(), quality=1.0))[:-1] + b"?", group(good))
+    importer.step()
+    assert ids(importer.store())[1] == [good.decision_id]
+
+
 def test_behind_a_length_that_was_changed_nothing_is_believed(config: LedgerConfig, importer: Importer) -> None:
     outcomes = [said(name(), quality=1.0) for _ in range(3)]
     # Its own text looks like a record, as a caller's may.
