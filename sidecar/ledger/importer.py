@@ -1,6 +1,5 @@
 """Brings the journals of all workers, living and dead, into the store."""
 
-import hashlib
 import logging
 import threading
 import time
@@ -126,8 +125,6 @@ class Importer:
         self._positions: dict[str, int] = {}
         self._foreign: set[str] = set()
         self._strays = Strays()
-        # What was set aside since the store last took something: while it is away, the same records come again and again.
-        self._put: set[bytes] = set()
         self.imported = Imported()
 
     def store(self) -> Store:
@@ -257,7 +254,7 @@ class Importer:
             added = store.add(batch)
         except Unacceptable:
             added = self._one_by_one(store, gathered)
-        self._put.clear()
+        self._aside.settle()
         self._positions.update(batch.positions)
         self.imported.decisions += added.decisions
         self.imported.outcomes += added.outcomes
@@ -283,13 +280,9 @@ class Importer:
         return Added(decisions, outcomes)
 
     def _set_aside(self, kind: int, payload: bytes | memoryview, reason: str) -> None:
-        digest = hashlib.blake2b(bytes([kind]) + payload, digest_size=16).digest()
-        if digest in self._put:
-            return
-        self._aside.put(kind, payload)
-        self._put.add(digest)
-        self.imported.set_aside += 1
-        log.error("ledger: a record is set aside in the file `refused`: %s", reason)
+        if self._aside.put(kind, payload):
+            self.imported.set_aside += 1
+            log.error("ledger: a record is set aside in the file `refused`: %s", reason)
 
     def _finish(self, store: Store, gathered: _Gathered) -> None:
         """Removes segments that are imported to their end."""
