@@ -231,7 +231,7 @@ class Sensed:
             answer, seconds = tokens_of(row, chosen), seconds_of(row, chosen)
             waits = seconds - (first_token[chosen] + answer * per_token[chosen])
             tokens = ask.prompt_tokens + answer
-            began(first + row, chosen, tokens, seconds, waits if waits > 0.0 else 0.0, now)
+            began(first + row, chosen, tokens, seconds, max(0.0, waits), now)
             if self._budgets:
                 self._budgets.decided(ask.segment, chosen, tokens, expected.cost.item(row, chosen))
         self._sensing.live.publish(now, PUBLISH_S)
