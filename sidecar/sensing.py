@@ -191,6 +191,7 @@ class Sensed:
         self._conversations = conversations
         self._clock, self._blur_s = sensing.clock, sensing.blur_s
         self._version = -1
+        self._crowd = 1.0
         self._first_token_seconds: list[float]
         self._seconds_per_token: list[float]
         self._live: Live
@@ -234,7 +235,8 @@ class Sensed:
             began(first + row, chosen, tokens, seconds, max(0.0, waits), now)
             if self._budgets:
                 self._budgets.decided(ask.segment, chosen, tokens, expected.cost.item(row, chosen))
-        self._sensing.live.publish(now, PUBLISH_S)
+        if self._crowd > 1.0:  # else nobody decides beside this worker, and who only watches is in no hurry
+            self._sensing.live.publish(now, PUBLISH_S)
 
     def _look(self) -> Live:
         """The fleet as of the last merge; what was decided here since then is in the assignment's own account."""
@@ -243,6 +245,7 @@ class Sensed:
         if shared.version != self._version:
             fleet = self._view.read(now, SPARE_S)
             self._version = shared.version
+            self._crowd = fleet.crowd
             self._first_token_seconds = fleet.first_token_seconds.tolist()
             self._seconds_per_token = fleet.seconds_per_token.tolist()
             self._live = Live(fleet, self._barred, self._blur_s)
