@@ -38,6 +38,28 @@ def _shared_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _family_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
+        click.option(
+            "--folds",
+            type=click.IntRange(2),
+            default=None,
+            help="Parts of the cross-validation that calibrates; 4 if left out. Fewer are faster.",
+        ),
+        click.option(
+            "--tune-rate", type=click.FloatRange(0.0, min_open=True), default=None, help="Learning rate of fine-tuning."
+        ),
+        click.option(
+            "--tune-epochs",
+            type=click.IntRange(1),
+            default=None,
+            help="Most passes over the data while fine-tuning; held-out prompts say how many are kept.",
+        ),
+        click.option(
+            "--tune-layers",
+            type=click.IntRange(0),
+            default=0,
+            show_default=True,
+            help="Last layers of an encoder to fine-tune with its heads; 0 leaves it as it is. Slow.",
+        ),
         click.option("--base", default=None, help="Encoder to build on: minilm, a directory, or a name on the hub."),
         click.option(
             "--family",
@@ -61,29 +83,6 @@ def _family_options(command: Callable[..., None]) -> Callable[..., None]:
     type=click.IntRange(8),
     default=None,
     help="Tokens that an encoder reads of a prompt; 256 if left out.",
-)
-@click.option(
-    "--tune-layers",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Last layers of an encoder to fine-tune with its heads; 0 leaves it as it is. Takes hours of a core for some"
-    " thousand prompts.",
-)
-@click.option(
-    "--tune-epochs",
-    type=click.IntRange(1),
-    default=None,
-    help="Most passes over the data while fine-tuning; held-out prompts say how many are kept.",
-)
-@click.option(
-    "--tune-rate", type=click.FloatRange(0.0, min_open=True), default=None, help="Learning rate of fine-tuning."
-)
-@click.option(
-    "--folds",
-    type=click.IntRange(2),
-    default=None,
-    help="Parts of the cross-validation that calibrates; 4 if left out. Each is trained on its own, so fewer are faster.",
 )
 @click.option(
     "--keep-fp32", is_flag=True, help="Keep an encoder in full precision in the bundle too, to measure the others by."

@@ -1,5 +1,6 @@
 """Fits whose encoder is tuned too."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ class TunedFits:
             vectors, tuned.heads, fit.scaled, lambda some: tuned.upper.of(self._values, self._states, some, BATCH)
         )
 
-    def _brier(self, upper: Upper, heads: list[Heads], fit: Fit, unseen: Rows) -> float:
+    def _brier(self, upper: Upper, heads: Sequence[Heads], fit: Fit, unseen: Rows) -> float:
         """Of quality, calibrated."""
         count = self._quality.shape[1]
         logits = logits_of(heads, fit.scaled, upper.of(self._values, self._states, unseen, BATCH))[:, :count]
