@@ -55,6 +55,7 @@ class _Start:
 
 @pytest.fixture(scope="module")
 def start(base_directory: Path, outcomes: Outcomes, tmp_path_factory: pytest.TempPathFactory) -> _Start:
+    torch.set_num_threads(1)  # layers this small are slower on two
     return _Start(base_directory, outcomes, tmp_path_factory.mktemp("tuning"))
 
 
