@@ -127,12 +127,14 @@ def logits_of(heads: Sequence[Heads], scaled: Scaled, values: Floats) -> Floats:
 def cross_fitted(fits: Fits, folds: Rows, candidates: int) -> tuple[Fit, Floats]:
     """The fit that did not see the first fold, and [N, 2C] logits by fits that had not seen the prompt."""
     logits = np.zeros((len(folds), 2 * candidates), np.float32)
-    first: Fit | None = None
-    for fold in range(int(folds.max()) + 1):
+
+    def without(fold: int) -> Fit:
         unseen = np.flatnonzero(folds == fold)
         fit = fits.fit(np.flatnonzero(folds != fold), fold + 1, unseen)
         logits[unseen] = fit.logits(unseen)
-        first = first or fit
-    if first is None:
-        raise AssertionError
+        return fit
+
+    first = without(0)
+    for fold in range(1, int(folds.max()) + 1):
+        without(fold)
     return first, logits

@@ -13,6 +13,8 @@ from export.encoder.pooling import Pooling
 from export.encoder.train import EncoderOptions, TrainedEncoder
 from export.encoder.tuning import TuneSettings
 from export.encoder.vectors import vectors_of
+from export.errors import DataError
+from export.families import training_of
 from export.outcomes import Outcomes
 from export.prices import Price
 from export.serve import forecast_of
@@ -50,6 +52,18 @@ def bundle_path(
 
 def _lower(outcomes: Outcomes) -> list[str]:
     return [" ".join(prompt.lower().split()) for prompt in outcomes.prompts]
+
+
+def test_options_reach_the_tuning() -> None:
+    training = training_of("encoder", 0, {"tune_layers": 3, "tune_rate": 1e-4, "folds": 2, "tune_epochs": None})
+    assert training == EncoderOptions(tuning=TuneSettings(layers=3, rate=1e-4), folds=2)
+    assert training_of("encoder", 0, {"tune_layers": 0}) == EncoderOptions()
+
+
+@pytest.mark.parametrize("given", [{"tune_epochs": 2}, {"tune_rate": 1e-4, "tune_layers": 0}])
+def test_how_to_tune_means_nothing_without_layers(given: dict[str, float]) -> None:
+    with pytest.raises(DataError, match="say how many layers with --tune-layers"):
+        training_of("encoder", 0, given)
 
 
 def test_held_out_prompts_say_that_it_helped(tuned: TrainedEncoder) -> None:
