@@ -39,6 +39,7 @@ from sidecar.control.messages import (
     Target,
 )
 from sidecar.errors import BundleError, RouterError
+from sidecar.faults import place
 from sidecar.lanes.bundles import Bundles
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
@@ -171,8 +172,8 @@ class Worker:
                 sample = self._sample(command)
         except RouterError as fault:
             error = str(fault)
-        except Exception as fault:
-            log.exception("a command of the control process failed")
+        except Exception as fault:  # noqa: BLE001 - the control process gets it as an error
+            log.error("a command of the control process failed: %s", place(fault))  # noqa: TRY400 - it may quote a prompt
             error = f"{type(fault).__name__}; the worker's log says more"
         return Done(command.id, error, self._state, sample, p99_s)
 

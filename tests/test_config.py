@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config import MIN_CACHE_BYTES, Config, GateConfig, load_config
+from sidecar.config import MIN_CACHE_BYTES, Config, load_config
 from sidecar.door.settings import LimitsConfig, TlsConfig
 from sidecar.errors import ConfigError
 from sidecar.scoring.rows import Rows
+from sidecar.settings import GateConfig
 
 
 def written(tmp_path: Path, text: str) -> Path:

@@ -15,7 +15,7 @@ from optimum.exporters.onnx.config import TextEncoderOnnxConfig
 from optimum.utils import NormalizedTextConfig
 
 from export.encoder.module import Router
-from sidecar.bundle.graph import STANDARD_DOMAINS
+from sidecar.bundle.inspection import STANDARD_DOMAINS
 from sidecar.bundle.manifest import MODEL, MODEL_FP16, MODEL_FP32
 
 OPSET = 17

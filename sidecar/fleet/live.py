@@ -16,6 +16,7 @@ from sidecar.fleet.columns import (
     EXPIRED,
     FAULTS,
     IN_FLIGHT,
+    LIMITS_AT,
     OUTCOMES,
     STARTED,
     TOKENS_IN_FLIGHT,
@@ -60,6 +61,7 @@ class LiveFleet:
         peers: where among them is what was heard of other sidecars; -1: nothing was, or too long ago.
         admission: which candidates may be chosen, [n].
         version: of these; changes with every merge.
+        heard: changes with a merge that brought more than what this process has decided since the one before.
 
     Raises:
         ConfigError: all sections are taken.
@@ -91,7 +93,13 @@ class LiveFleet:
         self._published_at = 0.0
         self._stale = True  # something has changed that must not wait for the next merge
         self._reader = Reader(table, self.writer.names(), without=self.writer.number, spare=1)
-        self.version = 0
+        self.version = self.heard = 0
+        self._learned = True  # this process did more than decide
+        self._reads = -1  # of the reader, as of the last merge
+        self._expirations = -1  # of the reckoning, as of the last time
+        self._living: list[bool] = []
+        self._rank = 0
+        self._limited = False  # a provider has stated a limit
         self.block: NDArray[np.float64] = np.zeros((1, 0, COLUMNS))
         self.alive: NDArray[np.bool_] = np.ones(1, np.bool_)
         self.peers = -1
@@ -119,6 +127,7 @@ class LiveFleet:
         """
         rows = np.array([self.writer.row(name) for name in names], np.intp)
         self._reader = Reader(self._table, self.writer.names(), without=self.writer.number, spare=1)
+        self._learned = True
         self._refresh(now)
         return rows
 
@@ -195,37 +204,51 @@ class LiveFleet:
         for number, outcome in self._relay.receive():
             self._take(number, outcome, now)
         while self._reports:
+            self._learned = True
             with suppress(ConfigError):  # it was checked, but others may have taken the last row since
                 self._publisher.publish(*self._reports.popleft())
         if now >= self._sweep_due:
-            self._sweep_due = now + SWEEP_S
-            for call in self.reckoning.sweep(now):
-                if self.reckoning.silent:
-                    self._breaker.unknown(call.row, call.decided)
-                else:
-                    self._stale |= self._breaker.lost(call.row, call.decided, now)
+            self._sweep(now)
         self._publish(now)
-        writer = self.writer
-        self.block = block = self._reader.read()
+        reader, writer = self._reader, self.writer
+        self.block = block = reader.read()
         block[-1] = writer.rows[: block.shape[1]]
-        writers = self._reader.writers
-        alive = now - self._table.heartbeats[writers] < self.settings.dead_after_seconds
-        rank = int((alive & (writers < writer.number)).sum())
-        self.alive = np.append(alive, True)
-        peers = self._reader.peers
-        self.peers = peers if peers >= 0 and alive[peers] else -1
-        self.admission = exhaust(block, self._breaker.merge(block, self.alive, rank, now), now)
+        beats, latest = self._table.beats, now - self.settings.dead_after_seconds
+        living = [beats[place] > latest for place in reader.beats]
+        news = self._learned or reader.reads != self._reads or living != self._living
+        if news:
+            self._learned, self._reads, self._living = False, reader.reads, living
+            self.heard += 1
+            self.alive = np.array([*living, True])
+            self._rank = int((self.alive[:-1] & (reader.writers < writer.number)).sum())
+            self.peers = reader.peers if reader.peers >= 0 and living[reader.peers] else -1
+            self._limited = bool(block[:, :, LIMITS_AT].any())
+        # Where nobody is in anybody's way, that stays so until there are news; only limits are used up by decisions.
+        if news or self._limited or not self.admission.plain:
+            self.admission = self._breaker.merge(block, self.alive, self._rank, now)
+            if self._limited:
+                self.admission = exhaust(block, self.admission, now)
         self._due = now + self._merge_s
         self._stale = False
         self.version += 1
+
+    def _sweep(self, now: float) -> None:
+        self._sweep_due = now + SWEEP_S
+        for call in self.reckoning.sweep(now):
+            self._learned = True
+            if self.reckoning.silent:
+                self._breaker.unknown(call.row, call.decided)
+            else:
+                self._stale |= self._breaker.lost(call.row, call.decided, now)
 
     def _publish(self, now: float) -> None:
         writer, reckoning = self.writer, self.reckoning
         amount = len(self.block[0])
         rows = writer.rows[:amount]
-        rows[:, IN_FLIGHT] = reckoning.in_flight[:amount]
-        rows[:, TOKENS_IN_FLIGHT] = reckoning.tokens[:amount]
-        rows[:, EXPIRED] = self._expired_before[:amount] + reckoning.expired[:amount]
+        rows[:, IN_FLIGHT : TOKENS_IN_FLIGHT + 1] = reckoning.open[:amount]
+        if reckoning.expirations != self._expirations:
+            self._expirations = reckoning.expirations
+            rows[:, EXPIRED] = self._expired_before[:amount] + reckoning.expired[:amount]
         writer.publish()
         self._table.beat(writer.number, now)
         self._published = reckoning.moves
@@ -239,6 +262,7 @@ class LiveFleet:
         return True
 
     def _learn(self, row: int, outcome: Outcome, wait_seconds: float, decided: float, now: float) -> None:
+        self._learned = True
         cells, base = self.writer.cells, row * COLUMNS
         cells[base + OUTCOMES] += 1.0
         if outcome.fault is Fault.NONE:

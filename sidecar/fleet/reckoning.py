@@ -43,9 +43,11 @@ class Reckoning:
         settings: how long a call without an outcome counts, and how many are followed.
 
     Attributes:
+        open: [names, 2] the two below, side by side.
         in_flight: [names] calls.
         tokens: [names] tokens expected in them.
         expired: [names] calls that never had an outcome, since the start.
+        expirations: all of these.
         silent: whether it seems that nobody reports outcomes.
         moves: how often any of these changed.
     """
@@ -66,11 +68,11 @@ class Reckoning:
         self._heard = self._lost = 0.0  # calls that ended by an outcome, and by time; decayed
         self.silent = False
         self.moves = 0
-        self.in_flight = np.zeros(names)
-        self.tokens = np.zeros(names)
+        self.expirations = 0
+        self.open = np.zeros((names, 2))
+        self.in_flight, self.tokens = self.open.T
         self.expired = np.zeros(names)
-        self._in_flight = memoryview(self.in_flight).cast("B").cast("d")  # type: ignore[arg-type]
-        self._tokens_in_flight = memoryview(self.tokens).cast("B").cast("d")  # type: ignore[arg-type]
+        self._open = memoryview(self.open).cast("B").cast("d")  # type: ignore[arg-type]
 
     def add(self, number: int, row: int, tokens: float, seconds: float, wait_seconds: float, now: float) -> None:
         """A decision was made.
@@ -99,8 +101,8 @@ class Reckoning:
         self._decided[place] = now
         self._head = number + 1
         self.moves += 1
-        self._in_flight[row] += 1.0
-        self._tokens_in_flight[row] += self._tokens[place]  # as rounded there, so that just this is taken off again
+        self._open[2 * row] += 1.0
+        self._open[2 * row + 1] += self._tokens[place]  # as rounded there, so that just this is taken off again
 
     def end(self, number: int) -> Call | None:
         """A call has ended; None, and nothing changes, if it is not in flight: it was ended before, or expired."""
@@ -144,14 +146,15 @@ class Reckoning:
 
     def _expire(self, place: int) -> None:
         self.expired[self._rows[place]] += 1.0
+        self.expirations += 1
         self._take_off(place)
 
     def _take_off(self, place: int) -> None:
-        row = self._rows[place]
+        base, cells = 2 * self._rows[place], self._open
         self.moves += 1
         self._expires[place] = math.inf
-        self._in_flight[row] -= 1.0
-        if self._in_flight[row]:
-            self._tokens_in_flight[row] -= self._tokens[place]
+        cells[base] -= 1.0
+        if cells[base]:
+            cells[base + 1] -= self._tokens[place]
         else:
-            self._tokens_in_flight[row] = 0.0
+            cells[base + 1] = 0.0

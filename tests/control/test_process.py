@@ -13,14 +13,15 @@ import psutil
 import pytest
 
 from sidecar.bundle.registry import POINTER
-from sidecar.config import Config, GateConfig
+from sidecar.config import Config
 from sidecar.control import CONFIG, CONFIG_FAULT, SOCKET
 from sidecar.control.messages import BEAT_S, Activate, Beat, ListBundles, Operate, Result, State, Target
 from sidecar.control.process import Control
+from sidecar.settings import GateConfig
 from sidecar.stats import Stats
 from tests.bundle.test_trial import endless
 from tests.conftest import MakeBundle
-from tests.control.test_swap import target
+from tests.control.conftest import target
 from tests.control.workers import FakeWorker, served
 
 

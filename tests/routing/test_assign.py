@@ -104,9 +104,11 @@ def test_what_a_batch_adds_to_a_queue_costs_as_much() -> None:
     table = table_of(*TIMED)
     asks = [ask_for(terms=Terms(1.0, 0.004), prompt_tokens=0, max_output_tokens=0.0)] * 8
     live = live_of(table, step_seconds=[1.0] * 3, backlog=[0.0, 0.0, 0.0])._replace(congestion=3.0)
-    _, outcomes = assignment(table).choose(asks, scores_of([[0.8, 0.77, 0.1]] * 8), live, [None] * 8)
+    expected, outcomes = assignment(table).choose(asks, scores_of([[0.8, 0.77, 0.1]] * 8), live, [None] * 8)
     # Three seconds of wait or more outweigh 0.03 of quality; after the third there are as many in both queues.
     assert [choice_of(outcome).ranking[0] for outcome in outcomes] == [0, 0, 0, 1, 0, 1, 0, 1]
+    assert expected.seconds[7].tolist() == pytest.approx([5.5, 2.5, 0.5])
+    assert expected.utility[7].tolist() == pytest.approx([0.8 - 0.004 * 15.5, 0.77 - 0.004 * 6.5, 0.1 - 0.004 * 0.5])
 
 
 def test_whoever_does_not_pay_for_seconds_is_not_moved_by_a_queue() -> None:
