@@ -20,6 +20,8 @@ from sidecar.ledger.rows import PARTS, Decision, Reported
 from sidecar.ledger.store import Store, Which
 
 DAY_S = 86400.0
+# A rate seen for less than this says nothing of a day.
+LEAST_SPAN_S = 3600.0
 # Segments and unknown models are the callers' words: of more than so many different ones the rest is put together.
 MOST_WORDS = 1000
 
@@ -126,13 +128,14 @@ class _Gathering:
 
     def found(self) -> Adoption:
         span = self._last - self._first
-        rate = (self.decisions - 1) / span * DAY_S if span > 0.0 else None
+        rate = (self.decisions - 1) / span * DAY_S if span >= LEAST_SPAN_S else None
         segments = self._segments.most()
         differing = sum(int(numbers[2]) for _, numbers in segments)
         moves = self._moves.most()[: self._most]
         return Adoption(
             first=moment(self._first),
             last=moment(self._last),
+            span_seconds=span,
             requests_per_day=rate,
             unscored=self._unscored,
             overall=self._slice("", np.sum([numbers for _, numbers in segments], axis=0).tolist(), rate),

@@ -1,5 +1,6 @@
 """Decisions, and what adopting the router would change, as lines for a terminal. A dash is unknown."""
 
+from sidecar.decisions.adoption import DAY_S, LEAST_SPAN_S
 from sidecar.decisions.change import Adoption, Move, Side, Single, Slice
 from sidecar.decisions.latest import Became, Expected, Told, Whole
 from sidecar.decisions.trust import Compared
@@ -84,10 +85,10 @@ REPORTED = (
 def disagreements(found: Adoption) -> list[str]:
     """What adopting the router would change."""
     overall = found.overall
-    rate = "no rate yet" if found.requests_per_day is None else f"{found.requests_per_day:.0f} a day"
     known = overall.decisions - overall.unknown
     lines = [
-        f"log-only decisions from {found.first} to {found.last}: {overall.decisions} ({rate})",
+        f"log-only decisions from {found.first} to {found.last}, {_span(found.span_seconds)}: {overall.decisions}"
+        f" ({_rate(found)})",
         f"the router would have chosen another model for {overall.differ} of {known} ({overall.share:.1%}); "
         f"for {overall.inadmissible} of these the caller's was not admissible",
     ]
@@ -110,6 +111,20 @@ def disagreements(found: Adoption) -> list[str]:
         lines += ["", "largest differences of one decision, by utility", ""]
         lines += table([SINGLES, *(_single(each) for each in found.singles)])
     return [*lines, "", *_trust(found)]
+
+
+def _rate(found: Adoption) -> str:
+    if found.requests_per_day is None:
+        return f"too short a time for figures a day: it takes {_span(LEAST_SPAN_S)} at least"
+    told = f"{found.requests_per_day:.0f} a day"
+    return told if found.span_seconds >= DAY_S else f"{told}, if the rest of the day is like these hours"
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("d", DAY_S), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
 
 
 SLICES = (

@@ -13,7 +13,7 @@ from sidecar.ledger.store import Store, Which
 from tests.decisions.conftest import log_only
 from tests.ledger.made import NOW, imported, name, noted, said
 
-DAY_S = 86400.0
+HOUR_S = 3600.0
 
 
 def found_in(
@@ -30,21 +30,21 @@ def ids(number: int, apart_s: float = 1.0, at: float = NOW) -> list[str]:
 
 
 def test_what_would_change_is_counted_and_priced(store: Store) -> None:
-    found = found_in(store, log_only(ids(4), ["small", "acme/small-1", "large", "gpt-x"]))
+    found = found_in(store, log_only(ids(4, HOUR_S), ["small", "acme/small-1", "large", "gpt-x"]))
     overall = found.overall
     assert (overall.decisions, overall.unknown, overall.differ, overall.inadmissible) == (4, 1, 2, 0)
     assert overall.share == pytest.approx(2 / 3)
-    # Three a request and second, of which three quarters have a forecast.
-    assert found.requests_per_day == pytest.approx(DAY_S)
+    # One an hour, of which three quarters have a forecast.
+    assert (found.span_seconds, found.requests_per_day) == (pytest.approx(3 * HOUR_S), pytest.approx(24.0))
     assert overall.caller == Side(
         pytest.approx(1000 * (0.5 + 0.5 + 0.75) / 3),  # type: ignore[arg-type]
         pytest.approx(1000 * (0.25 + 0.25 + 0.5) / 3),  # type: ignore[arg-type]
         pytest.approx(4 / 3),  # type: ignore[arg-type]
         pytest.approx(2000.0),  # type: ignore[arg-type]
-        pytest.approx(0.75 * DAY_S * 1.75 / 3),  # type: ignore[arg-type]
-        pytest.approx(0.75 * DAY_S / 3),  # type: ignore[arg-type]
+        pytest.approx(0.75 * 24.0 * 1.75 / 3),  # type: ignore[arg-type]
+        pytest.approx(0.75 * 24.0 / 3),  # type: ignore[arg-type]
     )
-    assert overall.router == Side(750.0, 500.0, 2.0, 4000.0, 0.75 * DAY_S * 0.75, 0.75 * DAY_S * 0.5)
+    assert overall.router == Side(750.0, 500.0, 2.0, 4000.0, 0.75 * 24.0 * 0.75, 0.75 * 24.0 * 0.5)
     assert found.unknown == {"gpt-x": 1}
     (move,) = found.moves
     assert (move.current, move.chosen, move.decisions, move.share) == ("small", "large", 2, 1.0)
@@ -54,8 +54,8 @@ def test_what_would_change_is_counted_and_priced(store: Store) -> None:
 def test_segments_are_kept_apart_and_add_up(store: Store) -> None:
     found = found_in(
         store,
-        log_only(ids(3), ["small"] * 3, segment="a"),
-        log_only(ids(2), ["large", "gpt-x"], segment="b"),
+        log_only(ids(3, HOUR_S), ["small"] * 3, segment="a"),
+        log_only(ids(2, HOUR_S), ["large", "gpt-x"], segment="b"),
     )
     assert [(one.segment, one.decisions, one.unknown, one.differ) for one in found.segments] == [
         ("a", 3, 0, 3),
@@ -170,6 +170,15 @@ def test_of_one_decision_there_is_no_rate(store: Store) -> None:
     assert found.requests_per_day is None
     assert found.overall.caller is not None
     assert found.overall.caller.usd_per_day is None
+
+
+@pytest.mark.parametrize(("span_s", "told"), [(3599.0, None), (3600.0, 48.0)])
+def test_of_less_than_an_hour_no_day_is_foretold(store: Store, span_s: float, told: float | None) -> None:
+    found = found_in(store, log_only(ids(3, span_s / 2), ["small"] * 3))
+    assert (found.span_seconds, found.requests_per_day) == (pytest.approx(span_s), told)
+    assert found.overall.caller is not None
+    assert found.overall.caller.usd_per_day == (None if told is None else pytest.approx(0.25 * told))
+    assert found.overall.caller.usd_per_1k == pytest.approx(250.0)
 
 
 def test_the_largest_differences_are_found_on_whatever_page(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

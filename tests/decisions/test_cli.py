@@ -98,7 +98,7 @@ def test_disagreements_say_what_adoption_would_change(store: Store, file: Path) 
     done = run("--config", file, "--disagreements", "--since", "2027-01-01")
     assert done.exit_code == 0, done.output
     for words in (
-        "30 (86400 a day)",
+        ", 29 s: 30 (too short a time for figures a day: it takes 1 h at least)",
         "another model for 20 of 29 (69.0%)",
         "no forecast for 1 decisions whose caller uses gpt-x (1)",
         "most frequent changes",
@@ -113,6 +113,17 @@ def test_disagreements_say_what_adoption_would_change(store: Store, file: Path) 
     told = json.loads(run("--config", file, "--disagreements", "--since", "2027-01-01", "--json").output)
     assert (told["overall"]["differ"], told["overall"]["router"]["usd_per_1k"]) == (20, 500.0)
     assert "mean of measured - predicted" in told["method"]
+
+
+@pytest.mark.parametrize(
+    ("apart_s", "words"),
+    [(3600.0, ", 2 h: 3 (24 a day, if the rest of the day is like these hours)"), (86400.0, ", 2 d: 3 (1 a day)")],
+)
+def test_disagreements_say_from_how_long_a_time_a_day_is_foretold(
+    store: Store, file: Path, apart_s: float, words: str
+) -> None:
+    store.add(imported(log_only([name(NOW + row * apart_s) for row in range(3)], ["mini"] * 3)))
+    assert words in run("--config", file, "--disagreements", "--since", "2027-01-01").output
 
 
 def test_what_is_not_there_is_said_in_words(store: Store, file: Path, config: LedgerConfig) -> None:
