@@ -1,4 +1,4 @@
-"""The report on what adopting the router would change."""
+"""The report on what adopting the router would change; or with `against`, on what it does change."""
 
 import msgspec
 
@@ -118,8 +118,10 @@ class Adoption(msgspec.Struct, frozen=True):
         singles: the largest differences in utility first.
         unknown: models of callers that are unknown to the router, with how often, the most frequent first.
         elsewhere: decisions whose answer came from another model than the caller said; not compared.
-        compared: predictions of the callers' models against what was measured.
+        compared: predictions of the callers' models against what was measured; with `against`, of the choices.
         method: of the intervals.
+        against: what applied decisions are compared with, in the place of the callers' models: this candidate for all of
+            them. Empty: the decisions are log-only ones.
     """
 
     first: str
@@ -135,3 +137,4 @@ class Adoption(msgspec.Struct, frozen=True):
     elsewhere: int
     compared: list[Compared]
     method: str = METHOD
+    against: str = ""

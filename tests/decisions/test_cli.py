@@ -126,6 +126,37 @@ def test_disagreements_say_from_how_long_a_time_a_day_is_foretold(
     assert words in run("--config", file, "--disagreements", "--since", "2027-01-01").output
 
 
+def test_what_the_choices_saved_is_said_against_one_candidate(store: Store, file: Path) -> None:
+    names = [name(NOW + row) for row in range(4)]
+    store.add(imported(noted(names, chosen=0), log_only([name(NOW)], ["mini"])))
+    done = run("--config", file, "--against", "acme/large-2", "--since", "2027-01-01")
+    assert done.exit_code == 0, done.output
+    told = json.loads(run("--config", file, "--against", "acme/large-2", "--since", "2027-01-01", "--json").output)
+    caller, router = told["overall"]["caller"], told["overall"]["router"]
+    saved = 4 * (caller["usd_per_1k"] - router["usd_per_1k"]) / 1000.0
+    assert saved > 0.0
+    for words in (
+        "applied decisions from 2027-01-15T08:00:00.000Z",
+        "the router chose another model for 4 of 4 (100.0%)",
+        f"for acme/large-2 alone: {saved:.4f} USD",
+        "saved, at ",
+        "expected of acme/large-2, and of the router's choices",
+        "nothing was measured of the choices",
+    ):
+        assert words in done.output
+    assert "caller" not in done.output
+    unknown = run("--config", file, "--against", "gpt-x", "--since", "2027-01-01")
+    assert (unknown.exit_code, "'gpt-x' was no candidate of these decisions" in unknown.output) == (1, True)
+    both = run("--config", file, "--against", "large", "--disagreements")
+    assert (both.exit_code, "do not go together" in both.output) == (2, True)
+
+
+def test_log_only_decisions_saved_nothing(store: Store, file: Path) -> None:
+    store.add(imported(log_only([name(NOW)], ["mini"])))
+    done = run("--config", file, "--against", "large", "--since", "2027-01-01")
+    assert done.output.startswith("none of these decisions was applied")
+
+
 def test_what_is_not_there_is_said_in_words(store: Store, file: Path, config: LedgerConfig) -> None:
     assert run("--config", file).output == "the ledger holds no decision yet.\n"
     assert run("--config", file, "--disagreements").output == "the ledger holds no decision yet.\n"
