@@ -58,7 +58,7 @@ def serve(config: Path | None, **options: Any) -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = _settings(config, options)
-    _warn_if_open(settings)
+    _warn(settings)
     supervisor = Supervisor(
         settings,
         configured_bundle(settings),
@@ -240,18 +240,18 @@ def config() -> None:
 @config.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def check(file: Path) -> None:
-    """Check FILE, the lane, and the bundle, certificates and tokens that it names, as `serve` would."""
+    """Check FILE and all that it names, as `serve` would: bundle, certificates, tokens, ledger, registry, hooks.
+
+    Prints what is allowed and hardly meant as warnings on standard error.
+    """
     from sidecar.config import load_config
-    from sidecar.door.check import check_door
-    from sidecar.lanes.auto import choose_lane
-    from sidecar.routing.candidates import join
-    from sidecar.server import load_bundle
+    from sidecar.doubts import doubts
+    from sidecar.preflight import preflight
 
     settings = load_config(file)
-    check_door(settings)
-    choose_lane(settings.lane)
-    bundle = load_bundle(settings)
-    table = join(settings, bundle.manifest.candidates)
+    table, trained = preflight(settings)
+    for doubt in doubts(settings, trained):
+        click.echo(f"warning: {doubt}", err=True)
     click.echo(f"{file}: sound; {int(table.offered.sum())} candidates, safe is {table.rows[table.safe].name}.")
 
 
@@ -270,9 +270,12 @@ def show(file: Path | None) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(effective), indent=2).decode())
 
 
-def _warn_if_open(settings: Any) -> None:
+def _warn(settings: Any) -> None:
     from sidecar.door.exposure import lacking
+    from sidecar.doubts import doubts
 
+    for doubt in doubts(settings):
+        click.echo(f"warning: {doubt}", err=True)
     missing = lacking(settings.listen, settings.tls, settings.tokens)
     if missing:
         host = settings.listen.rpartition(":")[0]

@@ -251,6 +251,18 @@ def test_config_check_and_show(tiny_bundle: Path, tmp_path: Path) -> None:
     assert "huge" in wrong.output
 
 
+def test_config_check_and_serve_tell_what_is_hardly_meant(served: Served, tiny_bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "router.toml"
+    file.write_text(f'bundle = "{tiny_bundle}"\nlog_only = true\n')
+    checked = run("config", "check", str(file))
+    assert checked.exit_code == 0
+    assert "warning: log_only: nothing is recorded" in checked.stderr
+    assert "sound" in checked.stdout
+    second = run("serve", "--config", str(file), "--listen", served.address)
+    assert second.exit_code == 1  # the address is taken
+    assert "warning: log_only: nothing is recorded" in second.stderr
+
+
 def test_the_demo_routes_a_dozen_prompts_through_the_default_bundle() -> None:
     result = subprocess.run([*START, "demo"], capture_output=True, text=True, timeout=60, check=True)
     assert len(PROMPTS) == 12
