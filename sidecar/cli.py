@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +91,34 @@ def _settings(file: Path | None, options: dict[str, Any]) -> Any:
 @click.option("--target", default=TARGET, metavar="HOST:PORT", help="The sidecar to ask.")
 @click.option("--segment", default="", help="Slice of traffic.")
 @click.option("--policy", default="", help="Name of a policy.")
+@click.option("--session", default="", help="Conversation whose next turn this is.")
+@click.option("--current-model", default="", help="The model that answers today; log-only segments ask for it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the reply as JSON.")
 @access_options
-def route(text: str, target: str, segment: str, policy: str, as_json: bool, access: Access) -> None:
-    """Ask a running sidecar which model should answer TEXT (`-` reads standard input)."""
+def route(
+    text: str,
+    target: str,
+    segment: str,
+    policy: str,
+    session: str,
+    current_model: str,
+    *,
+    as_json: bool,
+    access: Access,
+) -> None:
+    """Ask a running sidecar which model should answer TEXT (`-` reads standard input).
+
+    It counts as a decision: it is recorded, and the chosen model as called.
+    """
     from sidecar.terminal import connect, render_decision, show
     from sidecar.wire import router_pb2 as pb
 
-    request = pb.RouteRequest(text=sys.stdin.read() if text == "-" else text, segment=segment)
+    request = pb.RouteRequest(
+        text=sys.stdin.read() if text == "-" else text,
+        segment=segment,
+        session_id=session,
+        current_model=current_model,
+    )
     if policy:
         request.policy_name = policy
     with connect(target, access) as call:
@@ -132,7 +153,7 @@ def fleet(target: str, as_json: bool, watch: bool, access: Access) -> None:
     from sidecar.wire import fleet_pb2 as pb
     from sidecar.wire import fleet_pb2_grpc as rpc
 
-    with connect(target, access, rpc.FleetServiceStub) as call:
+    with connect(target, access, rpc.FleetServiceStub) as call, suppress(KeyboardInterrupt):
         while True:
             reply = call("Fleet", pb.FleetRequest())
             if watch and not as_json:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -77,7 +77,7 @@ def watch(target: str, as_json: bool, access: Access) -> None:
     """Print what runs, and then every change as it happens, until interrupted."""
     from sidecar.wire import bundle_pb2 as pb
 
-    with _service(target, access) as call:
+    with _service(target, access) as call, suppress(KeyboardInterrupt):
         for event in call("WatchBundles", pb.WatchBundlesRequest()):
             _print(event, as_json, render_event)
 
