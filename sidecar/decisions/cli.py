@@ -40,7 +40,10 @@ class _Opened(NamedTuple):
     "--since",
     metavar="SPAN|DATE",
     callback=moment_of,
-    help=f"As 1h, 7d or 2026-11-24 (UTC). [all; --disagreements, --against: {DAYS}d]",
+    help=f"As 1h, 7d, 2026-11-24 or 2026-11-24T03:10 (UTC). [all; --disagreements, --against: {DAYS}d]",
+)
+@click.option(
+    "--until", metavar="SPAN|DATE", callback=moment_of, help="Only what was decided before: as --since. [now]"
 )
 @click.option("--segment", help="Only this slice of traffic.")
 @click.option("--model", default="", help="Only what was chosen, or was the caller's own: a candidate or its model.")
@@ -61,6 +64,7 @@ def decisions(  # noqa: PLR0913 - one for each option
     ctx: click.Context,
     config: Path | None,
     since: Moment | None,
+    until: Moment | None,
     segment: str | None,
     model: str,
     limit: int,
@@ -79,9 +83,17 @@ def decisions(  # noqa: PLR0913 - one for each option
 
     if follow + disagreements + bool(against) > 1:
         raise click.UsageError("--follow, --disagreements and --against do not go together.")
-    if since is None and (disagreements or against):
-        since = lambda now: now - DAYS * 86400.0  # noqa: E731 - as Since gives it
-    which = Which(b"" if since is None else first_id(since(time.time())), segment=segment, model=model)
+    if follow and until:
+        raise click.UsageError("--follow and --until do not go together.")
+    now = time.time()
+    end = None if until is None else until(now)
+    if since is not None:
+        begin = since(now)
+    else:
+        begin = (now if end is None else end) - DAYS * 86400.0 if disagreements or against else 0.0
+    which = Which(first_id(begin), segment=segment, model=model)
+    if end is not None:
+        which = which._replace(before=first_id(end))
     with _opened(config) as opened:
         if disagreements or against:
             _disagree(opened, which, limit, against, as_json=as_json)
@@ -173,7 +185,7 @@ def _none(opened: _Opened) -> str:
     from sidecar.ledger.store import Which
 
     if opened.store.select(Which(), 1):
-        return "the ledger holds decisions, but none of these: see to --since, --segment and --model."
+        return "the ledger holds decisions, but none of these: see to --since, --until, --segment and --model."
     return f"the ledger holds no decision yet{_waiting(opened)}."
 
 

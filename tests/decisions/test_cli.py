@@ -65,6 +65,21 @@ def test_since_segment_and_model_choose(store: Store, file: Path) -> None:
     assert "holds decisions, but none of these" in none.output
 
 
+def test_until_shows_what_was_decided_around_a_time_long_ago(store: Store, file: Path) -> None:
+    store.add(imported(noted([name(NOW + 60.0 * row) for row in range(60)])))
+    within = ("--config", file, "--since", "2027-01-15T08:10", "--until", "2027-01-15T08:12")
+    told = json.loads(run(*within, "--json").output)
+    assert [one["time"] for one in told] == ["2027-01-15T08:11:00.000Z", "2027-01-15T08:10:00.000Z"]
+    saved = json.loads(run(*within, "--against", "large", "--json").output)
+    assert saved["overall"]["decisions"] == 2
+    # Without --since, a week before --until.
+    saved = json.loads(run("--config", file, "--until", "2027-01-15T08:12", "--against", "large", "--json").output)
+    assert saved["overall"]["decisions"] == 12
+    assert json.loads(run("--config", file, "--until", "2027-01-23", "--against", "large", "--json").output) is None
+    both = run("--config", file, "--follow", "--until", "1h")
+    assert (both.exit_code, "do not go together" in both.output) == (2, True)
+
+
 def test_one_is_shown_in_full_and_its_prompt_is_not(store: Store, file: Path) -> None:
     one = name(NOW)
     store.add(
