@@ -1,6 +1,5 @@
 """The command line of router-sidecar. Commands import what they need when they run: `--help` stays instant."""
 
-import logging
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -54,10 +53,11 @@ def serve(config: Path | None, **options: Any) -> None:
     """Serve Route over gRPC until SIGTERM or SIGINT; SIGHUP reads the configuration anew and replaces all processes."""
     import asyncio
 
+    from sidecar import logs
     from sidecar.bundle.embedded import configured_bundle
     from sidecar.supervisor import Supervisor
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.begin()
     settings = _settings(config, options)
     _warn(settings)
     supervisor = Supervisor(

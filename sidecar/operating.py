@@ -1,6 +1,5 @@
 """Commands that change what a running sidecar scores with, and what they print."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -150,9 +149,11 @@ def render_list(reply: Any) -> list[str]:
 
 def render_event(event: Any) -> list[str]:
     """A WatchBundlesResponse as lines."""
+    from sidecar.logs import second
     from sidecar.wire import bundle_pb2 as pb
 
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.time.seconds))
     kind = pb.BundleEvent.Name(event.event).removeprefix("BUNDLE_EVENT_")
     running = event.state.running
-    return [f"{when}  {kind}: {event.message}  [running: {running.directory or 'nothing'} {running.version}]"]
+    return [
+        f"{second(event.time.seconds)}  {kind}: {event.message}  [running: {running.directory or 'nothing'} {running.version}]"
+    ]

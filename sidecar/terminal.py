@@ -1,6 +1,5 @@
 """What the command line prints, and its one connection."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sidecar.access import PLAIN, Access
 from sidecar.errors import RouterError
+from sidecar.logs import second
 from sidecar.wire import fleet_pb2 as fleet_pb
 from sidecar.wire import router_pb2 as pb
 from sidecar.wire import router_pb2_grpc as rpc
@@ -270,8 +270,7 @@ def render_fleet(reply: fleet_pb.FleetResponse) -> list[str]:
         *("candidate", "state", "share", "in flight", "slots", "running", "waiting", "KV", "age s", "wait s"),
         *("TTFT s", "ms/token", "errors", "decisions", "outcomes", "back in s"),
     )
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(reply.time.seconds))
-    return [f"fleet at {when}", "", *table([heading, *rows])]
+    return [f"fleet at {second(reply.time.seconds)}", "", *table([heading, *rows])]
 
 
 def _figure(row: fleet_pb.CandidateLoad, name: str, form: str, times: float = 1.0) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from sidecar import logs
 from sidecar.bundle.registry import Registry
 from sidecar.config import Config
 from sidecar.control import CONFIG, CONFIG_FAULT, OBSERVER, SOCKET
@@ -171,9 +172,7 @@ def _say(status: dict[str, str]) -> None:
 def main() -> None:
     """Serves until SIGTERM. Arguments: runtime directory, directory of the first bundle."""
     runtime, first = Path(sys.argv[1]), Path(sys.argv[2])
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s control %(name)s: %(message)s", stream=sys.stderr
-    )
+    logs.begin("control")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the supervisor says when to end
     config = msgspec.json.decode((runtime / CONFIG).read_bytes(), type=Config)
     try:
