@@ -1,6 +1,6 @@
 """What a configuration may say, and is hardly meant: told to the operator, and served all the same."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from sidecar.bundle.manifest import TrainedCandidate
 from sidecar.config import CandidateConfig, Config
@@ -18,7 +18,13 @@ def doubts(config: Config, trained: Sequence[TrainedCandidate] = ()) -> list[str
         trained: candidates of the bundle, where it is at hand.
     """
     bundle = {candidate.name: candidate for candidate in trained}
-    return [*_unrecorded(config), *_segments(config), *_prices(config.candidates, bundle)]
+    offered = {candidate.name for candidate in config.candidates} or bundle.keys()
+    return [
+        *_unrecorded(config),
+        *_segments(config),
+        *_budgets(config, offered),
+        *_prices(config.candidates, bundle),
+    ]
 
 
 def _unrecorded(config: Config) -> Iterator[str]:
@@ -36,6 +42,16 @@ def _segments(config: Config) -> Iterator[str]:
         for segment in budget.segments:
             if segment not in config.segments and (hint := nearest(segment, config.segments)):
                 yield f"budgets.{budget.name}.segments: {segment!r} is not among [segments]{hint}."
+
+
+def _budgets(config: Config, offered: Collection[str]) -> Iterator[str]:
+    for budget in config.budgets:
+        if not budget.candidates or (offered and set(budget.candidates) >= set(offered)):
+            yield (
+                f"budgets.{budget.name}.candidates: covers all of them, so when it is used up a last resort answers all the "
+                "same (reason LAST_RESORT), and spending goes on; leave a candidate out of it that may always answer, or "
+                "have the gateway heed the reason."
+            )
 
 
 def _prices(candidates: Sequence[CandidateConfig], trained: Mapping[str, TrainedCandidate]) -> Iterator[str]:

@@ -15,7 +15,8 @@ def candidate(**figures: float) -> Config:
 
 def test_what_is_likely_meant_raises_no_doubt() -> None:
     ledger = LedgerConfig(directory="/var/lib/router")
-    budgets = (BudgetConfig(name="b", segments=("acme", "quite another"), usd_per_day=1.0),)
+    segments = ("acme", "quite another")
+    budgets = (BudgetConfig(name="b", segments=segments, candidates=("medium", "large"), usd_per_day=1.0),)
     sound = Config(log_only=True, segments={"acme": SegmentConfig(policy="quality")}, budgets=budgets, ledger=ledger)
     assert doubts(sound, TRAINED) == []
     assert doubts(candidate(input_usd_per_mtok=0.02, output_usd_per_mtok=0.0), TRAINED) == []
@@ -30,9 +31,17 @@ def test_what_is_likely_meant_raises_no_doubt() -> None:
         (
             Config(
                 segments={"acme": SegmentConfig()},
-                budgets=(BudgetConfig(name="b", segments=("acmee",), usd_per_day=1.0),),
+                budgets=(BudgetConfig(name="b", segments=("acmee",), candidates=("large",), usd_per_day=1.0),),
             ),
             "budgets.b.segments: 'acmee' is not among [segments] (did you mean 'acme'?).",
+        ),
+        (Config(budgets=(BudgetConfig(name="b", usd_per_day=1.0),)), "budgets.b.candidates: covers all of them"),
+        (
+            Config(
+                candidates=(CandidateConfig(name="small"), CandidateConfig(name="large")),
+                budgets=(BudgetConfig(name="b", candidates=("small", "large"), usd_per_day=1.0),),
+            ),
+            "budgets.b.candidates: covers all of them",
         ),
         (candidate(input_usd_per_mtok=1e-7), "candidates.small.input_usd_per_mtok: is 1e-07, and was 0.1 at training"),
         (candidate(output_usd_per_mtok=1e6), "candidates.small.output_usd_per_mtok: is 1e+06, and was "),
