@@ -4,6 +4,7 @@ Precedence: a command-line option wins over the file, the file over the defaults
 """
 
 import tomllib
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +16,7 @@ from sidecar.fleet.settings import BudgetConfig, FleetConfig, check_budgets
 from sidecar.fleet.sources.engines import engines
 from sidecar.fleet.sources.settings import TelemetryConfig, check_telemetry
 from sidecar.ledger.settings import LedgerConfig
+from sidecar.misfit import misfits, nearest
 from sidecar.routing.policy import Policy, Terms
 from sidecar.scoring.providers import Wanted
 from sidecar.settings import (
@@ -29,6 +31,9 @@ from sidecar.settings import (
 
 # The upper bound is far beyond any price or time; it keeps infinity out.
 Price = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
+# Beyond any server's; milliseconds that are taken for seconds are found out.
+FirstToken = Annotated[float, msgspec.Meta(ge=0.0, le=600.0)]
+EachToken = Annotated[float, msgspec.Meta(ge=0.0, le=5.0)]
 
 # What one acceptable answer is worth decides everything. Round numbers, picked with a look at the default bundle's curve on
 # routing_test: about the cheapest model's quality and a little more, the best one's at a quarter of its cost, quality first.
@@ -43,6 +48,8 @@ ENVELOPE_KEY = "envelope"
 SEGMENT_KEY = "segment"
 METADATA_KEY = "metadata."
 MAX_PORT = 65535
+# Of what is wrong with a file, so much is told at once.
+MOST_MISFITS = 5
 # Of fewer requests it says next to nothing on how many of them two bundles agree.
 MIN_SAMPLE = 20
 # A few entries of a bundle with as many candidates as a manifest may have.
@@ -75,8 +82,8 @@ class CandidateConfig(Entry, frozen=True):
     output_usd_per_mtok: Price | None = None
     context_window: Annotated[int, msgspec.Meta(ge=0)] = 0
     capabilities: tuple[str, ...] = ()
-    first_token_seconds: Price | None = None
-    seconds_per_output_token: Price | None = None
+    first_token_seconds: FirstToken | None = None
+    seconds_per_output_token: EachToken | None = None
     cached_input_usd_per_mtok: Price | None = None
     concurrency: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)] = 0
     telemetry: TelemetryConfig | None = None
@@ -87,11 +94,12 @@ class SegmentConfig(Entry, frozen=True):
 
     Attributes:
         policy: in force where a request names none; empty is `default_policy`.
-        log_only: decide and record, but answer with the request's own `current_model`.
+        log_only: decide and record, but answer with the request's own `current_model`; if left out, as `log_only` of the
+            whole configuration.
     """
 
     policy: str = ""
-    log_only: bool = False
+    log_only: bool | None = None
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -202,6 +210,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         _check_address("listen", self.listen)
         if self.metrics:
             _check_address("metrics", self.metrics)
+            if self.metrics == self.listen and not self.metrics.endswith(":0"):
+                raise ConfigError(f"metrics: {self.metrics!r} is also listen; give another port.")
         if self.bundle and self.registry:
             raise ConfigError("bundle and registry are both set: the registry's pointer file says which bundle runs.")
         self._check_policies()
@@ -270,7 +280,8 @@ def load_config(path: Path) -> Config:
     """Reads and checks a TOML file.
 
     Raises:
-        ConfigError: it cannot be read, is no TOML, has an unknown key, a wrong type, or parts that do not fit.
+        ConfigError: it cannot be read, is no TOML, has unknown keys, wrong types, or parts that do not fit; the message
+            names the keys and the remedies.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -281,7 +292,8 @@ def load_config(path: Path) -> Config:
     try:
         return msgspec.convert(raw, Config).checked()
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        told = " ".join(islice(misfits(raw, Config), MOST_MISFITS))
+        raise ConfigError(f"{path}: {told or error}") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
@@ -294,4 +306,4 @@ def _check_address(key: str, address: str) -> None:
 
 def _among(key: str, value: str, known: dict[str, Terms] | dict[str, str]) -> None:
     if value not in known:
-        raise ConfigError(f"{key}: {value!r} is unknown; known are {', '.join(sorted(known))}.")
+        raise ConfigError(f"{key}: {value!r} is unknown; known are {', '.join(sorted(known))}{nearest(value, known)}.")

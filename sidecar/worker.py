@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from sidecar import logs
 from sidecar.bundle import memory
 from sidecar.bundle.embedded import configured_bundle
 from sidecar.bundle.registry import Registry
@@ -279,9 +280,7 @@ def main() -> None:
     Tells on standard output, in one line of JSON, that it serves, or why it cannot.
     """
     number, runtime, listen = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-    logging.basicConfig(
-        level=logging.INFO, format=f"%(asctime)s %(levelname)s worker-{number} %(name)s: %(message)s", stream=sys.stderr
-    )
+    logs.begin(f"worker-{number}")
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     told = _sigterm()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the supervisor says when to end

@@ -236,7 +236,7 @@ class LiveFleet:
         self._sweep_due = now + SWEEP_S
         for call in self.reckoning.sweep(now):
             self._learned = True
-            if self.reckoning.silent:
+            if self.reckoning.unheard:
                 self._breaker.unknown(call.row, call.decided)
             else:
                 self._stale |= self._breaker.lost(call.row, call.decided, now)

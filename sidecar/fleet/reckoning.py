@@ -17,6 +17,8 @@ from sidecar.fleet.settings import FleetConfig
 SILENT_CALLS, SILENT_SHARE = 20.0, 0.05
 # What was seen counts by so much less with each sweep.
 FORGET = 0.98
+# And each call that ended, by so much less with each one after it: however seldom calls come, about the last hundred count.
+FORGET_CALL = 0.99
 
 
 class Call(NamedTuple):
@@ -66,6 +68,7 @@ class Reckoning:
         self._deadlines = np.frombuffer(self._expires, np.float64)
         self._tail = self._head = 0  # all that is open has a number from the tail on, below the head
         self._heard = self._lost = 0.0  # calls that ended by an outcome, and by time; decayed
+        self._told = self._untold = 0.0  # likewise, decayed by calls and not by time
         self.silent = False
         self.moves = 0
         self.expirations = 0
@@ -112,7 +115,14 @@ class Reckoning:
         call = self._call(place)
         self._take_off(place)
         self._heard += 1.0
+        self._told = self._told * FORGET_CALL + 1.0
+        self._untold *= FORGET_CALL
         return call
+
+    @property
+    def unheard(self) -> bool:
+        """Whether outcomes are not what usually ends a call, so that one without says nothing of its candidate."""
+        return self._told <= SILENT_SHARE * self._untold
 
     def sweep(self, now: float) -> list[Call]:
         """Ends the calls whose time is over; gives them.
@@ -136,6 +146,9 @@ class Reckoning:
                 oldest = tail + first if still[first] else head
             tail += piece.size
         self._tail = oldest
+        for _ in calls:
+            self._untold = self._untold * FORGET_CALL + 1.0
+            self._told *= FORGET_CALL
         self._heard *= FORGET
         self._lost = self._lost * FORGET + len(calls)
         self.silent = self._heard + self._lost >= SILENT_CALLS and self._heard < SILENT_SHARE * self._lost

@@ -8,6 +8,7 @@ import msgspec
 from sidecar.errors import ConfigError
 from sidecar.fleet.peers.settings import PeersConfig
 from sidecar.fleet.sources.settings import EngineConfig
+from sidecar.misfit import nearest
 
 Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=86400.0)]
 SecondsOrOff = Annotated[float, msgspec.Meta(ge=0.0, le=86400.0)]
@@ -175,5 +176,6 @@ def check_budgets(budgets: Sequence[BudgetConfig], candidates: Collection[str] =
         unknown = sorted(set(budget.candidates) - set(candidates)) if candidates else ()
         if unknown:
             raise ConfigError(
-                f"budgets.{budget.name}.candidates: {unknown[0]!r} is unknown; known are {', '.join(sorted(candidates))}."
+                f"budgets.{budget.name}.candidates: {unknown[0]!r} is unknown; known are {', '.join(sorted(candidates))}"
+                f"{nearest(unknown[0], candidates)}."
             )
