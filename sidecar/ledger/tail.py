@@ -94,7 +94,7 @@ def salvaged(path: Path, position: int) -> list[Frame]:
     """
     data = memoryview(path.read_bytes())
     frames: list[Frame] = []
-    while size := announced(data[position:]):
+    while (size := announced(data[position:])) > HEAD_BYTES:  # no record is empty, but a run of zeros would be many
         whole = list(scan(data[position + size :], position + size))
         frames += whole
         position = whole[-1].end if whole else position + size
