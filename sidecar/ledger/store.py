@@ -131,14 +131,6 @@ class Store(Protocol):
         """Which of these decisions are there."""
         ...
 
-    def outcomes_after(self, seq: int, limit: int) -> list[Reported]:
-        """Outcomes imported after that one, in order of import.
-
-        Several sidecars import side by side: with PostgreSQL, one with a lower number may become visible after one with
-        a higher, so look back a little.
-        """
-        ...
-
     def stat(self) -> Stat:
         """What it holds; looks for the decision of every outcome, so it may take seconds for each million."""
         ...

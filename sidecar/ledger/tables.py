@@ -118,10 +118,6 @@ class Tables(ABC):
             for row in self._rows(f"{_OUTCOMES}WHERE decision_id IN ({_marks(some)}) ORDER BY decision_id, seq", some)
         ]
 
-    def outcomes_after(self, seq: int, limit: int) -> list[Reported]:
-        """See Store."""
-        return [_reported(row) for row in self._rows(_OUTCOMES + "WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit))]
-
     def stat(self) -> Stat:
         """See Store."""
         (decisions,) = self._rows("SELECT count(*) FROM decisions")[0]

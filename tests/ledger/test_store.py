@@ -110,15 +110,6 @@ def test_a_store_whose_first_import_was_refused_takes_the_next(store: Store) -> 
     assert store.add(good) == Added(1, 0)
 
 
-def test_outcomes_can_be_followed_as_they_come(store: Store) -> None:
-    ids = [name(NOW + 3), name(NOW + 2), name(NOW + 1)]
-    for each in ids:
-        store.add(imported(outcomes=[said(each, received=NOW + 5, quality=1.0)]))
-    first, *rest = store.outcomes_after(0, 10)
-    assert [outcome.decision_id.hex() for outcome in (first, *rest)] == ids
-    assert store.outcomes_after(first.seq, 1) == rest[:1]
-
-
 def test_outcomes_of_unknown_decisions_are_kept_and_counted_until_the_decision_comes(store: Store) -> None:
     late, never = name(), name()
     store.add(imported(outcomes=[said(late, quality=1.0), said(never, quality=0.0)]))
