@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from sidecar.scoring.session import UNPADDED
+
 # Where the encoder ends: each depth's states times the mask.
 POOLING = "/pooling/Mul"
-# The model tells the sidecar so: it may then run rows of unlike length together.
-UNPADDED = "unpadded"
 # Added to a masked key's score. What is laid beside a row's last token is that token again, so no masked key outweighs
 # e**-64 of a real one; and e**-64 is an ordinary float32.
 MASKED_SCORE = -64.0
