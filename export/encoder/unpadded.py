@@ -7,8 +7,8 @@ Three things cost time there that a GPU does not notice:
 - *Denormals.* A masked key gets a score so low that its share of the attention is a denormal number, which the processor
   multiplies a hundred times slower: a batch of which half is padding took 1.5 times as long for that alone.
 - *Fused kernels that are slower than their parts.* SkipLayerNormalization takes five times what a sum and
-  LayerNormalization take, and a bias costs nothing where the product adds it. They are written so that ONNX Runtime does not
-  fuse them again: it knows Add in front of LayerNormalization, not Sum.
+  LayerNormalization take, and a bias costs nothing where the product adds it. It is a Sum, since ONNX Runtime may fuse an
+  Add with the LayerNormalization behind it again.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
