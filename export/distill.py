@@ -18,7 +18,7 @@ from export.windows import windows_of
 from sidecar.bundle.load import Bundle, load
 from sidecar.scoring.recipe import TextRecipe
 
-# A teacher's word is less noisy than labels, so there is more to learn without learning noise.
+# Cross-validated on routing_train, width helps even without a teacher (Brier .2098 against .2108 at 64).
 HIDDEN = 128
 
 
