@@ -3,9 +3,12 @@
     python -m benchmarks.encoder --bundle DIR --workers 2 --in-flight 1,16
 
 The plain session has no gRPC, no queue and no decision to make, which favours it. Its latency with N calls in flight is
-that of a caller who waits for the N - 1 before it. Where other programs use the machine, compare processor time. Without --bundle, one is made in MiniLM's shape (benchmarks.minilm).
+that of a caller who waits for the N - 1 before it. The ceiling is what the cores give to such sessions in processes of
+their own, without anybody who sends or answers: only batches can lead beyond it. Where other programs use the machine,
+compare processor time. Without --bundle, one is made in MiniLM's shape (benchmarks.minilm).
 """
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,9 +18,8 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
-from benchmarks import cores, machine, minilm, prompts, report
+from benchmarks import ceiling, cores, machine, minilm, prompts, report
 from benchmarks.frames import FramesClient
 from benchmarks.offered import closed_loop
 from benchmarks.report import Section
@@ -34,10 +36,10 @@ COST_COLUMNS = ("tokens", *(f"batch {batch}, ms a row" for batch in (1, 4, 16)))
 # Prompts are lognormal in length: most are short, and the longest are cut by the tokenizer.
 SIGMA = 0.9
 WARM_UP_S = 1.0
+CEILING = "ceiling: a plain session on each core"
 MOST_TOKENS = 4096
 CHARS_PER_TOKEN = 4.5
 
-Times = NDArray[np.float64]
 Rows = Sequence[list[int]]
 
 
@@ -87,6 +89,7 @@ def main(  # noqa: PLR0913 - one parameter for each option
         compared = Section("traffic", _title(bundle, traffic), COLUMNS)
         for name, options in _plain(directory).items():
             compared.rows += _rows(name, options, traffic, levels, seconds)
+        compared.rows.append(_ceiling(directory / MODEL, traffic, seconds))
         for number in _numbers(workers):
             settings = Path(scratch) / f"{number}.toml"
             settings.write_text(
@@ -174,9 +177,8 @@ def _with_defaults(model: Path) -> ort.InferenceSession:
 def _rows(
     name: str, session: ort.InferenceSession, traffic: Traffic, levels: Sequence[int], seconds: float
 ) -> list[Row]:
-    busy = time.process_time()
-    times = _one_by_one(session, traffic.rows, seconds)
-    busy_ms = (time.process_time() - busy) * 1e3 / len(times)
+    share = ceiling.one_by_one(session, traffic.rows, seconds)
+    times = np.array(share.times)
     rows: list[Row] = []
     for level in levels:
         waits = np.convolve(times, np.ones(level), "valid")
@@ -187,24 +189,27 @@ def _rows(
                 "per_second": 1.0 / times.mean(),
                 "p50_us": float(np.percentile(waits, 50)) * 1e6,
                 "p99_us": float(np.percentile(waits, 99)) * 1e6,
-                "cpu ms a request": busy_ms,
+                "cpu ms a request": share.busy_s * 1e3 / len(times),
                 "mean_batch": 1.0,
             }
         )
     return rows
 
 
-def _one_by_one(session: ort.InferenceSession, rows: Rows, seconds: float) -> Times:
-    """Seconds that each of the rows took in turn."""
-    feeds = [{"input_ids": np.array([row]), "attention_mask": np.ones((1, len(row)), np.int64)} for row in rows]
-    for feed in feeds[:10]:
-        session.run(OUTPUTS, feed)
-    times: list[float] = []
-    until = time.perf_counter() + seconds
-    while (before := time.perf_counter()) < until:
-        session.run(OUTPUTS, feeds[len(times) % len(feeds)])
-        times.append(time.perf_counter() - before)
-    return np.array(times)
+def _ceiling(model: Path, traffic: Traffic, seconds: float) -> Row:
+    """All that the cores give to plain sessions."""
+    free = sorted(os.sched_getaffinity(0)) if cores.PINNABLE else list(range(os.cpu_count() or 1))
+    shares = ceiling.on_each_core(model, traffic.rows, seconds, free)
+    times = np.concatenate([share.times for share in shares])
+    return {
+        "subject": f"{CEILING}, {len(free)} processes",
+        "in_flight": len(free),
+        "per_second": sum(len(share.times) / sum(share.times) for share in shares),
+        "p50_us": float(np.percentile(times, 50)) * 1e6,
+        "p99_us": float(np.percentile(times, 99)) * 1e6,
+        "cpu ms a request": sum(share.busy_s for share in shares) * 1e3 / len(times),
+        "mean_batch": 1.0,
+    }
 
 
 def _under_route(server: Server, traffic: Traffic, in_flight: int, seconds: float, workers: int) -> Row:
@@ -233,6 +238,12 @@ def _ratios(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         if not row["subject"].startswith("Route"):
             continue
+        notes += [
+            f"{row['subject']}, {row['in_flight']} in flight: {row['per_second'] / best['per_second']:.2f}x the requests "
+            f"of the {best['subject']}"
+            for best in rows
+            if best["subject"].startswith(CEILING)
+        ]
         for plain in rows:
             if not plain["subject"].startswith("plain") or plain["in_flight"] != row["in_flight"]:
                 continue

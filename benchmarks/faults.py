@@ -25,7 +25,7 @@ from benchmarks.scale import scale
 from benchmarks.server import Server, ServerFault, sidecar_command
 from benchmarks.verdict import COLUMNS as VERDICT_COLUMNS
 from benchmarks.verdict import at_least, at_most, verdict
-from sidecar.config import OverloadConfig
+from sidecar.settings import OverloadConfig
 
 CONNECTIONS = 8
 

@@ -1,6 +1,6 @@
 """What is it worth to see the load? The real sidecar beside a simulated fleet, in a closed loop.
 
-    python benchmarks/load.py                          # everything, some ten minutes
+    python benchmarks/load.py                          # everything, some fifteen minutes
     python benchmarks/load.py --quick                  # a look at everything, under a minute and a half
     python benchmarks/load.py --only sweep --out DIR   # one part; DIR gets load.json and load.png
 

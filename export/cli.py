@@ -38,6 +38,28 @@ def _shared_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def _family_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
+        click.option(
+            "--folds",
+            type=click.IntRange(2),
+            default=None,
+            help="Parts of the cross-validation that calibrates; 4 if left out. Fewer are faster.",
+        ),
+        click.option(
+            "--tune-rate", type=click.FloatRange(0.0, min_open=True), default=None, help="Learning rate of fine-tuning."
+        ),
+        click.option(
+            "--tune-epochs",
+            type=click.IntRange(1),
+            default=None,
+            help="Most passes over the data while fine-tuning; held-out prompts say how many are kept.",
+        ),
+        click.option(
+            "--tune-layers",
+            type=click.IntRange(0),
+            default=0,
+            show_default=True,
+            help="Last layers of an encoder to fine-tune with its heads; 0 leaves it as it is. Slow.",
+        ),
         click.option("--base", default=None, help="Encoder to build on: minilm, a directory, or a name on the hub."),
         click.option(
             "--family",

@@ -75,7 +75,7 @@ def leave_one_segment_out(data: Path, llms: Path, options: Mapping[str, Any], ca
         outcomes = read_outcomes(options["train_data"], outcomes.candidates).joined(outcomes)
     value = options["answer_value"] or ANSWER_VALUE_USD
     # What lower precision loses is measured when a router is exported, and once is enough.
-    training = training_of(options["family"], options["seed"], {"base": options["base"], **_CHEAP[options["family"]]})
+    training = training_of(options["family"], options["seed"], {**options, **_CHEAP[options["family"]]})
     with tqdm(total=len(outcomes.segment_names()), unit="segment", disable=options["quiet"]) as bar:
         record = hold_out(outcomes, prices, training, value, bar.update)
     return holdout_table(record), record

@@ -1,7 +1,7 @@
 """The command line of router-sidecar. Commands import what they need when they run: `--help` stays instant."""
 
-import logging
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,13 @@ def serve(config: Path | None, **options: Any) -> None:
     """Serve Route over gRPC until SIGTERM or SIGINT; SIGHUP reads the configuration anew and replaces all processes."""
     import asyncio
 
+    from sidecar import logs
     from sidecar.bundle.embedded import configured_bundle
     from sidecar.supervisor import Supervisor
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.begin()
     settings = _settings(config, options)
-    _warn_if_open(settings)
+    _warn(settings)
     supervisor = Supervisor(
         settings,
         configured_bundle(settings),
@@ -90,14 +91,34 @@ def _settings(file: Path | None, options: dict[str, Any]) -> Any:
 @click.option("--target", default=TARGET, metavar="HOST:PORT", help="The sidecar to ask.")
 @click.option("--segment", default="", help="Slice of traffic.")
 @click.option("--policy", default="", help="Name of a policy.")
+@click.option("--session", default="", help="Conversation whose next turn this is.")
+@click.option("--current-model", default="", help="The model that answers today; log-only segments ask for it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the reply as JSON.")
 @access_options
-def route(text: str, target: str, segment: str, policy: str, as_json: bool, access: Access) -> None:
-    """Ask a running sidecar which model should answer TEXT (`-` reads standard input)."""
+def route(
+    text: str,
+    target: str,
+    segment: str,
+    policy: str,
+    session: str,
+    current_model: str,
+    *,
+    as_json: bool,
+    access: Access,
+) -> None:
+    """Ask a running sidecar which model should answer TEXT (`-` reads standard input).
+
+    It counts as a decision: it is recorded, and the chosen model as called.
+    """
     from sidecar.terminal import connect, render_decision, show
     from sidecar.wire import router_pb2 as pb
 
-    request = pb.RouteRequest(text=sys.stdin.read() if text == "-" else text, segment=segment)
+    request = pb.RouteRequest(
+        text=sys.stdin.read() if text == "-" else text,
+        segment=segment,
+        session_id=session,
+        current_model=current_model,
+    )
     if policy:
         request.policy_name = policy
     with connect(target, access) as call:
@@ -132,7 +153,7 @@ def fleet(target: str, as_json: bool, watch: bool, access: Access) -> None:
     from sidecar.wire import fleet_pb2 as pb
     from sidecar.wire import fleet_pb2_grpc as rpc
 
-    with connect(target, access, rpc.FleetServiceStub) as call:
+    with connect(target, access, rpc.FleetServiceStub) as call, suppress(KeyboardInterrupt):
         while True:
             reply = call("Fleet", pb.FleetRequest())
             if watch and not as_json:
@@ -240,18 +261,18 @@ def config() -> None:
 @config.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def check(file: Path) -> None:
-    """Check FILE, the lane, and the bundle, certificates and tokens that it names, as `serve` would."""
+    """Check FILE and all that it names, as `serve` would: bundle, certificates, tokens, ledger, registry, hooks.
+
+    Prints what is allowed and hardly meant as warnings on standard error.
+    """
     from sidecar.config import load_config
-    from sidecar.door.check import check_door
-    from sidecar.lanes.auto import choose_lane
-    from sidecar.routing.candidates import join
-    from sidecar.server import load_bundle
+    from sidecar.doubts import doubts
+    from sidecar.preflight import preflight
 
     settings = load_config(file)
-    check_door(settings)
-    choose_lane(settings.lane)
-    bundle = load_bundle(settings)
-    table = join(settings, bundle.manifest.candidates)
+    table, trained = preflight(settings)
+    for doubt in doubts(settings, trained):
+        click.echo(f"warning: {doubt}", err=True)
     click.echo(f"{file}: sound; {int(table.offered.sum())} candidates, safe is {table.rows[table.safe].name}.")
 
 
@@ -270,9 +291,12 @@ def show(file: Path | None) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(effective), indent=2).decode())
 
 
-def _warn_if_open(settings: Any) -> None:
+def _warn(settings: Any) -> None:
     from sidecar.door.exposure import lacking
+    from sidecar.doubts import doubts
 
+    for doubt in doubts(settings):
+        click.echo(f"warning: {doubt}", err=True)
     missing = lacking(settings.listen, settings.tls, settings.tokens)
     if missing:
         host = settings.listen.rpartition(":")[0]

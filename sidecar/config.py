@@ -4,6 +4,7 @@ Precedence: a command-line option wins over the file, the file over the defaults
 """
 
 import tomllib
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,12 +16,24 @@ from sidecar.fleet.settings import BudgetConfig, FleetConfig, check_budgets
 from sidecar.fleet.sources.engines import engines
 from sidecar.fleet.sources.settings import TelemetryConfig, check_telemetry
 from sidecar.ledger.settings import LedgerConfig
+from sidecar.misfit import misfits, nearest
 from sidecar.routing.policy import Policy, Terms
-from sidecar.scoring.pace import Limits
 from sidecar.scoring.providers import Wanted
+from sidecar.settings import (
+    CacheConfig,
+    CoverageConfig,
+    EncoderConfig,
+    Entry,
+    GateConfig,
+    OverloadConfig,
+    SessionsConfig,
+)
 
 # The upper bound is far beyond any price or time; it keeps infinity out.
 Price = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
+# Beyond any server's; milliseconds that are taken for seconds are found out.
+FirstToken = Annotated[float, msgspec.Meta(ge=0.0, le=600.0)]
+EachToken = Annotated[float, msgspec.Meta(ge=0.0, le=5.0)]
 
 # What one acceptable answer is worth decides everything. Round numbers, picked with a look at the default bundle's curve on
 # routing_test: about the cheapest model's quality and a little more, the best one's at a quarter of its cost, quality first.
@@ -35,14 +48,12 @@ ENVELOPE_KEY = "envelope"
 SEGMENT_KEY = "segment"
 METADATA_KEY = "metadata."
 MAX_PORT = 65535
+# Of what is wrong with a file, so much is told at once.
+MOST_MISFITS = 5
 # Of fewer requests it says next to nothing on how many of them two bundles agree.
 MIN_SAMPLE = 20
 # A few entries of a bundle with as many candidates as a manifest may have.
 MIN_CACHE_BYTES = 64 << 10
-
-
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A value object of the configuration: immutable, and no key goes unnoticed."""
 
 
 class CandidateConfig(Entry, frozen=True):
@@ -71,8 +82,8 @@ class CandidateConfig(Entry, frozen=True):
     output_usd_per_mtok: Price | None = None
     context_window: Annotated[int, msgspec.Meta(ge=0)] = 0
     capabilities: tuple[str, ...] = ()
-    first_token_seconds: Price | None = None
-    seconds_per_output_token: Price | None = None
+    first_token_seconds: FirstToken | None = None
+    seconds_per_output_token: EachToken | None = None
     cached_input_usd_per_mtok: Price | None = None
     concurrency: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)] = 0
     telemetry: TelemetryConfig | None = None
@@ -83,105 +94,15 @@ class SegmentConfig(Entry, frozen=True):
 
     Attributes:
         policy: in force where a request names none; empty is `default_policy`.
-        log_only: decide and record, but answer with the request's own `current_model`.
+        log_only: decide and record, but answer with the request's own `current_model`; if left out, as `log_only` of the
+            whole configuration.
     """
 
     policy: str = ""
-    log_only: bool = False
+    log_only: bool | None = None
 
 
-class SessionsConfig(Entry, frozen=True):
-    """How turns of one session hold together.
-
-    Attributes:
-        slots: sessions that each worker remembers, in 64 bytes of shared memory each; the longest silent one is forgotten.
-        forget_seconds: silence after which a provider's prompt cache is taken to be gone, and the session with it.
-        max_switch_share: what changing the model may cost a session in total (prompt caches lost), as a share of what its
-            calls were expected to cost.
-    """
-
-    slots: Annotated[int, msgspec.Meta(ge=0, le=1 << 22)] = 16384
-    forget_seconds: Annotated[float, msgspec.Meta(gt=0.0, le=604_800.0)] = 3600.0
-    max_switch_share: Annotated[float, msgspec.Meta(ge=0.0, le=1e6)] = 0.25
-
-
-class OverloadConfig(Entry, frozen=True):
-    """What happens when more comes than can be answered in time.
-
-    Attributes:
-        action: `degrade`: the safe candidate answers at once, marked DEGRADED; `reject`: RESOURCE_EXHAUSTED, with the
-            time after which to try again.
-        max_waiting: most requests that may wait in one worker.
-        max_queue_ms: longest predicted wait in milliseconds until a request's batch begins. A request whose own
-            deadline is shorter counts with that.
-    """
-
-    action: Literal["degrade", "reject"] = "degrade"
-    max_waiting: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 1024
-    max_queue_ms: Annotated[float, msgspec.Meta(gt=0.0, le=600_000.0)] = 100.0
-
-
-class CoverageConfig(Entry, frozen=True):
-    """When too few requests are really scored.
-
-    Attributes:
-        window_seconds: over so many of the latest seconds the share is taken.
-        alarm_below: a segment's share below this is an alarm: in Info, in the health name `coverage`, in the log; 0 is
-            never.
-    """
-
-    window_seconds: Annotated[int, msgspec.Meta(ge=1, le=600)] = 60
-    alarm_below: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.95
-
-
-class CacheConfig(Entry, frozen=True):
-    """What is kept of scores, so that a text that comes again need not be scored again.
-
-    Attributes:
-        max_bytes: of the entries in one worker, for each bundle in force (a canary has entries of its own); 0 keeps
-            nothing. An entry takes 8 bytes for each candidate and 21 more: the default keeps 63,000 texts for 14
-            candidates, ten minutes of a hundred different prompts a second.
-    """
-
-    max_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 34)] = 8 << 20
-
-
-class GateConfig(Entry, frozen=True):
-    """What a new bundle may use in its trial, and what is demanded of it, before it takes over.
-
-    Attributes:
-        seconds: longest time that the trial may take.
-        cpu_seconds: processor time that it may use.
-        memory_mib: memory in MiB that it may use, beside four times the size of the bundles' files.
-        sample: most recent requests on which it is compared with the running bundle; 0 compares nothing.
-        require_agreement: share of these for which both must choose the same candidate, 0 to 1; 0 demands nothing.
-    """
-
-    seconds: Annotated[float, msgspec.Meta(gt=0.0, le=3600.0)] = 60.0
-    cpu_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 30
-    memory_mib: Annotated[int, msgspec.Meta(ge=512, le=1 << 20)] = 2048
-    sample: Annotated[int, msgspec.Meta(ge=0, le=4096)] = 256
-    require_agreement: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
-
-
-class EncoderConfig(Entry, frozen=True):
-    """How a transformer is run; static bundles do not look at it.
-
-    Attributes:
-        run_ms: longest time in milliseconds that one run of the model should take. How many requests that is, is
-            learned from what runs take; max_score_batch bounds it.
-        threads: that one run may use on the CPU. More of them shorten a run, more workers answer more requests.
-    """
-
-    run_ms: Annotated[float, msgspec.Meta(gt=0.0, le=60_000.0)] = 50.0
-    threads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
-
-    def limits(self, rows: int) -> Limits:
-        """What runs of at most so many rows may take."""
-        return Limits(rows, self.run_ms / 1000.0, self.threads)
-
-
-class Config(Entry, frozen=True):
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that can be configured.
 
     Attributes:
@@ -289,6 +210,8 @@ class Config(Entry, frozen=True):
         _check_address("listen", self.listen)
         if self.metrics:
             _check_address("metrics", self.metrics)
+            if self.metrics == self.listen and not self.metrics.endswith(":0"):
+                raise ConfigError(f"metrics: {self.metrics!r} is also listen; give another port.")
         if self.bundle and self.registry:
             raise ConfigError("bundle and registry are both set: the registry's pointer file says which bundle runs.")
         self._check_policies()
@@ -357,7 +280,8 @@ def load_config(path: Path) -> Config:
     """Reads and checks a TOML file.
 
     Raises:
-        ConfigError: it cannot be read, is no TOML, has an unknown key, a wrong type, or parts that do not fit.
+        ConfigError: it cannot be read, is no TOML, has unknown keys, wrong types, or parts that do not fit; the message
+            names the keys and the remedies.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -368,7 +292,8 @@ def load_config(path: Path) -> Config:
     try:
         return msgspec.convert(raw, Config).checked()
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        told = " ".join(islice(misfits(raw, Config), MOST_MISFITS))
+        raise ConfigError(f"{path}: {told or error}") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
@@ -381,4 +306,4 @@ def _check_address(key: str, address: str) -> None:
 
 def _among(key: str, value: str, known: dict[str, Terms] | dict[str, str]) -> None:
     if value not in known:
-        raise ConfigError(f"{key}: {value!r} is unknown; known are {', '.join(sorted(known))}.")
+        raise ConfigError(f"{key}: {value!r} is unknown; known are {', '.join(sorted(known))}{nearest(value, known)}.")

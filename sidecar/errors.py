@@ -51,6 +51,12 @@ class Overloaded(RouterError):
         self.pushback_ms = max(1, round(wait_s * 1000))
 
 
+class TooMany(RouterError):
+    """As many calls of this kind are open as may be."""
+
+    status = "RESOURCE_EXHAUSTED"
+
+
 class Expired(RouterError):
     """The caller's deadline passed before the request's turn came."""
 

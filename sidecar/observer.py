@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from sidecar import logs
 from sidecar.config import Config
 from sidecar.control import CONFIG, CONFIG_FAULT, OBSERVER, frames
 from sidecar.control.observed import Importing, Seen
@@ -240,9 +241,7 @@ def main() -> None:
     Tells on standard output, in one line of JSON, that it is at work, or why it cannot be.
     """
     runtime = Path(sys.argv[1])
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s observer %(name)s: %(message)s", stream=sys.stderr
-    )
+    logs.begin("observer")
     os.nice(NICER)  # whoever answers requests goes first
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the supervisor says when to end
     config = msgspec.json.decode((runtime / CONFIG).read_bytes(), type=Config)

@@ -1,8 +1,7 @@
 """Commands that change what a running sidecar scores with, and what they print."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -77,7 +76,7 @@ def watch(target: str, as_json: bool, access: Access) -> None:
     """Print what runs, and then every change as it happens, until interrupted."""
     from sidecar.wire import bundle_pb2 as pb
 
-    with _service(target, access) as call:
+    with _service(target, access) as call, suppress(KeyboardInterrupt):
         for event in call("WatchBundles", pb.WatchBundlesRequest()):
             _print(event, as_json, render_event)
 
@@ -150,9 +149,11 @@ def render_list(reply: Any) -> list[str]:
 
 def render_event(event: Any) -> list[str]:
     """A WatchBundlesResponse as lines."""
+    from sidecar.logs import second
     from sidecar.wire import bundle_pb2 as pb
 
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.time.seconds))
     kind = pb.BundleEvent.Name(event.event).removeprefix("BUNDLE_EVENT_")
     running = event.state.running
-    return [f"{when}  {kind}: {event.message}  [running: {running.directory or 'nothing'} {running.version}]"]
+    return [
+        f"{second(event.time.seconds)}  {kind}: {event.message}  [running: {running.directory or 'nothing'} {running.version}]"
+    ]

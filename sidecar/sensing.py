@@ -18,7 +18,7 @@ from sidecar.fleet.live import LiveFleet
 from sidecar.fleet.outcome import Fault, Outcome
 from sidecar.fleet.table import FleetTable
 from sidecar.fleet.telemetry import Telemetry
-from sidecar.fleet.view import Fleet, FleetView
+from sidecar.fleet.view import FleetView
 from sidecar.routing.ask import Ask
 from sidecar.routing.assign import Assignment, Rules
 from sidecar.routing.candidates import CandidateTable, Mask
@@ -193,8 +193,11 @@ class Sensed:
         self._barred: Barred | None = self._used_up if budgets else None
         self._conversations = conversations
         self._clock, self._blur_s = sensing.clock, sensing.blur_s
+        self._congestion = sensing.live.settings.congestion_factor
         self._version = -1
-        self._fleet: Fleet
+        self._crowd = 1.0
+        self._first_token_seconds: list[float]
+        self._seconds_per_token: list[float]
         self._live: Live
 
     def choose(self, asks: Sequence[Ask], scores: Scores) -> Decision:
@@ -213,7 +216,9 @@ class Sensed:
     def took(self, first: int, asks: Sequence[Ask], decision: Decision) -> None:
         """See Rule. Counts the decisions, and the calls that they lead to."""
         expected, outcomes = decision
-        now, fleet, find = self._clock(), self._fleet, self._table.find
+        now, began = self._clock(), self._view.decided
+        tokens_of, seconds_of = expected.tokens.item, expected.seconds.item
+        first_token, per_token = self._first_token_seconds, self._seconds_per_token
         counts = self._sensing.counts
         reasons = counts.reasons
         for row, (ask, outcome) in enumerate(zip(asks, outcomes, strict=True)):
@@ -222,28 +227,32 @@ class Sensed:
             reasons[outcome.reasons] = reasons.get(outcome.reasons, 0) + 1
             chosen = outcome.ranking[0]
             if ask.log_only:
-                current = find(ask.current_model)
+                current = self._table.find(ask.current_model)
                 counts.log_only += 1
                 counts.disagreements += current != chosen
+                if current < 0:
+                    continue  # a model of the caller's that is none of ours
                 chosen = current
-            if chosen < 0:
-                continue  # a model of the caller's that is none of ours
-            answer, seconds = float(expected.tokens[row, chosen]), float(expected.seconds[row, chosen])
-            service = float(fleet.first_token_seconds[chosen]) + answer * float(fleet.seconds_per_token[chosen])
+            answer, seconds = tokens_of(row, chosen), seconds_of(row, chosen)
+            waits = seconds - (first_token[chosen] + answer * per_token[chosen])
             tokens = ask.prompt_tokens + answer
-            self._view.decided(first + row, chosen, tokens, seconds, max(0.0, seconds - service), now)
+            began(first + row, chosen, tokens, seconds, max(0.0, waits), now)
             if self._budgets:
-                self._budgets.decided(ask.segment, chosen, tokens, float(expected.cost[row, chosen]))
-        self._sensing.live.publish(now, PUBLISH_S)
+                self._budgets.decided(ask.segment, chosen, tokens, expected.cost.item(row, chosen))
+        if self._crowd > 1.0:  # else nobody decides beside this worker, and who only watches is in no hurry
+            self._sensing.live.publish(now, PUBLISH_S)
 
     def _look(self) -> Live:
         """The fleet as of the last merge; what was decided here since then is in the assignment's own account."""
         shared, now = self._sensing.live, self._clock()
         shared.refresh(now, SPARE_S)
         if shared.version != self._version:
-            self._fleet = self._view.read(now, SPARE_S)
+            fleet = self._view.read(now, SPARE_S)
             self._version = shared.version
-            self._live = Live(self._fleet, self._barred, self._blur_s)
+            self._crowd = fleet.crowd
+            self._first_token_seconds = fleet.first_token_seconds.tolist()
+            self._seconds_per_token = fleet.seconds_per_token.tolist()
+            self._live = Live(fleet, self._barred, self._blur_s, self._congestion)
         return self._live
 
     def _used_up(self, segment: str) -> Mask | None:

@@ -1,6 +1,5 @@
 """What the command line prints, and its one connection."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,11 +11,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sidecar.access import PLAIN, Access
 from sidecar.errors import RouterError
+from sidecar.logs import second
 from sidecar.wire import fleet_pb2 as fleet_pb
 from sidecar.wire import router_pb2 as pb
 from sidecar.wire import router_pb2_grpc as rpc
 
 PATIENCE_SECONDS = 10.0
+HEALTH_NAMES = "readiness, liveness, scoring, coverage, device"
 
 
 @contextmanager
@@ -56,6 +57,8 @@ def _failed(error: Any, target: str, access: Access) -> RouterError:
     # Of the sidecar's own words that something is not there just now, none are these.
     if code is grpc.StatusCode.UNAVAILABLE and "connect" in details:
         return RouterError(_silent(target, access))
+    if code is grpc.StatusCode.UNAUTHENTICATED and access.token_file is None:
+        return RouterError(f"{code.name}: this sidecar wants a token: give --token-file.")
     return RouterError(f"{code.name}: {details}")
 
 
@@ -79,6 +82,8 @@ def check_health(target: str, service: str, access: Access = PLAIN) -> str:
                 health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE_SECONDS
             )
         except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                raise RouterError(f"{service}: is no health name of this sidecar; known are {HEALTH_NAMES}.") from None
             raise RouterError(f"{service}: {error.code().name} from {target}") from None
     status = str(health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status))
     if reply.status != health_pb2.HealthCheckResponse.SERVING:
@@ -139,8 +144,10 @@ def render_decision(reply: pb.RouteResponse) -> list[str]:
         )
         for row in reply.ranking
     ]
+    only = "" if reply.applied else "; only recorded: log-only mode"
+    wait = f"; back in {reply.retry_after_ms / 1000.0:.1f} s" if reply.retry_after_ms else ""
     return [
-        f"{reply.model}  ({reasons(reply)}; policy {reply.policy}; novelty {reply.novelty:.2f}; scored by {scored_by})",
+        f"{reply.model}  ({reasons(reply)}{only}{wait}; policy {reply.policy}; novelty {reply.novelty:.2f}; scored by {scored_by})",
         f"decision {reply.decision_id}",
         f"{timings.total_us} us: intake {timings.intake_us}, queue {timings.queue_us}, tokenize {timings.tokenize_us}, "
         f"score {timings.score_us}, decide {timings.decide_us}; batch of {timings.batch_size}"
@@ -263,8 +270,7 @@ def render_fleet(reply: fleet_pb.FleetResponse) -> list[str]:
         *("candidate", "state", "share", "in flight", "slots", "running", "waiting", "KV", "age s", "wait s"),
         *("TTFT s", "ms/token", "errors", "decisions", "outcomes", "back in s"),
     )
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(reply.time.seconds))
-    return [f"fleet at {when}", "", *table([heading, *rows])]
+    return [f"fleet at {second(reply.time.seconds)}", "", *table([heading, *rows])]
 
 
 def _figure(row: fleet_pb.CandidateLoad, name: str, form: str, times: float = 1.0) -> str:

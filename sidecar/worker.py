@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from sidecar import logs
 from sidecar.bundle import memory
 from sidecar.bundle.embedded import configured_bundle
 from sidecar.bundle.registry import Registry
@@ -39,6 +40,7 @@ from sidecar.control.messages import (
     Target,
 )
 from sidecar.errors import BundleError, RouterError
+from sidecar.faults import place
 from sidecar.lanes.bundles import Bundles
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
@@ -171,8 +173,8 @@ class Worker:
                 sample = self._sample(command)
         except RouterError as fault:
             error = str(fault)
-        except Exception as fault:
-            log.exception("a command of the control process failed")
+        except Exception as fault:  # noqa: BLE001 - the control process gets it as an error
+            log.error("a command of the control process failed: %s", place(fault))  # noqa: TRY400 - it may quote a prompt
             error = f"{type(fault).__name__}; the worker's log says more"
         return Done(command.id, error, self._state, sample, p99_s)
 
@@ -278,9 +280,7 @@ def main() -> None:
     Tells on standard output, in one line of JSON, that it serves, or why it cannot.
     """
     number, runtime, listen = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-    logging.basicConfig(
-        level=logging.INFO, format=f"%(asctime)s %(levelname)s worker-{number} %(name)s: %(message)s", stream=sys.stderr
-    )
+    logs.begin(f"worker-{number}")
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     told = _sigterm()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the supervisor says when to end

@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,6 +38,8 @@ from sidecar.scoring.recipe import TextRecipe
 # A client of grpcio looks at a connection over which nothing goes this often only, by default every 5 s, and so long a
 # server that ends waits for it. Read when the first channel is made.
 os.environ.setdefault("GRPC_CLIENT_CHANNEL_BACKUP_POLL_INTERVAL_MS", "100")
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A test's time says nothing on a machine that others use too; pytest-timeout catches what hangs.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from sidecar.cli import main
 from sidecar.demo import PROMPTS
 from sidecar.lanes.lane import SERVICE
+from sidecar.terminal import HEALTH_NAMES
 from tests import pki
 from tests.bundle.keys import key_of, sign
 
@@ -115,7 +116,10 @@ def test_a_new_token_opens_a_sidecar_with_tls_to_every_command(tmp_path: Path, t
     assert run("health", *within).output == "SERVING\n"
     environment = {"ROUTER_SIDECAR_TLS_CA": str(trusted), "ROUTER_SIDECAR_TOKEN_FILE": str(token)}
     assert CliRunner(env=environment).invoke(main, ["info", *target, *within[4:]]).exit_code == 0
-    assert run("info", *within).output.startswith("Error: UNAUTHENTICATED: no token")
+    assert run("info", *within).output == "Error: UNAUTHENTICATED: this sidecar wants a token: give --token-file.\n"
+    stranger = token.with_name("stranger")
+    stranger.write_text(minted.stdout[:-4] + "AAA\n")
+    assert "the token is unknown" in run("info", *within, "--token-file", str(stranger)).output
     assert "if it has TLS, give --tls-ca" in run("info", *target, "--token-file", str(token)).output
     assert "--tls-cert and --tls-key" in run("info", *target, "--tls-ca", str(trusted), *shown).output
     assert running.stop()[0] == 0
@@ -249,6 +253,49 @@ def test_config_check_and_show(tiny_bundle: Path, tmp_path: Path) -> None:
     wrong = run("config", "check", str(file))
     assert wrong.exit_code == 1
     assert "huge" in wrong.output
+
+
+def test_route_asks_as_a_turn_of_a_session_and_in_log_only_mode(tiny_bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "router.toml"
+    file.write_text(f'bundle = "{tiny_bundle}"\n[segments.careful]\nlog_only = true\n')
+    running = Served("--config", str(file))
+    careful = ("route", "what is the capital", "--target", running.address, "--segment", "careful")
+    assert "current_model is empty" in run(*careful).output
+    said = run(*careful, "--current-model", "gpt-of-ours", "--session", "s1")
+    assert said.output.startswith("gpt-of-ours  (LEARNED; only recorded: log-only mode; policy"), said.output
+    assert running.stop()[0] == 0
+
+
+@pytest.mark.parametrize("command", [("fleet", "--watch"), ("bundle", "watch")])
+def test_who_watches_ends_in_peace_when_interrupted(served: Served, command: tuple[str, ...]) -> None:
+    watching = subprocess.Popen(
+        [*START, *command, "--target", served.address], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert watching.stdout is not None
+    assert watching.stdout.readline()  # it watches
+    watching.send_signal(signal.SIGINT)
+    _, complaint = watching.communicate(timeout=30)
+    assert (watching.returncode, complaint) == (0, "")
+
+
+def test_a_health_name_that_is_none_is_told_with_those_that_are(served: Served) -> None:
+    wrong = run("health", "--target", served.address, "--service", "scorng")
+    assert wrong.exit_code == 1
+    assert f"known are {HEALTH_NAMES}" in wrong.output
+    for known in HEALTH_NAMES.split(", "):
+        assert run("health", "--target", served.address, "--service", known).exit_code == 0
+
+
+def test_config_check_and_serve_tell_what_is_hardly_meant(served: Served, tiny_bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "router.toml"
+    file.write_text(f'bundle = "{tiny_bundle}"\nlog_only = true\n')
+    checked = run("config", "check", str(file))
+    assert checked.exit_code == 0
+    assert "warning: log_only: nothing is recorded" in checked.stderr
+    assert "sound" in checked.stdout
+    second = run("serve", "--config", str(file), "--listen", served.address)
+    assert second.exit_code == 1  # the address is taken
+    assert "warning: log_only: nothing is recorded" in second.stderr
 
 
 def test_the_demo_routes_a_dozen_prompts_through_the_default_bundle() -> None:

@@ -2,10 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config import MIN_CACHE_BYTES, Config, GateConfig, load_config
+from sidecar.config import MIN_CACHE_BYTES, Config, load_config
 from sidecar.door.settings import LimitsConfig, TlsConfig
 from sidecar.errors import ConfigError
 from sidecar.scoring.rows import Rows
+from sidecar.settings import GateConfig
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -66,8 +67,12 @@ def test_everything_that_a_file_says_is_taken(tmp_path: Path) -> None:
     ("text", "complaint"),
     [
         ("listne = 'x'", "listne"),
-        ("max_batch_items = 'many'", r"\$\.max_batch_items"),
-        ("lane = 'warp'", r"\$\.lane"),
+        ("listen = '127.0.0.1:9000'\nmetrics = '127.0.0.1:9000'", r"metrics: '127.0.0.1:9000' is also listen"),
+        ("default_policy = 'qualty'", r"did you mean 'quality'"),
+        ("[[candidates]]\nname = 'a'\nfirst_token_seconds = 800", r"candidates\.a\.first_token_seconds: is 800"),
+        ("[[candidates]]\nname = 'a'\nseconds_per_output_token = 12", r"a\.seconds_per_output_token: is 12"),
+        ("max_batch_items = 'many'", r"max_batch_items: "),
+        ("lane = 'warp'", r"lane: "),
         ("default_policy = 'house'", "default_policy: 'house' is unknown; known are balanced, quality, thrifty"),
         ("[policies.p]\nanswer_value_usd = -1.0", r"policies\.p\.answer_value_usd is -1\.0"),
         ("[policies.p]\nanswer_value_usd = nan", r"policies\.p\.answer_value_usd is nan"),
@@ -81,22 +86,22 @@ def test_everything_that_a_file_says_is_taken(tmp_path: Path) -> None:
         ("safe_candidate = 'c'\n[[candidates]]\nname = 'a'", "safe_candidate: 'c' is unknown"),
         ("[[candidates]]\nname = 'a'\ninput_usd_per_mtok = -1.0", r"input_usd_per_mtok"),
         ("[[candidates]]\nname = 'a'\nseconds_per_output_token = inf", r"seconds_per_output_token"),
-        ("trust = 'k.pem'", r"\$\.trust"),
-        ("[gate]\nmemory_mib = 1", r"\$\.gate\.memory_mib"),
-        ("[gate]\nseconds = 0.0", r"\$\.gate\.seconds"),
-        ("[gate]\nrequire_agreement = 1.5", r"\$\.gate\.require_agreement"),
+        ("trust = 'k.pem'", r"trust: "),
+        ("[gate]\nmemory_mib = 1", r"gate\.memory_mib: "),
+        ("[gate]\nseconds = 0.0", r"gate\.seconds: "),
+        ("[gate]\nrequire_agreement = 1.5", r"gate\.require_agreement: "),
         ("[gate]\nrequire_agreement = 0.9\nsample = 19", r"gate.require_agreement: 19 requests .* at least 20"),
         ("[gate]\nrequire_agreement = 0.9\nsample = 0", r"gate.require_agreement: 0 requests"),
         ("[cache]\nmax_bytes = 65535", "cache.max_bytes: 65535 bytes are too few .* at least 65536, or 0"),
-        ("[cache]\nmax_bytes = -1", r"\$\.cache\.max_bytes"),
+        ("[cache]\nmax_bytes = -1", r"cache\.max_bytes: "),
         ("listen = 'nowhere'", "listen: 'nowhere' is no address"),
         ("listen = 'host:99999'", "listen: 'host:99999' is no address"),
         ("listen = ", "not TOML"),
         ("[tls]\ncertificate = 'c.pem'", "key"),
         ("[tls]\ncertificate = 'c.pem'\nkey = 'k.pem'\npassword = 'x'", "password"),
-        ("[limits]\nmax_connections = -1", r"\$\.limits\.max_connections"),
-        ("[limits]\nhandshake_timeout_seconds = 0.0", r"\$\.limits\.handshake_timeout_seconds"),
-        ("[limits]\nmax_metadata_bytes = 10", r"\$\.limits\.max_metadata_bytes"),
+        ("[limits]\nmax_connections = -1", r"limits\.max_connections: "),
+        ("[limits]\nhandshake_timeout_seconds = 0.0", r"limits\.handshake_timeout_seconds: "),
+        ("[limits]\nmax_metadata_bytes = 10", r"limits\.max_metadata_bytes: "),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_name_and_the_key(tmp_path: Path, text: str, complaint: str) -> None:

@@ -3,9 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.errors import InvalidRequest, NoCandidate, RouterError, TooLarge
-from sidecar.lanes.lane import SERVICE, status_of
-from sidecar.lanes.services import STATUS_NUMBERS
+from sidecar.lanes.lane import SERVICE
 from sidecar.routing.decision import Reason
 from sidecar.wire import router_pb2 as pb
 
@@ -28,11 +26,6 @@ def test_regenerating_the_contracts_code_changes_nothing(tmp_path: Path) -> None
 def test_the_cores_reasons_are_the_contracts() -> None:
     on_the_wire = {name.removeprefix("REASON_"): number for name, number in pb.Reason.items() if number}
     assert on_the_wire == {reason.name: reason.value for reason in Reason}
-
-
-@pytest.mark.parametrize("error", [RouterError, InvalidRequest, NoCandidate, TooLarge])
-def test_every_error_of_a_request_has_a_status_and_its_number(error: type[RouterError]) -> None:
-    assert STATUS_NUMBERS[error.status] == status_of(error("x")).value[0]
 
 
 def test_the_service_is_named_as_in_the_contract() -> None:

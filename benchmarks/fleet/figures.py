@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from benchmarks.fleet import stretches
 from benchmarks.fleet.gateway import Gateway, Journey
 from benchmarks.fleet.servers import End
 from benchmarks.fleet.workload import Questions
@@ -77,6 +78,25 @@ def second_of_work(gateway: Gateway, questions: Questions) -> list[float]:
     return [
         server.candidate.capacity_per_s(prompt, float(own)) for server, own in zip(gateway.servers, tokens, strict=True)
     ]
+
+
+def unbalanced(
+    gateway: Gateway, questions: Questions, among: Sequence[int], from_s: float = 0.0
+) -> list[tuple[float, float]]:
+    """Stretches in which one candidate had more than a second's work queued while another one had a slot free.
+
+    That is what a router can be blamed for, however much comes.
+
+    Args:
+        gateway: after the run.
+        questions: what was asked.
+        among: the candidates that are looked at.
+        from_s: end of the warm-up.
+    """
+    work = second_of_work(gateway, questions)
+    over = stretches.either(*(gateway.servers[index].queued(work[index]) for index in among))
+    free = stretches.either(*(gateway.servers[index].free() for index in among))
+    return stretches.both([(from_s, gateway.calendar.now)], stretches.both(over, free))
 
 
 def _by_candidate(gateway: Gateway, from_s: float, more_than: Sequence[float]) -> dict[str, float]:

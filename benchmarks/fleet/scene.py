@@ -4,8 +4,9 @@ import asyncio
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import grpc
 import numpy as np
@@ -16,7 +17,7 @@ from benchmarks.fleet.asking import Sidecar, payloads
 from benchmarks.fleet.candidates import Candidate
 from benchmarks.fleet.exposition import MetricsServer, exposition
 from benchmarks.fleet.gateway import Gateway
-from benchmarks.fleet.workload import Questions, read_questions
+from benchmarks.fleet.workload import Matrix, Questions, read_questions
 from benchmarks.server import Server, ServerFault, sidecar_command
 from sidecar.bundle.embedded import DEFAULT_BUNDLE
 from sidecar.bundle.load import load
@@ -61,6 +62,21 @@ class Scene:
         return [candidate.name for candidate in self.fleet]
 
 
+class Expected(NamedTuple):
+    """What the bundle expects of the answers, each [N, C]; NaN where the candidate cannot be chosen.
+
+    Attributes:
+        quality: probability that they are acceptable.
+        tokens: their lengths.
+    """
+
+    quality: Matrix
+    tokens: Matrix
+
+
+NOTHING_EXPECTED = Expected(np.empty((0, 0)), np.empty((0, 0)))
+
+
 @dataclass(frozen=True)
 class Blind:
     """What the router decides that cannot see the load.
@@ -69,11 +85,13 @@ class Blind:
         rankings: by question.
         favourite: the candidate that saturates first.
         saturation_per_s: requests per virtual second at which it does.
+        expected: what its decisions rest on.
     """
 
     rankings: Sequence[Sequence[int]]
     favourite: int
     saturation_per_s: float
+    expected: Expected = NOTHING_EXPECTED
 
 
 class Backstage:
@@ -168,8 +186,10 @@ def sees_load() -> bool:
 def blind_decisions(scene: Scene, speed: float = 1.0) -> Blind:
     """Asks a load-blind sidecar every question once, over gRPC."""
     with started(scene, settings.blind(scene.fleet, speed)) as server:
-        rankings = asyncio.run(_ask_all(server.address, scene))
-    return saturation(scene, rankings)
+        replies = asyncio.run(_ask_all(server.address, scene))
+    index = {name: number for number, name in enumerate(scene.names)}
+    rankings = [[index[entry.candidate] for entry in reply.ranking] for reply in replies]
+    return replace(saturation(scene, rankings), expected=_expected(scene, rankings, replies, speed))
 
 
 def saturation(scene: Scene, rankings: Sequence[Sequence[int]]) -> Blind:
@@ -188,13 +208,25 @@ def saturation(scene: Scene, rankings: Sequence[Sequence[int]]) -> Blind:
     return Blind(rankings, favourite, float(1.0 / load[favourite]))
 
 
-async def _ask_all(address: str, scene: Scene) -> list[list[int]]:
-    index = {name: number for number, name in enumerate(scene.names)}
+def _expected(
+    scene: Scene, rankings: Sequence[Sequence[int]], replies: Sequence[pb.RouteResponse], speed: float
+) -> Expected:
+    """Replies state seconds, which follow from tokens as configured."""
+    quality, tokens = np.full((2, len(scene.questions), len(scene.fleet)), np.nan)
+    for row, (ranking, reply) in enumerate(zip(rankings, replies, strict=True)):
+        for index, entry in zip(ranking, reply.ranking, strict=True):
+            candidate = scene.fleet[index]
+            quality[row, index] = entry.quality
+            seconds = entry.expected_seconds * speed - candidate.first_token_s
+            tokens[row, index] = max(1.0, seconds / settings.usual_token_s(candidate))
+    return Expected(quality, tokens)
+
+
+async def _ask_all(address: str, scene: Scene) -> list[pb.RouteResponse]:
     made = payloads(scene.questions, scene.names, policy(0.0, 1.0))
     ask = _few_at_a_time(IN_FLIGHT)
     async with Sidecar(address) as sidecar:
-        replies = await asyncio.gather(*(ask(sidecar, payload) for payload in made))
-    return [[index[entry.candidate] for entry in reply.ranking] for reply in replies]
+        return await asyncio.gather(*(ask(sidecar, payload) for payload in made))
 
 
 def _few_at_a_time(most: int) -> Callable[[Sidecar, bytes], "asyncio.Future[pb.RouteResponse]"]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import count
+from typing import NamedTuple
 
 from benchmarks.fleet.calendar import Calendar
 from benchmarks.fleet.candidates import Candidate
@@ -42,7 +43,7 @@ class Call:
         prompt_tokens: of the prompt.
         tokens: of the answer.
         ended: is called once, with this call.
-        sent: virtual seconds when it was sent, of its first token and of its end; NaN before.
+        sent: virtual seconds when it was sent, got a slot, of its first token and of its end; NaN before.
         end: how it ended; None before.
         retry_after_s: what the server asks for, 0 if nothing.
     """
@@ -51,6 +52,7 @@ class Call:
     tokens: float
     ended: Callable[["Call"], None]
     sent: float = float("nan")
+    admitted: float = float("nan")
     first_token: float = float("nan")
     done: float = float("nan")
     end: End | None = None
@@ -68,6 +70,21 @@ class Counters:
     first_token_s: float = 0.0
     token_s: float = 0.0
     queue: list[tuple[float, int]] = field(default_factory=list)  # how many wait, from which time on
+    full: list[tuple[float, bool]] = field(default_factory=list)  # whether all slots are taken, from which time on
+
+
+class State(NamedTuple):
+    """What a server has to do, as only the server knows it.
+
+    Attributes:
+        reading: of calls without a first token: seconds until it comes, and tokens of the answer.
+        writing: tokens that are still to come of the other calls in slots.
+        waiting: tokens of prompt and answer of the calls without a slot, in the order of their turns.
+    """
+
+    reading: list[tuple[float, float]]
+    writing: list[float]
+    waiting: list[tuple[float, float]]
 
 
 class Server:
@@ -146,7 +163,7 @@ class Server:
             self._writing.clear()
             self._stalled.clear()
             self._calls.clear()
-            self.running = 0
+            self._occupy(-self.running)
             for call in broken:
                 self._end(call, End.SERVER)
         if fault is Fault.NONE:
@@ -169,6 +186,33 @@ class Server:
             "x-ratelimit-reset-requests": f"{missing_s:.3f}s",
         }
 
+    def state(self) -> State:
+        """What is left to do at this moment, if nothing is wrong with the server."""
+        self._advance()
+        now, candidate = self._calendar.now, self.candidate
+        slotted = (call for call in self._calls if call.admitted == call.admitted)
+        return State(
+            [
+                (call.admitted + candidate.prefill_s(call.prompt_tokens) - now, call.tokens)
+                for call in slotted
+                if call.first_token != call.first_token
+            ],
+            [max(0.0, end - self._clock) for end, _, _ in self._writing],
+            [(call.prompt_tokens, call.tokens) for call in self._waiting],
+        )
+
+    def free(self) -> list[tuple[float, float]]:
+        """Stretches of virtual time in which a slot was free; one may last until now."""
+        found: list[tuple[float, float]] = []
+        since: float | None = 0.0
+        for time, full in self.counted.full:
+            if full and since is not None:
+                found += [(since, time)] if time > since else []
+                since = None
+            elif not full:
+                since = time
+        return found if since is None else [*found, (since, self._calendar.now)]
+
     def queued(self, more_than: float) -> list[tuple[float, float]]:
         """Stretches of virtual time in which more calls than that waited for a slot; one may last until now."""
         found: list[tuple[float, float]] = []
@@ -184,6 +228,7 @@ class Server:
     def _admit(self) -> None:
         while self._waiting and self.running < self.candidate.slots and self.fault is not Fault.HANG:
             call = self._waiting.popleft()
+            call.admitted = self._calendar.now
             self._occupy(+1)
             self._calendar.after(self.candidate.prefill_s(call.prompt_tokens), lambda call=call: self._read(call))  # type: ignore[misc]
         self._note_queue()
@@ -207,6 +252,9 @@ class Server:
     def _occupy(self, change: int) -> None:
         self._advance()
         self.running += change
+        full = self.running >= self.candidate.slots
+        if full != (self.counted.full[-1][1] if self.counted.full else False):
+            self.counted.full.append((self._calendar.now, full))
         self._schedule()
 
     def _advance(self) -> None:

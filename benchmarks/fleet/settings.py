@@ -104,12 +104,16 @@ def sighted(
     return table
 
 
+def usual_token_s(candidate: Candidate) -> float:
+    """Virtual seconds per token that the operator has measured."""
+    return candidate.token_s_at(1 + round(USUAL_LOAD * (candidate.slots - 1)))
+
+
 def _candidate(candidate: Candidate, speed: float) -> Table:
-    usual = candidate.token_s_at(1 + round(USUAL_LOAD * (candidate.slots - 1)))
     return {
         "name": candidate.name,
         "first_token_seconds": candidate.first_token_s / speed,
-        "seconds_per_output_token": usual / speed,
+        "seconds_per_output_token": usual_token_s(candidate) / speed,
     }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.fleet import figures
+from benchmarks.fleet import bounds, figures, stretches
 from benchmarks.fleet.calendar import Calendar
 from benchmarks.fleet.gateway import Gateway, Journey
 from benchmarks.fleet.loop import closed_loop
@@ -20,7 +20,7 @@ from benchmarks.fleet.scene import (
 )
 from benchmarks.fleet.workload import Workload, workload
 from benchmarks.report import Section
-from benchmarks.samples import Row
+from benchmarks.samples import Row, percentile
 from benchmarks.schedule import Seconds
 from benchmarks.verdict import COLUMNS as VERDICT_COLUMNS
 from benchmarks.verdict import at_least, at_most, verdict
@@ -84,9 +84,12 @@ def sweep(
                     table.rows.append({"subject": subject, "load": load, **row})
                 if load == SATURATION:
                     targets.rows += _verdicts(scene, name, runs, table.rows[-len(runs) :], extent.warm_up_s)
+                    say(f"what could be had on {name}")
+                    could = _bounds(scene, blind, name, asked, extent.warm_up_s, runs[BLIND])
+                    targets.rows += _balance(scene, blind, name, asked, extent.warm_up_s, runs[OURS][1])
                 table.notes += _asides(load, runs[OURS][0], extent.speed)
             table.notes += [LEGEND] if number == 0 else []
-            tables.append(table)
+            tables += [table, could]
     targets.notes += _told(scene, extent)
     return [*tables, targets]
 
@@ -149,6 +152,45 @@ def _verdicts(
             "",
         ),
     ]
+
+
+def _bounds(
+    scene: Scene, blind: Blind, trace: str, asked: Workload, warm_up_s: float, baseline: tuple[list[Journey], Gateway]
+) -> Section:
+    """What knowledge that no router has would be worth on the same requests."""
+    kept = figures.counted(baseline[0], warm_up_s)
+    p95 = percentile(figures.answers_s(kept), 0.95)
+    against = bounds.Against(p95 or 0.0, figures.qualities(kept, scene.questions))
+    title = f"{trace}: what could be had at saturation, by the same rule with more knowledge than a router can have"
+    found = Section(f"sweep_{trace}_bounds", title, bounds.COLUMNS)
+    found.rows += bounds.foreseen(scene, blind, asked, warm_up_s, against)
+    found.notes.append(bounds.LEGEND)
+    return found
+
+
+def _balance(scene: Scene, blind: Blind, trace: str, asked: Workload, warm_up_s: float, ours: Gateway) -> list[Row]:
+    """Of the time over capacity, what no router escapes and what ours is to blame for."""
+    everyone, good = list(range(len(scene.fleet))), good_enough(scene.prior_quality)
+    rows = []
+    for among, whose in ((everyone, "all"), (good, f"the {len(good)} best")):
+        idle = figures.unbalanced(ours, scene.questions, among, warm_up_s)
+        rows += [
+            verdict(
+                f"{trace}: - over capacity while another had a free slot, longest, s (ours; {whose})",
+                figures.longest(idle),
+                "",
+            ),
+            verdict(f"{trace}: - the same in all, s ({whose})", stretches.total(idle), ""),
+            *(
+                verdict(
+                    f"{trace}: - bound: over capacity whoever decides, longest, s ({whose}; {lengths})",
+                    bounds.least_over(scene, tokens, among, asked, warm_up_s),
+                    "",
+                )
+                for lengths, tokens in ((bounds.EXPECTED, blind.expected.tokens), (bounds.TRUE, scene.questions.tokens))
+            ),
+        ]
+    return rows
 
 
 def _asides(load: float, journeys: Sequence[Journey], speed: float) -> list[str]:

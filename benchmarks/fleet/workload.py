@@ -48,6 +48,18 @@ class Questions:
         known: NDArray[np.bool_] = np.isfinite(self.quality) & np.isfinite(self.tokens)
         return known
 
+    def columns(self, among: Sequence[int]) -> "Questions":
+        """The same questions with some of the candidates."""
+        some = list(among)
+        return Questions(
+            self.texts,
+            self.prompt_tokens,
+            self.quality[:, some],
+            self.tokens[:, some],
+            self.input_usd[some],
+            self.output_usd[some],
+        )
+
     def cost_usd(self, question: int, candidate: int) -> float:
         """What the recorded answer cost."""
         return float(

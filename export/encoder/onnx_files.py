@@ -15,14 +15,13 @@ from optimum.exporters.onnx.config import TextEncoderOnnxConfig
 from optimum.utils import NormalizedTextConfig
 
 from export.encoder.module import Router
-from sidecar.bundle.graph import STANDARD_DOMAINS
+from export.encoder.unpadded import POOLING, unpadded
+from sidecar.bundle.inspection import STANDARD_DOMAINS
 from sidecar.bundle.manifest import MODEL, MODEL_FP16, MODEL_FP32
 
 OPSET = 17
 # The optimiser fuses attention and layer norms of these; the graph of any other encoder stays as it was exported.
 _FUSED = frozenset({"bert", "roberta", "xlm-roberta", "electra", "camembert"})
-# Where the encoder ends: each depth's states times the mask.
-_POOLING = "/pooling/Mul"
 
 
 class _Contract(TextEncoderOnnxConfig):
@@ -48,7 +47,8 @@ def model_files(router: Router) -> dict[str, bytes]:
         export(router, config, home / "exported.onnx", opset=OPSET)
         full = home / MODEL_FP32
         _optimise(router.config, home / "exported.onnx", full)
-        _quantise(full, home / MODEL)
+        _unpad(full, home / "unpadded.onnx")
+        _quantise(home / "unpadded.onnx", home / MODEL)
         _halve(full, home / MODEL_FP16)
         for name in (MODEL, MODEL_FP16, MODEL_FP32):
             _tidy(home / name)
@@ -65,6 +65,12 @@ def _optimise(config: Any, source: Path, target: Path) -> None:
     optimize_model(str(source), "bert", **given, optimization_options=options, opt_level=1).save_model_to_file(
         str(target)
     )
+
+
+def _unpad(source: Path, target: Path) -> None:
+    model = onnx.load(source)
+    unpadded(model)
+    onnx.save(model, target)
 
 
 def _quantise(source: Path, target: Path) -> None:
@@ -102,7 +108,7 @@ def _head(model: Any) -> list[str]:
     reached: set[str] = set()
     names = []
     for node in model.graph.node:  # in topological order
-        if node.name.startswith(_POOLING) or reached.intersection(node.input):
+        if node.name.startswith(POOLING) or reached.intersection(node.input):
             names.append(node.name)
             reached.update(node.output)
     return names

@@ -4,7 +4,7 @@ The lower layers know the words and the upper ones the topic; heads over all of 
 heads over the last alone (Brier score .2035 against .2069, cross-validated on routing_train).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -40,12 +40,27 @@ class Pooling(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Pools; a row without any token gives zeros."""
+        return self.means(self.states(input_ids, attention_mask), attention_mask)
+
+    def states(self, input_ids: Tensor, attention_mask: Tensor) -> Sequence[Tensor]:
+        """Token vectors [B, T, width] of every depth, from the embeddings to the last layer."""
         # Somewhere to look, for a row without any token: a softmax over nothing is no number.
         seen = torch.cat([torch.ones_like(attention_mask[:, :1]), attention_mask[:, 1:]], dim=1)
-        states = self.encoder(input_ids=input_ids, attention_mask=seen, output_hidden_states=True).hidden_states
-        weight = attention_mask.unsqueeze(-1).to(states[0].dtype)
-        tokens = weight.sum(dim=1).clamp(min=1.0)
-        return torch.cat([(states[depth] * weight).sum(dim=1) / tokens for depth in self.depths], dim=1)
+        states: Sequence[Tensor] = self.encoder(
+            input_ids=input_ids, attention_mask=seen, output_hidden_states=True
+        ).hidden_states
+        return states
+
+    def means(self, states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
+        """The pooled vectors of `states`."""
+        return means([states[depth] for depth in self.depths], attention_mask)
+
+
+def means(states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
+    """[B, len(states) * width]: of each [B, T, width] the means over the tokens of a row, side by side."""
+    weight = attention_mask.unsqueeze(-1).to(states[0].dtype)
+    tokens = weight.sum(dim=1).clamp(min=1.0)
+    return torch.cat([(each * weight).sum(dim=1) / tokens for each in states], dim=1)
 
 
 def pooled(pooling: Pooling, rows: TokenRows, progress: Progress = lambda: None) -> Floats:

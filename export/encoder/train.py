@@ -2,22 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from export.calibration import calibration_error, fit_platt
 from export.encoder.base import MINILM
 from export.encoder.direction import novelty_direction
-from export.encoder.heads import Heads, HeadSettings, standardised, train_heads
+from export.encoder.fits import Fit, Fits, Frozen, Task, cross_fitted
+from export.encoder.heads import HeadSettings
 from export.encoder.module import Router, folded
 from export.encoder.onnx_files import model_files
 from export.encoder.precision import Held, losses
+from export.encoder.tuned import TunedFits
+from export.encoder.tuning import TuneSettings
 from export.encoder.vectors import Vectors, vectors_of
 from export.folds import group_folds
-from export.network import Targets, sigmoid
+from export.network import sigmoid
 from export.outcomes import Outcomes
 from export.prices import Price
 from export.reference import fit_reference, fold_distances
@@ -29,9 +33,6 @@ from export.windows import windows_of
 from sidecar.bundle.manifest import MODEL, MODEL_FP32, TOKENIZER
 from sidecar.scoring.recipe import TextRecipe
 from sidecar.types import Floats
-
-# Drawn apart from the seeds of the members.
-_FOLD_SEED = 100
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class EncoderOptions:
         max_tokens: that are read of a window.
         threads: of the processor.
         heads: settings of the heads.
+        tuning: of the encoder's last layers.
         recipe: which text of a request is scored.
         shrinkage: parameters of sidecar.routing.novelty.
         keep_fp32: the bundle holds the model in full precision too.
@@ -59,14 +61,16 @@ class EncoderOptions:
     max_tokens: int = 256
     threads: int = 2
     heads: HeadSettings = field(default_factory=HeadSettings)
+    tuning: TuneSettings = field(default_factory=TuneSettings)
     recipe: TextRecipe = field(default_factory=TextRecipe)
     shrinkage: dict[str, float] = field(default_factory=lambda: dict(SHRINKAGE))
     keep_fp32: bool = False
     measure: bool = True
 
     def rounds(self, rows: int) -> int:
-        """How often `progress` is called while training on so many rows."""
-        return Vectors.batches(rows) + self.folds * self.members + self.members
+        """How often `progress` is called at most while training on so many rows."""
+        epochs = self.tuning.epochs if self.tuning.layers else 0
+        return Vectors.batches(rows) + (self.folds + 1) * (self.members + epochs)
 
     def train(self, outcomes: Outcomes, prices: Sequence[Price], progress: Progress = lambda: None) -> "TrainedEncoder":
         """Trains a router; see `train`."""
@@ -124,39 +128,41 @@ def train(
         outcomes: to learn from.
         prices: of the candidates; the losses of lower precision are measured at equal cost.
         options: how.
-        progress: called options.rounds(len(outcomes)) times.
+        progress: called at most options.rounds(len(outcomes)) times; tuning may end early.
 
     Raises:
-        DataError: a candidate has too few labels, there are too few prompts, or the base cannot be loaded.
+        DataError: a candidate has too few labels, there are too few prompts, the base cannot be loaded or tuned, or tuning
+            diverges.
     """
     torch.set_num_threads(options.threads)
     targets, lengths = targets_of(outcomes)
     windows = windows_of(options.recipe, outcomes.prompts)
     folds = group_folds(outcomes.groups, options.folds, options.seed)
     vectors = vectors_of(options.base)
-    values = vectors.of(windows, options.max_tokens, progress)
-    maker = _Maker(vectors, values, targets, lengths, options, progress)
-    members, logits = maker.cross_fitted(folds)
-    logits, length_logits = np.split(logits, 2, axis=1)
+    task = Task(vectors, targets, options.heads, options.members, options.threads, options.seed, progress)
+    everything = np.arange(len(outcomes))
+    with TemporaryDirectory() as scratch:
+        fits = _fits(task, options, outcomes.quality, windows, Path(scratch))
+        first, both = cross_fitted(fits, folds, len(outcomes.candidates))
+        final = fits.fit(everything, 0)
+        seen, values = first.of(np.flatnonzero(folds != 0)), final.of(everything)
+    logits, length_logits = np.split(both, 2, axis=1)
     slope, intercept = fit_platt(logits, outcomes.quality)
-    router = maker.router(np.arange(len(values)), maker.members(np.arange(len(values)), 0), slope, intercept)
+    calibration = _Calibration(slope, intercept, lengths)
+    router = calibration.router(final, values)
     calibrated = sigmoid(logits * slope + intercept)
     unseen = Unseen(calibrated, sigmoid(length_logits) * lengths.longest)
     metrics = {
         "cross_validated_ece": calibration_error(calibrated, outcomes.quality),
         "cross_validated_ece_uncalibrated": calibration_error(sigmoid(logits), outcomes.quality),
         "cross_validated_brier": float(np.nanmean((calibrated - outcomes.quality) ** 2)),
+        **fits.metrics,
     }
     embedding = values @ router.direction.numpy()
     if options.measure:
-        first = np.flatnonzero(folds == 0)
-        held = Held(
-            maker.router(np.flatnonzero(folds != 0), members[0], slope, intercept),
-            outcomes.take(first),
-            prices,
-            vectors.rows([windows[row] for row in first], options.max_tokens),
-            values[folds != 0],
-        )
+        apart = np.flatnonzero(folds == 0)
+        rows = vectors.rows([windows[row] for row in apart], options.max_tokens)
+        held = Held(calibration.router(first, seen), outcomes.take(apart), prices, rows, seen)
         measured, distances = losses(held)
         metrics |= measured
     else:
@@ -164,57 +170,39 @@ def train(
     models = model_files(router)
     kept = {name: content for name, content in models.items() if options.keep_fp32 or name != MODEL_FP32}
     reference = fit_reference(embedding, distances)
-    about = f"Encoder: {vectors.base.name}, not changed by training; int8 weights in {MODEL}."
+    about = f"Encoder: {vectors.base.name}, {fits.about}; int8 weights in {MODEL}."
     prior = known_means(outcomes.quality)
-    return TrainedEncoder(router, vectors, kept, reference, prior, lengths.mean, metrics, windows, unseen, about)
+    return TrainedEncoder(router, final.vectors, kept, reference, prior, lengths.mean, metrics, windows, unseen, about)
 
 
-@dataclass(frozen=True)
-class _Maker:
-    """Heads and routers over pooled vectors of the training prompts."""
+def _fits(task: Task, options: EncoderOptions, quality: Floats, windows: Sequence[str], scratch: Path) -> Fits:
+    if not options.tuning.layers:
+        return Frozen(task, task.vectors.of(windows, options.max_tokens, task.progress))
+    rows = task.vectors.rows(windows, options.max_tokens)
+    return TunedFits(task, options.tuning, quality, rows, scratch / "states")
 
-    vectors: Vectors
-    values: Floats
-    targets: Targets
+
+class _Calibration(NamedTuple):
+    """What turns logits into quality and lengths."""
+
+    slope: Floats
+    intercept: Floats
     lengths: Lengths
-    options: EncoderOptions
-    progress: Progress
 
-    def members(self, rows: NDArray[np.int64], number: int) -> list[Heads]:
-        """Heads trained on some rows; `number` tells their seeds from those of other rows."""
-        values = standardised(self.values[rows])(self.values[rows])
-        torch.set_num_threads(1)  # steps this small are slower on two, four times so where the machine is busy
-        trained = []
-        for member in range(self.options.members):
-            seed = self.options.seed * 1000 + number * _FOLD_SEED + member
-            trained.append(train_heads(values, self.targets.take(rows), self.options.heads, seed))
-            self.progress()
-        torch.set_num_threads(self.options.threads)
-        return trained
+    def router(self, fit: Fit, values: Floats) -> Router:
+        """A calibrated router; a length of which nothing is known is constant.
 
-    def cross_fitted(self, folds: NDArray[np.int64]) -> tuple[list[list[Heads]], Floats]:
-        """The heads that did not see each fold, and [N, 2C] logits by heads that had not seen the prompt."""
-        logits = np.zeros((len(folds), 2 * self.targets.quality.shape[1]), np.float32)
-        members = []
-        for fold in range(self.options.folds):
-            rows, unseen = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-            members.append(self.members(rows, fold + 1))
-            values = standardised(self.values[rows])(self.values[unseen])
-            with torch.inference_mode():
-                found = torch.stack([heads(values) for heads in members[-1]]).mean(dim=0)
-            logits[unseen] = found[:, : logits.shape[1]].numpy()
-        return members, logits
-
-    def router(self, rows: NDArray[np.int64], members: Sequence[Heads], slope: Floats, intercept: Floats) -> Router:
-        """A calibrated router from heads that were trained on these rows; a length of which nothing is known is constant."""
-        values = self.values[rows]
+        Args:
+            fit: its heads and encoder.
+            values: [K, F] pooled vectors of the prompts that it saw.
+        """
         known = np.where(self.lengths.mean == 0.0, 0.0, 1.0).astype(np.float32)
         return folded(
-            self.vectors.pooling,
-            members,
-            standardised(values),
-            np.concatenate([slope, known]),
-            np.concatenate([intercept, np.zeros_like(intercept)]),
-            novelty_direction(values, self.vectors.pooling),
+            fit.vectors.pooling,
+            fit.heads,
+            fit.scaled,
+            np.concatenate([self.slope, known]),
+            np.concatenate([self.intercept, np.zeros_like(self.intercept)]),
+            novelty_direction(values, fit.vectors.pooling),
             self.lengths.longest,
         )

@@ -60,7 +60,7 @@ class Encoder:
         self._limits = limits
         self._golden = golden
         self._pace = Pace(limits)
-        self._cpu = Ragged(session, verified.manifest.tokenizer.pad_id, limits.rows)
+        self._cpu = Ragged(session, verified.manifest.tokenizer.pad_id, limits.rows, unpadded=session.unpadded)
 
     def scorer(self, wanted: Wanted) -> tuple[OverlappingScorer, Placement]:
         """The scorer where it is wanted, warm and tried; and where that is.

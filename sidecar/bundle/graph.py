@@ -1,158 +1,19 @@
-"""What may stand in a bundle's model.onnx, checked before anything executes it.
+"""The contract of a bundle's model.onnx, checked before anything executes it: what it takes, gives and may consist of."""
 
-Field numbers are those of onnx.proto (ONNX 1.23). A field that is not listed here is refused: whoever loads the model
-might know it, and act on it.
-"""
+from collections.abc import Collection, Mapping
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import NamedTuple
-
+from sidecar.bundle.inspection import STANDARD_DOMAINS, Inspection, Refusal, Shape, Value
 from sidecar.bundle.manifest import MODEL
-from sidecar.bundle.wire import Walk, WireError
+from sidecar.bundle.wire import WireError
 from sidecar.errors import BundleError
 
-MAX_OPSET = 21
-MAX_DEPTH = 16
-MAX_FIELDS = 1_000_000
-# What all sparse tensors together may unfold to: 256 MiB of float32. The runtime unfolds them when it loads.
-MAX_UNFOLDED = 1 << 26
-# The narrowest elements have four bits.
-_ELEMENTS_PER_BYTE = 2
-_OVERFLOW = 1 << 63
-STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 DOMAINS: Mapping[str, frozenset[str]] = {
     "static": STANDARD_DOMAINS,
     "encoder": STANDARD_DOMAINS | {"ai.onnx.ml", "com.microsoft"},
 }
-# Nodes whose payload is native code or a program of its own, whatever their domain.
-FORBIDDEN_OPS = frozenset({"EPContext", "PythonOp", "PyOp"})
-
-_REFUSED = {
-    "functions": "defines functions of its own (ModelProto.functions); inline them",
-    "training_info": "carries training information (ModelProto.training_info); remove it",
-}
 
 _FLOAT, _INT64 = 1, 7
 _TYPE_NAMES = {_FLOAT: "float32", _INT64: "int64"}
-_EXTERNAL = 1
-
-# message: {field number: name}; the names are onnx.proto's.
-_MODEL = {
-    1: "ir_version",
-    2: "producer_name",
-    3: "producer_version",
-    4: "domain",
-    5: "model_version",
-    6: "doc_string",
-    7: "graph",
-    8: "opset_import",
-    14: "metadata_props",
-    20: "training_info",
-    25: "functions",
-}
-_GRAPH = {
-    1: "node",
-    2: "name",
-    5: "initializer",
-    10: "doc_string",
-    11: "input",
-    12: "output",
-    13: "value_info",
-    14: "quantization_annotation",
-    15: "sparse_initializer",
-    16: "metadata_props",
-}
-_NODE = {
-    1: "input",
-    2: "output",
-    3: "name",
-    4: "op_type",
-    5: "attribute",
-    6: "doc_string",
-    7: "domain",
-    8: "overload",
-    9: "metadata_props",
-}
-_ATTRIBUTE = {
-    1: "name",
-    2: "f",
-    3: "i",
-    4: "s",
-    5: "t",
-    6: "g",
-    7: "floats",
-    8: "ints",
-    9: "strings",
-    10: "tensors",
-    11: "graphs",
-    13: "doc_string",
-    14: "tp",
-    15: "type_protos",
-    20: "type",
-    21: "ref_attr_name",
-    22: "sparse_tensor",
-    23: "sparse_tensors",
-}
-_TENSOR = {
-    1: "dims",
-    2: "data_type",
-    3: "segment",
-    4: "float_data",
-    5: "int32_data",
-    6: "string_data",
-    7: "int64_data",
-    8: "name",
-    9: "raw_data",
-    10: "double_data",
-    11: "uint64_data",
-    12: "doc_string",
-    13: "external_data",
-    14: "data_location",
-    16: "metadata_props",
-}
-_SPARSE_TENSOR = {1: "values", 2: "indices", 3: "dims"}
-_OPSET = {1: "domain", 2: "version"}
-_VALUE_INFO = {1: "name", 2: "type", 3: "doc_string", 4: "metadata_props"}
-_TYPE = {1: "tensor_type", 4: "sequence_type", 5: "map_type", 6: "denotation", 8: "sparse_tensor_type"} | {
-    9: "optional_type"
-}
-_TENSOR_TYPE = {1: "elem_type", 2: "shape"}
-_SHAPE = {1: "dim"}
-_DIMENSION = {1: "dim_value", 2: "dim_param", 3: "denotation"}
-# Fields that protobuf lets occur once. Twice, the last one wins or both are merged, depending on the reader.
-_ONCE = frozenset(
-    {"graph", "op_type", "domain", "overload", "g", "t", "sparse_tensor", "data_location", "name", "type"}
-    | {"tensor_type", "elem_type", "shape", "dim_value", "values", "indices", "version"}
-)
-
-
-class Value(NamedTuple):
-    """A declared input or output: element type by ONNX's number, and per axis its size or None where it is free."""
-
-    element: int
-    axes: tuple[int | None, ...]
-
-
-class Shape(NamedTuple):
-    """What the graph declares of itself.
-
-    Attributes:
-        opset: version of the standard operators.
-        inputs: by name.
-        outputs: by name.
-        nodes: number of them, sub-graphs included.
-        operators: the types used, as `domain::type` outside the standard domain.
-    """
-
-    opset: int
-    inputs: dict[str, Value]
-    outputs: dict[str, Value]
-    nodes: int
-    operators: frozenset[str]
-
-
-class _Refusal(Exception):
-    """Why a model is refused."""
 
 
 def check(model: bytes, family: str, candidates: int, name: str = MODEL) -> Shape:
@@ -169,14 +30,14 @@ def check(model: bytes, family: str, candidates: int, name: str = MODEL) -> Shap
     """
     try:
         return _checked(model, family, candidates)
-    except _Refusal as refusal:
+    except Refusal as refusal:
         raise BundleError(f"{name}: {refusal}") from refusal
     except WireError as error:
         raise BundleError(f"{name}: is not a valid ONNX model: it {error}") from error
 
 
 def _checked(model: bytes, family: str, candidates: int) -> Shape:
-    shape = _Inspection(DOMAINS[family]).model(memoryview(model))
+    shape = Inspection(DOMAINS[family]).model(memoryview(model))
     _expect(shape.inputs, "input", {"input_ids": (_INT64, None), "attention_mask": (_INT64, None)})
     _expect(
         shape.outputs,
@@ -188,209 +49,20 @@ def _checked(model: bytes, family: str, candidates: int) -> Shape:
 
 def _expect(found: Mapping[str, Value], what: str, wanted: Mapping[str, tuple[int, int | None]]) -> None:
     if set(found) != set(wanted):
-        raise _Refusal(f"its {what}s are {_listed(found)}; the contract says {_listed(wanted)}")
+        raise Refusal(f"its {what}s are {_listed(found)}; the contract says {_listed(wanted)}")
     for name, (element, columns) in wanted.items():
         value = found[name]
         if value.element != element:
-            raise BundleError(
-                f"{MODEL}: {what} {name} has ONNX element type {value.element}; it must be {_TYPE_NAMES[element]}"
-            )
+            raise Refusal(f"{what} {name} has ONNX element type {value.element}; it must be {_TYPE_NAMES[element]}")
         if len(value.axes) != 2:  # noqa: PLR2004 (the contract's rank)
-            raise _Refusal(f"{what} {name} has {len(value.axes)} axes; the contract says 2")
+            raise Refusal(f"{what} {name} has {len(value.axes)} axes; the contract says 2")
         if value.axes[0] is not None:
-            raise _Refusal(f"{what} {name} has a fixed batch of {value.axes[0]}; the axis must be free")
+            raise Refusal(f"{what} {name} has a fixed batch of {value.axes[0]}; the axis must be free")
         if what == "input" and value.axes[1] is not None:
-            raise _Refusal(f"input {name} has a fixed length of {value.axes[1]}; the axis must be free")
+            raise Refusal(f"input {name} has a fixed length of {value.axes[1]}; the axis must be free")
         if columns is not None and value.axes[1] not in (None, columns):
-            raise BundleError(
-                f"{MODEL}: output {name} has {value.axes[1]} columns, but the manifest lists {columns} candidates"
-            )
+            raise Refusal(f"output {name} has {value.axes[1]} columns, but the manifest lists {columns} candidates")
 
 
 def _listed(names: Collection[str]) -> str:
     return ", ".join(sorted(names)[:8]) or "none"
-
-
-class _Inspection:
-    """One walk over one model. Sub-graphs wait on a stack, so depth costs no recursion."""
-
-    def __init__(self, domains: frozenset[str]) -> None:
-        self._domains = domains
-        self._walk = Walk(MAX_FIELDS)
-        self._pending: list[tuple[memoryview, int]] = []
-        self._nodes = 0
-        self._unfolded = 0
-        self._operators: set[str] = set()
-
-    def model(self, message: memoryview) -> Shape:
-        graph: memoryview | None = None
-        opset: int | None = None
-        for name, value in self._fields(message, _MODEL, "model"):
-            if name in _REFUSED:
-                raise _Refusal(_REFUSED[name])
-            if name == "graph":
-                graph = _view(value)
-            elif name == "opset_import":
-                domain, version = self._opset(_view(value))
-                if domain in STANDARD_DOMAINS:
-                    opset = version
-        if graph is None:
-            raise WireError("has no graph")
-        if opset is None:
-            raise _Refusal("imports no version of the standard operators")
-        if not 1 <= opset <= MAX_OPSET:
-            raise _Refusal(f"needs operator set {opset}; this build takes 1 to {MAX_OPSET}")
-        inputs, outputs = self._graph(graph, 0)
-        self._sub_graphs()
-        return Shape(opset, inputs, outputs, self._nodes, frozenset(self._operators))
-
-    def _sub_graphs(self) -> None:
-        while self._pending:
-            sub_graph, depth = self._pending.pop()
-            if depth > MAX_DEPTH:
-                raise _Refusal(f"nests graphs more than {MAX_DEPTH} deep")
-            self._graph(sub_graph, depth)
-
-    def _graph(self, message: memoryview, depth: int) -> tuple[dict[str, Value], dict[str, Value]]:
-        inputs: dict[str, Value] = {}
-        outputs: dict[str, Value] = {}
-        visits: dict[str, Callable[[memoryview], None]] = {
-            "node": lambda node: self._node(node, depth),
-            "initializer": self._tensor,
-            "sparse_initializer": self._sparse,
-            "input": lambda value: self._declare(value, inputs),
-            "output": lambda value: self._declare(value, outputs),
-        }
-        for name, value in self._fields(message, _GRAPH, "graph"):
-            visit = visits.get(name)
-            if visit is not None:
-                visit(_view(value))
-        return inputs, outputs
-
-    def _node(self, message: memoryview, depth: int) -> None:
-        domain = op_type = ""
-        for name, value in self._fields(message, _NODE, "node"):
-            if name == "domain":
-                domain = _text(value)
-            elif name == "op_type":
-                op_type = _text(value)
-            elif name == "attribute":
-                self._attribute(_view(value), depth)
-        if op_type in FORBIDDEN_OPS:
-            raise _Refusal(f"has a node of type {op_type}, which carries native code")
-        if domain not in self._domains:
-            allowed = ", ".join(repr(each) for each in sorted(self._domains))
-            raise BundleError(
-                f"{MODEL}: uses operator {op_type[:64]!r} of the unknown domain {domain[:64]!r}; allowed: {allowed}"
-            )
-        self._nodes += 1
-        self._operators.add(op_type if domain in STANDARD_DOMAINS else f"{domain}::{op_type}")
-
-    def _attribute(self, message: memoryview, depth: int) -> None:
-        for name, value in self._fields(message, _ATTRIBUTE, "attribute"):
-            if name in ("g", "graphs"):
-                self._pending.append((_view(value), depth + 1))
-            elif name in ("t", "tensors"):
-                self._tensor(_view(value))
-            elif name in ("sparse_tensor", "sparse_tensors"):
-                self._sparse(_view(value))
-
-    def _sparse(self, message: memoryview) -> None:
-        elements = 1
-        for name, value in self._fields(message, _SPARSE_TENSOR, "sparse tensor"):
-            if name in ("values", "indices"):
-                self._tensor(_view(value))
-            else:
-                elements = self._extended(elements, value)
-        self._unfolded += elements
-        if self._unfolded > MAX_UNFOLDED:
-            raise BundleError(
-                f"{MODEL}: its sparse tensors unfold to more than {MAX_UNFOLDED} elements; store them dense"
-            )
-
-    def _tensor(self, message: memoryview) -> None:
-        elements = 1
-        for name, value in self._fields(message, _TENSOR, "tensor"):
-            if name == "dims":
-                elements = self._extended(elements, value)
-            if name == "external_data" or (name == "data_location" and value == _EXTERNAL):
-                raise _Refusal("keeps weights in another file (external data); store them inside")
-        if elements > _ELEMENTS_PER_BYTE * len(message):
-            raise _Refusal("has a tensor that declares more elements than it holds")
-
-    def _extended(self, elements: int, dims: int | memoryview) -> int:
-        """The number of elements after one more dimension, or several packed ones; a negative one counts as huge."""
-        for extent in (dims,) if isinstance(dims, int) else self._walk.numbers(dims):
-            elements = min(elements * extent, _OVERFLOW)
-        return elements
-
-    def _opset(self, message: memoryview) -> tuple[str, int]:
-        domain, version = "", 0
-        for name, value in self._fields(message, _OPSET, "operator set"):
-            if name == "domain":
-                domain = _text(value)
-            elif isinstance(value, int):
-                version = value
-        return domain, version
-
-    def _declare(self, message: memoryview, into: dict[str, Value]) -> None:
-        label, value_type = "", None
-        for name, value in self._fields(message, _VALUE_INFO, "value"):
-            if name == "name":
-                label = _text(value)
-            elif name == "type":
-                value_type = self._type(_view(value), label)
-        if label in into:
-            raise _Refusal(f"declares {label[:64]!r} twice")
-        into[label] = value_type or Value(0, ())
-
-    def _type(self, message: memoryview, label: str) -> Value:
-        value_type = Value(0, ())
-        for name, value in self._fields(message, _TYPE, "type"):
-            if name == "tensor_type":
-                value_type = self._tensor_type(_view(value))
-            elif name != "denotation":
-                raise _Refusal(f"{label[:64]!r} is no tensor")
-        return value_type
-
-    def _tensor_type(self, message: memoryview) -> Value:
-        element, axes = 0, []
-        for name, value in self._fields(message, _TENSOR_TYPE, "tensor type"):
-            if name == "elem_type" and isinstance(value, int):
-                element = value
-            elif name == "shape":
-                axes = [self._axis(_view(axis)) for _, axis in self._fields(_view(value), _SHAPE, "shape")]
-        return Value(element, tuple(axes))
-
-    def _axis(self, message: memoryview) -> int | None:
-        size: int | None = None
-        for name, value in self._fields(message, _DIMENSION, "dimension"):
-            if name == "dim_value" and isinstance(value, int):
-                size = value
-        return size
-
-    def _fields(
-        self, message: memoryview, known: Mapping[int, str], what: str
-    ) -> Iterator[tuple[str, int | memoryview]]:
-        seen: set[str] = set()
-        for number, value in self._walk.fields(message):
-            name = known.get(number)
-            if name is None:
-                raise WireError(f"has a field unknown to this build (number {number} in a {what})")
-            if name in _ONCE and name in seen:
-                raise WireError(f"has the field {name} of a {what} twice")
-            seen.add(name)
-            yield name, value
-
-
-def _view(value: int | memoryview) -> memoryview:
-    if isinstance(value, int):
-        raise WireError("has a number where a message belongs")
-    return value
-
-
-def _text(value: int | memoryview) -> str:
-    try:
-        return bytes(_view(value)).decode()
-    except UnicodeDecodeError as error:
-        raise WireError("has a name that is not UTF-8") from error

@@ -13,9 +13,10 @@ import msgspec
 
 from sidecar.bundle import files
 from sidecar.bundle.child import MAX_BYTES, Child
-from sidecar.config import Config, GateConfig
+from sidecar.config import Config
 from sidecar.errors import BundleError
 from sidecar.routing.compare import Comparison, Recorded
+from sidecar.settings import GateConfig
 
 MAX_REASON_CHARS = 1000
 PROGRAM = "from sidecar.bundle.trial_program import main; main(mouth)"

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from sidecar.bundle import files, graph, signature
+from sidecar.bundle.inspection import Shape
 from sidecar.bundle.manifest import (
     FORMAT_VERSION,
     GOLDEN,
@@ -55,7 +56,7 @@ class Verified(NamedTuple):
     directory: Path
     manifest: Manifest
     manifest_sha256: str
-    shapes: Mapping[str, graph.Shape]
+    shapes: Mapping[str, Shape]
     tokenizer: bytes
     reference: bytes
     goldens: Mapping[str, bytes]
@@ -107,7 +108,7 @@ def examine(directory: Path, *, trust: Trust = ANYONE) -> Verified:
         if unlisted:
             raise BundleError(f"{files.shown(unlisted[0])}: is not listed in {MANIFEST}; remove it")
         content: dict[str, bytes] = {}
-        shapes: dict[str, graph.Shape] = {}
+        shapes: dict[str, Shape] = {}
         stamps: dict[str, tuple[int, ...]] = {}
         for name in manifest.files:
             found = _matching(files.read(descriptor, name), name, manifest.files[name])

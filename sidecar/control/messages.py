@@ -40,6 +40,20 @@ class State(msgspec.Struct, frozen=True):
     canary: Target | None = None
     share: float = 0.0
 
+    def with_bundle(self, target: Target, share: float | None) -> "State":
+        """What runs once a bundle is activated: for all of the traffic, or as a canary for a share of it."""
+        if share is not None:
+            return State(self.running, self.previous, target, share)
+        if self.running and self.running.digest == target.digest:
+            return State(target, self.previous)
+        return State(target, self.running)
+
+    def differs(self, other: "State") -> bool:
+        """Whether a worker that runs it answers otherwise than one that runs the other; one that runs nothing does not."""
+        if not (self.running and self.running.digest and other.running and other.running.digest):
+            return False
+        return self.running.digest != other.running.digest or self.canary != other.canary or self.share != other.share
+
 
 class Message(msgspec.Struct, frozen=True, tag=True):
     """The root of what goes over a link."""

@@ -18,10 +18,12 @@ from typing import Any
 
 import msgspec
 
+from sidecar import logs
 from sidecar.bundle.registry import Registry
 from sidecar.config import Config
 from sidecar.control import CONFIG, CONFIG_FAULT, OBSERVER, SOCKET
 from sidecar.control.fleet import FleetWatch
+from sidecar.control.incidents import Incidents
 from sidecar.control.messages import Target
 from sidecar.control.metrics import Metrics, publish
 from sidecar.control.observed import Observed
@@ -51,6 +53,7 @@ class Control:
         self.metrics = Metrics(config.coverage.alarm_below)
         self.observed = Observed()
         self.fleet: FleetWatch | None = None
+        self._incidents = Incidents([candidate.name for candidate in config.candidates])
         self._seen: tuple[int, ...] | None = None
         self._learning = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,6 +95,7 @@ class Control:
         self.metrics.seen = self.observed.seen
         if self.fleet is not None:
             self.metrics.load = self.fleet.look()
+            self._incidents.take(self.metrics.load, now)
         for worker in workers.stuck(self._config.hang_seconds, now):
             log.error(
                 "worker %d is stuck or silent for more than hang_seconds = %g and is replaced",
@@ -121,17 +125,25 @@ class Control:
         task.add_done_callback(self._tasks.discard)
 
 
-def _watch(config: Config, runtime: Path) -> FleetWatch | None:
+def watch(config: Config, runtime: Path) -> FleetWatch | None:
+    """Who watches the fleet, for metrics and the log; None where there is nothing to be seen, or it cannot be.
+
+    Args:
+        config: checked.
+        runtime: where the fleet's table is.
+    """
+    if not config.fleet.enabled and not config.metrics:
+        return None
     try:
         return FleetWatch(config, runtime)
     except ConfigError as error:  # bundles can be changed and workers watched all the same
-        log.error("metrics: the fleet's are left out: %s", error)  # noqa: TRY400 - all is said
+        log.error("the fleet is not watched: neither metrics nor the log tell of it: %s", error)  # noqa: TRY400 - all is said
         return None
 
 
 async def _main(config: Config, runtime: Path, first: Path) -> None:
     control = Control(config, first)
-    control.fleet = _watch(config, runtime) if config.metrics else None
+    control.fleet = watch(config, runtime)
     end = publish(control.metrics, config.metrics) if config.metrics else None
     loop = asyncio.get_running_loop()
     serving = loop.create_task(control.run(runtime / SOCKET, lambda: _say({})))
@@ -160,9 +172,7 @@ def _say(status: dict[str, str]) -> None:
 def main() -> None:
     """Serves until SIGTERM. Arguments: runtime directory, directory of the first bundle."""
     runtime, first = Path(sys.argv[1]), Path(sys.argv[2])
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s control %(name)s: %(message)s", stream=sys.stderr
-    )
+    logs.begin("control")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the supervisor says when to end
     config = msgspec.json.decode((runtime / CONFIG).read_bytes(), type=Config)
     try:

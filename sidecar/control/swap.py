@@ -14,8 +14,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 
 import msgspec
@@ -24,34 +22,27 @@ from sidecar.bundle.registry import Registry
 from sidecar.bundle.signature import Trust
 from sidecar.bundle.trial import TrialReport, TrialRequest, try_out
 from sidecar.bundle.verify import verify
-from sidecar.config import Config, GateConfig
+from sidecar.config import Config
+from sidecar.control.commands import P99, Commands
+from sidecar.control.listing import listed
 from sidecar.control.messages import (
     Activate,
     Cost,
-    Done,
     Event,
     Happened,
     Hello,
     ListBundles,
-    Listed,
     Operate,
-    Prepare,
     Result,
-    Rollback,
-    Sample,
     State,
-    Switch,
     Target,
 )
-from sidecar.control.workers import MakeCommand, Worker, WorkerGone, Workers
-from sidecar.errors import Aborted, BundleError, ConfigError, RouterError
-from sidecar.routing.compare import Recorded
+from sidecar.control.workers import Worker, Workers
+from sidecar.errors import BundleError, ConfigError, RouterError
+from sidecar.faults import place
+from sidecar.settings import GateConfig
 
 log = logging.getLogger(__name__)
-
-PREPARE_S = 120.0
-SAMPLE_S = 5.0
-SWITCH_S = 5.0
 
 Gate = Callable[[TrialRequest, GateConfig], TrialReport]
 
@@ -88,6 +79,7 @@ class Swap:
         self._first = first
         self.astray: set[int] = set()
         self.workers = Workers(self._greet, self.operate)
+        self._commands = Commands(self.workers)
 
     def _greet(self, hello: Hello) -> State:
         if self.state.running is None:
@@ -96,7 +88,7 @@ class Swap:
         elif not self.state.running.digest and hello.state.running and hello.state.running.digest:
             # Nothing was checked before the first start; now it is known which bundle it was.
             self.state = hello.state
-        if _differ(hello.state, self.state):
+        if hello.state.differs(self.state):
             self.astray.add(hello.pid)
         return self.state
 
@@ -119,22 +111,13 @@ class Swap:
             elif isinstance(operation, Activate):
                 result = await self.activate(operation, "a call")
             else:
-                result = await self.roll_back(operation)
+                result = await self.roll_back()
         except RouterError as error:
             result = Result(0, error.status, str(error), self.state, len(self.workers))
-        except Exception as error:
-            log.exception("an operation failed")
+        except Exception as error:  # noqa: BLE001 - the operator gets it as a status
+            log.error("an operation failed: %s", place(error))  # noqa: TRY400 - what it says may quote a prompt
             result = Result(0, "INTERNAL", f"{type(error).__name__}; the control process's log says more", self.state)
-        return Result(
-            message.id,
-            result.status,
-            result.error,
-            result.state,
-            result.workers,
-            result.comparison,
-            result.cost,
-            result.listed,
-        )
+        return msgspec.structs.replace(result, id=message.id)
 
     async def activate(self, wish: Activate, asked_by: str) -> Result:
         """Activates a bundle of the registry.
@@ -150,7 +133,7 @@ class Swap:
                 return await self._activate(registry, path, wish, asked_by)
             except RouterError as error:
                 if not wish.dry_run:
-                    self._refused(f"{wish.directory} ({asked_by}): {error}")
+                    self._happened("REFUSED", f"{wish.directory} ({asked_by}): {error}")
                 raise
 
     async def _activate(self, registry: Registry, path: Path, wish: Activate, asked_by: str) -> Result:
@@ -164,14 +147,14 @@ class Swap:
         gate_s = time.monotonic() - began
         if wish.dry_run:
             return Result(0, state=before, workers=len(self.workers), comparison=report.comparison, cost=Cost(gate_s))
-        after = _after(before, target, wish.share)
+        after = before.with_bundle(target, wish.share)
         began = time.monotonic()
         try:
-            prepared = await self._prepare(target)
+            prepared = await self._commands.prepare(target)
             if wish.share is None:
                 await asyncio.to_thread(_point, registry, path.name)
         except RouterError:
-            self._forget()
+            self._commands.forget(self.state)
             raise
         prepare_s = time.monotonic() - began
         switch_s, p99_s = await self._switch(after, list(self.workers), prepared)
@@ -182,7 +165,7 @@ class Swap:
         cost = Cost(gate_s, prepare_s, switch_s, *p99_s)
         return Result(0, state=after, workers=len(self.workers), comparison=report.comparison, cost=cost)
 
-    async def roll_back(self, _wish: Rollback) -> Result:
+    async def roll_back(self) -> Result:
         """Ends the canary, or else brings back the bundle before.
 
         Raises:
@@ -200,10 +183,9 @@ class Swap:
                 event = "ROLLED_BACK"
                 after = State(before.previous, before.running)
                 told = f"{Path(before.previous.directory).name}, {before.previous.version} runs again"
-                prepared = await self._prepare(
-                    before.previous
-                )  # in memory already, but for workers that could not keep it
-                self._point_to(before.previous)
+                # In memory already, but for workers that could not keep it.
+                prepared = await self._commands.prepare(before.previous)
+                await asyncio.to_thread(self._point_to, before.previous)
             else:
                 raise ConfigError("there is no canary, and no bundle ran before this one; activate one by its name.")
             switch_s, _ = await self._switch(after, list(self.workers), prepared)
@@ -223,7 +205,7 @@ class Swap:
                     await self._activate(registry, path, Activate(name), "the pointer file")
             except RouterError as error:
                 running = Path(self.state.running.directory).name
-                self._refused(f"the pointer file is not followed: {error}; {running} runs on")
+                self._happened("REFUSED", f"the pointer file is not followed: {error}; {running} runs on")
 
     async def _runs(self, path: Path) -> bool:
         await self._learn_what_runs()
@@ -249,8 +231,7 @@ class Swap:
         """Before the first swap: which bundle it is that was loaded at the start, without a check of ours."""
         if self.state.running is None or self.state.running.digest:
             return
-        done = await self._ask_all(list(self.workers), lambda number: Sample(number, 0), SAMPLE_S)
-        known = [each.state for each in done if isinstance(each, Done) and each.state.running]
+        known = [state for state in await self._commands.states() if state.running]
         # One that could not load it does not know; and meanwhile something else may have taken over.
         known.sort(key=lambda state: not (state.running and state.running.digest))
         if known and not self.state.running.digest:
@@ -272,112 +253,31 @@ class Swap:
             trust=self._config.trust,
             running=compared.directory,
             running_sha256=compared.digest,
-            sample=await self._sample(gate.sample),
+            sample=await self._commands.sample(gate.sample),
         )
         report = await asyncio.to_thread(self._gate, request, limits)
         if report.manifest_sha256 != target.digest:
             raise BundleError(f"{target.directory}: changed while it was tried out; activate it again")
         return report
 
-    async def _sample(self, amount: int) -> tuple[Recorded, ...]:
-        workers = list(self.workers)
-        if not amount or not workers:
-            return ()
-        done = await self._ask_all(workers, lambda number: Sample(number, amount), SAMPLE_S)
-        samples = [one.sample[::-1] for one in done if isinstance(one, Done)]
-        # In turn from each worker, the newest first, since some may have had little traffic.
-        mixed = [recorded for turn in zip_longest(*samples) for recorded in turn if recorded is not None]
-        return tuple(mixed[:amount])
-
-    async def _prepare(self, target: Target) -> set[int]:
-        """Has all workers load a bundle; also those that come while others load. Gives their pids."""
-        prepared: set[int] = set()
-        while unprepared := [worker for worker in self.workers if worker.pid not in prepared]:
-            found = await self._ask_all(unprepared, lambda number: Prepare(number, target), PREPARE_S)
-            for worker, done in zip(unprepared, found, strict=True):
-                fault = str(done) if isinstance(done, WorkerGone) else done.error
-                if fault:
-                    raise Aborted(
-                        f"worker {worker.number} cannot load {target.directory}: {fault}; nothing is changed."
-                    )
-                prepared.add(worker.pid)
-        return prepared
-
-    def _forget(self) -> None:
-        """Has all workers drop what is not in the present state."""
-        for worker in self.workers:
-            worker.tell(Switch(0, self.state, SWITCH_S))
-
-    async def _switch(
-        self, after: State, workers: Sequence[Worker], prepared: set[int]
-    ) -> tuple[float, tuple[float, float]]:
-        """Has workers switch; gives the seconds that it took, and the p99 before and meanwhile."""
-        began = time.monotonic()
+    async def _switch(self, after: State, workers: Sequence[Worker], prepared: set[int]) -> tuple[float, P99]:
         self.state = after  # whoever connects from now on runs it from the start
-        found = await asyncio.gather(
-            *(self._hand_over(worker, after, prepared=worker.pid in prepared) for worker in workers)
-        )
-        p99_s: list[tuple[float, float]] = []
-        for worker, done in zip(workers, found, strict=True):
-            if isinstance(done, Done) and not done.error:
-                p99_s.append(done.p99_s)
-            else:
-                log.error("worker %d did not switch and is replaced: %s", worker.number, done)
-                await worker.kill()
-        worst = max(p99_s, key=lambda pair: pair[1], default=(0.0, 0.0))
-        return time.monotonic() - began, worst
-
-    async def _hand_over(self, worker: Worker, after: State, *, prepared: bool) -> Done | WorkerGone:
-        try:
-            for target in () if prepared else (after.running, after.canary):
-                if target is not None:
-                    await worker.ask(partial(Prepare, target=target), PREPARE_S)
-            return await worker.ask(lambda number: Switch(number, after, SWITCH_S), 2 * SWITCH_S + 1)
-        except WorkerGone as gone:
-            return gone
-
-    async def _ask_all(
-        self, workers: Sequence[Worker], make: MakeCommand, patience_s: float
-    ) -> list[Done | WorkerGone]:
-        async def ask(worker: Worker) -> Done | WorkerGone:
-            try:
-                return await worker.ask(make, patience_s)
-            except WorkerGone as gone:
-                return gone
-
-        return list(await asyncio.gather(*map(ask, workers)))
+        return await self._commands.switch(after, workers, prepared)
 
     def _point_to(self, target: Target) -> None:
         path = Path(target.directory)
         if self._registry is not None and path.parent == self._registry.directory:
             _point(self._registry, path.name)
 
-    def _refused(self, message: str) -> None:
-        log.error("%s", message)
-        self._happened("REFUSED", message)
-
     def _happened(self, event: Event, message: str) -> None:
         self.counts[event] = self.counts.get(event, 0) + 1
-        log.info("%s: %s", event, message)
+        log.log(logging.ERROR if event == "REFUSED" else logging.INFO, "%s: %s", event, message)
         self.workers.tell_all(Happened(time.time(), event, message, self.state))
 
     async def _list(self) -> Result:
         await self._learn_what_runs()
-        listed = await asyncio.to_thread(self._listed) if self._registry else ()
-        return Result(0, state=self.state, workers=len(self.workers), listed=listed)
-
-    def _listed(self) -> tuple[Listed, ...]:
-        assert self._registry is not None  # noqa: S101 - asked before
-        trust = Trust.read(map(Path, self._config.trust))
-        found = []
-        for name in self._registry.names():
-            try:
-                manifest, digest = verify(self._registry.directory / name, trust=trust)
-            except BundleError as error:
-                found.append(Listed(name, refusal=str(error)))
-            else:
-                found.append(Listed(name, manifest.name, manifest.version, manifest.family, digest))
-        return tuple(found)
+        found = await asyncio.to_thread(listed, self._registry, self._config.trust) if self._registry else ()
+        return Result(0, state=self.state, workers=len(self.workers), listed=found)
 
 
 def _point(registry: Registry, name: str) -> None:
@@ -387,18 +287,3 @@ def _point(registry: Registry, name: str) -> None:
         present = ""
     if present != name:  # whoever asked by the pointer file has written it already
         registry.point(name)
-
-
-def _differ(one: State, other: State) -> bool:
-    """Whether a worker that runs one answers otherwise than one that runs the other. What could not be loaded is equal."""
-    if not (one.running and one.running.digest and other.running and other.running.digest):
-        return False
-    return one.running.digest != other.running.digest or one.canary != other.canary or one.share != other.share
-
-
-def _after(before: State, target: Target, share: float | None) -> State:
-    if share is not None:
-        return State(before.running, before.previous, target, share)
-    if before.running and before.running.digest == target.digest:
-        return State(target, before.previous)
-    return State(target, before.running)

@@ -1,5 +1,7 @@
 """What adopting the router would change: log-only decisions, where the caller's own model answered.
 
+Or what it does change: applied decisions, against one and the same candidate for all of them.
+
 Sums only, page by page: a million decisions take no more memory than a thousand.
 """
 
@@ -20,28 +22,33 @@ from sidecar.ledger.rows import PARTS, Decision, Reported
 from sidecar.ledger.store import Store, Which
 
 DAY_S = 86400.0
+# A rate seen for less than this says nothing of a day.
+LEAST_SPAN_S = 3600.0
 # Segments and unknown models are the callers' words: of more than so many different ones the rest is put together.
 MOST_WORDS = 1000
 
 
-def adoption(store: Store, which: Which, aliases: Mapping[str, str], most: int) -> Adoption | None:
-    """Reads all log-only decisions; None if there is none.
+def adoption(store: Store, which: Which, aliases: Mapping[str, str], most: int, against: str = "") -> Adoption | None:
+    """Reads all log-only decisions, or with `against` all applied ones; None if there is none.
 
     Args:
         store: where they are.
         which: of them.
         aliases: other names of candidates, as configured.
         most: entries of `moves`, `singles` and `unknown`.
+        against: a candidate's name, model or alias: what if it had answered everything?
 
     Raises:
         StoreAway: the store does not answer.
     """
-    gathering = _Gathering(most)
-    for page in pages(store, which, aliases):
+    gathering = _Gathering(most, against)
+    for page in pages(store, which, aliases, against):
         for pairs in page:
             gathering.take(pairs)
             known = [
-                decision.decision_id for decision, at in zip(pairs.decisions, pairs.current, strict=True) if at >= 0
+                decision.decision_id
+                for decision, at in zip(pairs.decisions, gathering.answering(pairs), strict=True)
+                if at >= 0
             ]
             if known:
                 gathering.measure(pairs, store.outcomes_of(known))
@@ -49,8 +56,9 @@ def adoption(store: Store, which: Which, aliases: Mapping[str, str], most: int) 
 
 
 class _Gathering:
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, against: str) -> None:
         self.decisions = 0
+        self._against = against
         self._most = most
         self._first = self._last = 0.0
         self._unscored = self._elsewhere = 0
@@ -80,7 +88,7 @@ class _Gathering:
         self._segments.add([(decision.segment,) for decision in decisions], numbers)
         for decision, at in zip(decisions, pairs.current, strict=True):
             if at < 0:
-                self._count_unknown(decision.current_model)
+                self._count_unknown(self._against or decision.current_model)
         if differing:
             self._differ(pairs, differing)
 
@@ -101,18 +109,23 @@ class _Gathering:
     def _count_unknown(self, model: str) -> None:
         self._unknown[model if model in self._unknown or len(self._unknown) < MOST_WORDS else OTHERS] += 1
 
+    def answering(self, pairs: Pairs) -> Sequence[int]:
+        """[N] whose answers the callers got, as far as is known: the caller's own model, or the choice."""
+        return pairs.chosen if self._against else pairs.current
+
     def measure(self, pairs: Pairs, reported: Iterable[Reported]) -> None:
         """Compares what was reported of these decisions with what was expected."""
         rows = {decision.decision_id: row for row, decision in enumerate(pairs.decisions)}
         for decision_id, reports in groupby(reported, key=lambda report: report.decision_id):
             row = rows[decision_id]
             decision = pairs.decisions[row]
-            name = decision.candidates[pairs.current[row]]
-            answer = _served(decision, list(reports), {name, decision.current_model})
+            name = decision.candidates[self.answering(pairs)[row]]
+            names = {name} if self._against else {name, decision.current_model}
+            answer = _served(decision, list(reports), names)
             if answer is None:
                 self._elsewhere += 1
             else:
-                self._compare(name, answer, pairs.expected[row, 0].tolist())
+                self._compare(name, answer, pairs.expected[row, int(bool(self._against))].tolist())
 
     def _compare(self, name: str, answer: Answer, expected: list[float]) -> None:
         if answer.quality is not None:
@@ -126,13 +139,14 @@ class _Gathering:
 
     def found(self) -> Adoption:
         span = self._last - self._first
-        rate = (self.decisions - 1) / span * DAY_S if span > 0.0 else None
+        rate = (self.decisions - 1) / span * DAY_S if span >= LEAST_SPAN_S else None
         segments = self._segments.most()
         differing = sum(int(numbers[2]) for _, numbers in segments)
         moves = self._moves.most()[: self._most]
         return Adoption(
             first=moment(self._first),
             last=moment(self._last),
+            span_seconds=span,
             requests_per_day=rate,
             unscored=self._unscored,
             overall=self._slice("", np.sum([numbers for _, numbers in segments], axis=0).tolist(), rate),
@@ -142,6 +156,7 @@ class _Gathering:
             unknown=dict(self._unknown.most_common(self._most)),
             elsewhere=self._elsewhere,
             compared=self._trust.found(),
+            against=self._against,
         )
 
     def _slice(self, segment: str, numbers: Sequence[float], rate: float | None) -> Slice:

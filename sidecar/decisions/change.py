@@ -1,4 +1,4 @@
-"""The report on what adopting the router would change."""
+"""The report on what adopting the router would change; or with `against`, on what it does change."""
 
 import msgspec
 
@@ -13,7 +13,7 @@ class Side(msgspec.Struct, frozen=True):
         usd_per_1k: cost of 1,000 requests.
         seconds: mean time to the full answer; 0 where unknown.
         utility_usd_per_1k: under the policies in force.
-        acceptable_per_day: at the seen rate; None where there is no rate yet.
+        acceptable_per_day: at the seen rate; None where too short a time was seen for one.
         usd_per_day: likewise.
     """
 
@@ -108,7 +108,9 @@ class Adoption(msgspec.Struct, frozen=True):
     Attributes:
         first: time of the first decision that counts; ISO 8601, UTC.
         last: of the last one.
-        requests_per_day: at the rate between them; None where there are too few to tell.
+        span_seconds: between them.
+        requests_per_day: at the rate between them; None where less than an hour was seen. Of less than a day it is a
+            forecast: the other hours are taken to be like the seen ones.
         unscored: decisions that were made without a score (reason DEGRADED): the safe candidate was chosen.
         overall: all segments.
         segments: each, the most frequent first.
@@ -116,12 +118,15 @@ class Adoption(msgspec.Struct, frozen=True):
         singles: the largest differences in utility first.
         unknown: models of callers that are unknown to the router, with how often, the most frequent first.
         elsewhere: decisions whose answer came from another model than the caller said; not compared.
-        compared: predictions of the callers' models against what was measured.
+        compared: predictions of the callers' models against what was measured; with `against`, of the choices.
         method: of the intervals.
+        against: what applied decisions are compared with, in the place of the callers' models: this candidate for all of
+            them. Empty: the decisions are log-only ones.
     """
 
     first: str
     last: str
+    span_seconds: float
     requests_per_day: float | None
     unscored: int
     overall: Slice
@@ -132,3 +137,4 @@ class Adoption(msgspec.Struct, frozen=True):
     elsewhere: int
     compared: list[Compared]
     method: str = METHOD
+    against: str = ""

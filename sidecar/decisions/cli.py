@@ -17,7 +17,7 @@ CONFIG = click.option(
 )
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON; with --follow, one object a line.")
 LOOK_AGAIN_S = 1.0
-# What --disagreements looks at if nothing is said: with days of many requests, all of it would take its time.
+# What --disagreements and --against look at if nothing is said: with days of many requests, all of it would take its time.
 DAYS = 7
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -40,7 +40,10 @@ class _Opened(NamedTuple):
     "--since",
     metavar="SPAN|DATE",
     callback=moment_of,
-    help=f"As 1h, 7d or 2026-11-24 (UTC). [all; --disagreements: {DAYS}d]",
+    help=f"As 1h, 7d, 2026-11-24 or 2026-11-24T03:10 (UTC). [all; --disagreements, --against: {DAYS}d]",
+)
+@click.option(
+    "--until", metavar="SPAN|DATE", callback=moment_of, help="Only what was decided before: as --since. [now]"
 )
 @click.option("--segment", help="Only this slice of traffic.")
 @click.option("--model", default="", help="Only what was chosen, or was the caller's own: a candidate or its model.")
@@ -49,18 +52,26 @@ class _Opened(NamedTuple):
 @click.option(
     "--disagreements", is_flag=True, help="What adopting the router would change where it is in log-only mode."
 )
+@click.option(
+    "--against",
+    metavar="CANDIDATE",
+    default="",
+    help="What the router's own choices save against asking CANDIDATE always.",
+)
 @AS_JSON
 @click.pass_context
 def decisions(  # noqa: PLR0913 - one for each option
     ctx: click.Context,
     config: Path | None,
     since: Moment | None,
+    until: Moment | None,
     segment: str | None,
     model: str,
     limit: int,
     *,
     follow: bool,
     disagreements: bool,
+    against: str,
     as_json: bool,
 ) -> None:
     """Print the latest decisions from the ledger, with what was expected and what became of them."""
@@ -70,14 +81,22 @@ def decisions(  # noqa: PLR0913 - one for each option
     from sidecar.ledger.rows import first_id
     from sidecar.ledger.store import Which
 
-    if follow and disagreements:
-        raise click.UsageError("--follow and --disagreements do not go together.")
-    if since is None and disagreements:
-        since = lambda now: now - DAYS * 86400.0  # noqa: E731 - as Since gives it
-    which = Which(b"" if since is None else first_id(since(time.time())), segment=segment, model=model)
+    if follow + disagreements + bool(against) > 1:
+        raise click.UsageError("--follow, --disagreements and --against do not go together.")
+    if follow and until:
+        raise click.UsageError("--follow and --until do not go together.")
+    now = time.time()
+    end = None if until is None else until(now)
+    if since is not None:
+        begin = since(now)
+    else:
+        begin = (now if end is None else end) - DAYS * 86400.0 if disagreements or against else 0.0
+    which = Which(first_id(begin), segment=segment, model=model)
+    if end is not None:
+        which = which._replace(before=first_id(end))
     with _opened(config) as opened:
-        if disagreements:
-            _disagree(opened, which, limit, as_json=as_json)
+        if disagreements or against:
+            _disagree(opened, which, limit, against, as_json=as_json)
         elif follow:
             with suppress(KeyboardInterrupt):
                 _follow(opened, which, limit, as_json=as_json)
@@ -118,18 +137,22 @@ def _list(opened: _Opened, which: Any, limit: int, *, as_json: bool) -> None:
         click.echo(_none(opened))
 
 
-def _disagree(opened: _Opened, which: Any, limit: int, *, as_json: bool) -> None:
+def _disagree(opened: _Opened, which: Any, limit: int, against: str, *, as_json: bool) -> None:
     from sidecar.decisions.adoption import adoption
     from sidecar.decisions.text import disagreements as lines
 
     aliases = {alias: entry.name for entry in opened.config.candidates for alias in entry.aliases}
-    found = adoption(opened.store, which, aliases, limit)
+    found = adoption(opened.store, which, aliases, limit, against)
+    if found is not None and against and found.overall.caller is None:
+        raise InvalidRequest(f"--against: {against!r} was no candidate of these decisions; see `router-sidecar info`.")
     if as_json:
         click.echo(_json(found))
     elif found is not None:
         click.echo("\n".join(lines(found)))
     elif not opened.store.select(which, 1):
         click.echo(_none(opened))
+    elif against:
+        click.echo("none of these decisions was applied: all were made in log-only mode; see --disagreements.")
     else:
         click.echo(
             "no decision of these was made in log-only mode: set `log_only = true`, or `log_only = true` in "
@@ -162,7 +185,7 @@ def _none(opened: _Opened) -> str:
     from sidecar.ledger.store import Which
 
     if opened.store.select(Which(), 1):
-        return "the ledger holds decisions, but none of these: see to --since, --segment and --model."
+        return "the ledger holds decisions, but none of these: see to --since, --until, --segment and --model."
     return f"the ledger holds no decision yet{_waiting(opened)}."
 
 

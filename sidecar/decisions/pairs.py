@@ -1,4 +1,4 @@
-"""What was expected of the callers' own models, beside what was expected of the choice."""
+"""What was expected of the callers' own models, or of one and the same candidate, beside what was expected of the choice."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -16,13 +16,13 @@ QUALITY, COST, SECONDS, UTILITY = range(PARTS)
 
 
 class Pairs(NamedTuple):
-    """N decisions over the same candidates, each with the index of the caller's own model among them.
+    """N decisions over the same candidates, each with the index of another way to answer: as a rule the caller's own model.
 
     Attributes:
         decisions: [N].
-        current: [N] index of the caller's model; -1: it is none of the candidates, so nothing was expected of it.
+        current: [N] index of the other model; -1: it is none of the candidates, so nothing was expected of it.
         chosen: [N] index of the choice.
-        expected: [N, 2, 4] quality, cost in USD, seconds and utility in USD: of the caller's model (zeros where it is
+        expected: [N, 2, 4] quality, cost in USD, seconds and utility in USD: of the other model (zeros where it is
             none of the candidates), and of the choice.
     """
 
@@ -32,39 +32,46 @@ class Pairs(NamedTuple):
     expected: Matrix
 
     def admissible(self, row: int) -> bool:
-        """Whether the caller's model was; also if that was not recorded."""
+        """Whether the other model was; also if that was not recorded."""
         decision, current = self.decisions[row], self.current[row]
         if decision.ranking is None:
             return True
         return current in (decision.ranking if len(decision.candidates) <= ONE_BYTE else decision.admissible())
 
 
-def pages(store: Store, which: Which, aliases: Mapping[str, str]) -> Iterator[list[Pairs]]:
-    """Log-only decisions in order of time, some thousand at once, those over the same candidates together.
+def pages(store: Store, which: Which, aliases: Mapping[str, str], against: str = "") -> Iterator[list[Pairs]]:
+    """Decisions in order of time, some thousand at once, those over the same candidates together.
 
     Args:
         store: where they are.
         which: of them.
         aliases: other names of candidates.
+        against: a candidate's name, model or alias, with which all applied decisions are paired. Empty: log-only decisions,
+            each with its caller's own model.
 
     Raises:
         StoreAway: the store does not answer.
     """
-    which = which._replace(log_only=True)
+    which = which._replace(log_only=not against)
     while page := store.select(which, PAGE):
         # One set of candidates, mostly: a new bundle brings another.
         together = groupby(sorted(page, key=_set_of), key=_set_of)
-        yield [paired(list(some), aliases) for _, some in together]
+        all_pairs = (
+            paired([one for one in some if one.applied or not against], aliases, against) for _, some in together
+        )
+        yield [pairs for pairs in all_pairs if pairs is not None]
         which = which._replace(since=page[-1].decision_id + b"\0")  # longer than an id, so the next one in order
 
 
-def paired(decisions: Sequence[Decision], aliases: Mapping[str, str]) -> Pairs:
-    """Pairs of decisions over the same candidates."""
+def paired(decisions: Sequence[Decision], aliases: Mapping[str, str], against: str = "") -> Pairs | None:
+    """Pairs of decisions over the same candidates; None if there are none."""
+    if not decisions:
+        return None
     names, models = decisions[0].candidates, decisions[0].models
     index = {name: at for at, name in enumerate(names)}
     called = {**{alias: index[name] for alias, name in aliases.items() if name in index}, **index}
     called |= {model: at for at, model in enumerate(models)}
-    current = [called.get(decision.current_model, -1) for decision in decisions]
+    current = [called.get(against or decision.current_model, -1) for decision in decisions]
     chosen = [index[decision.candidate] for decision in decisions]
     rows = np.arange(len(decisions))
     expected = np.frombuffer(b"".join([decision.expected for decision in decisions]), "<f4")

@@ -1,5 +1,6 @@
 """Decisions, and what adopting the router would change, as lines for a terminal. A dash is unknown."""
 
+from sidecar.decisions.adoption import DAY_S, LEAST_SPAN_S
 from sidecar.decisions.change import Adoption, Move, Side, Single, Slice
 from sidecar.decisions.latest import Became, Expected, Told, Whole
 from sidecar.decisions.trust import Compared
@@ -82,29 +83,36 @@ REPORTED = (
 
 
 def disagreements(found: Adoption) -> list[str]:
-    """What adopting the router would change."""
-    overall = found.overall
-    rate = "no rate yet" if found.requests_per_day is None else f"{found.requests_per_day:.0f} a day"
+    """What adopting the router would change, or does change."""
+    overall, against = found.overall, _said(found.against) if found.against else ""
+    other, others = (against, against) if against else ("the caller's", "the callers' models")
     known = overall.decisions - overall.unknown
     lines = [
-        f"log-only decisions from {found.first} to {found.last}: {overall.decisions} ({rate})",
-        f"the router would have chosen another model for {overall.differ} of {known} ({overall.share:.1%}); "
-        f"for {overall.inadmissible} of these the caller's was not admissible",
+        f"{'applied' if against else 'log-only'} decisions from {found.first} to {found.last}, {_span(found.span_seconds)}: {overall.decisions}"
+        f" ({_rate(found)})",
+        f"the router {'chose' if against else 'would have chosen'} another model for {overall.differ} of {known} "
+        f"({overall.share:.1%}); for {overall.inadmissible} of these {other} was not admissible",
     ]
+    if against and overall.caller is not None and overall.router is not None:
+        lines.append(_saved(against, known, overall.caller, overall.router))
     if found.unscored:
         lines.append(
             f"{found.unscored} were decided without a score (DEGRADED): there the choice is the safe candidate"
         )
     if overall.unknown:
         names = ", ".join(f"{_said(name)} ({number})" for name, number in found.unknown.items())
-        lines.append(f"unknown to the router: no forecast for {overall.unknown} decisions whose caller uses {names}")
+        lines.append(
+            f"unknown to the router: no forecast of {_said(found.against)} for {overall.unknown} decisions"
+            if against
+            else f"unknown to the router: no forecast for {overall.unknown} decisions whose caller uses {names}"
+        )
     if overall.caller is None:
         return lines
     slices = [("(all)", overall), *((_said(each.segment), each) for each in found.segments)]
-    lines += ["", "expected of the callers' models, and of the router's choices", ""]
-    lines += table([SLICES, *(row for name, each in slices for row in _slice(name, each))])
+    lines += ["", f"expected of {others}, and of the router's choices", ""]
+    lines += table([SLICES, *(row for name, each in slices for row in _slice(name, each, against or "caller"))])
     if found.moves:
-        lines += ["", "most frequent changes; differences are router less caller", ""]
+        lines += ["", f"most frequent changes; differences are router less {against or 'caller'}", ""]
         lines += table([MOVES, *map(_moved, found.moves)])
     if found.singles:
         lines += ["", "largest differences of one decision, by utility", ""]
@@ -112,24 +120,50 @@ def disagreements(found: Adoption) -> list[str]:
     return [*lines, "", *_trust(found)]
 
 
+def _rate(found: Adoption) -> str:
+    if found.requests_per_day is None:
+        return f"too short a time for figures a day: it takes {_span(LEAST_SPAN_S)} at least"
+    told = f"{found.requests_per_day:.0f} a day"
+    return told if found.span_seconds >= DAY_S else f"{told}, if the rest of the day is like these hours"
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("d", DAY_S), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
 SLICES = (
     *("segment", "whose", "decisions", "unknown", "differ", "share", "acceptable/1k", "USD/1k", "mean s"),
     *("utility USD/1k", "acceptable/day", "USD/day"),
 )
-MOVES = ("caller's", "router's", "decisions", "share", "acceptable/1k", "USD/1k", "s", "utility USD/1k")
+MOVES = ("instead of", "router's", "decisions", "share", "acceptable/1k", "USD/1k", "s", "utility USD/1k")
 SINGLES = (
-    *("time", "id", "segment", "caller's", "router's", "caller's could be chosen", "quality", "cost USD", "seconds"),
+    *("time", "id", "segment", "instead of", "router's", "could be chosen too", "quality", "cost USD", "seconds"),
     "utility USD",
 )
 COMPARED = ("model", "measure", "requests", "predicted", "measured", "difference", "95 % interval", "")
 
 
-def _slice(name: str, one: Slice) -> list[tuple[str, ...]]:
+def _saved(against: str, known: int, caller: Side, router: Side) -> str:
+    """What the seen decisions cost as expected, in all."""
+    before, now = (known * side.usd_per_1k / 1000.0 for side in (caller, router))
+    share = f" ({abs(before - now) / before:.0%})" if before else ""
+    better = router.acceptable_per_1k - caller.acceptable_per_1k
+    return (
+        f"expected cost {now:.4f} USD instead of {before:.4f} USD for {against} alone: {abs(before - now):.4f} USD{share} "
+        f"{'saved' if now <= before else 'more'}, at {abs(better):.1f} acceptable answers in 1,000 "
+        f"{'more' if better >= 0.0 else 'fewer'}"
+    )
+
+
+def _slice(name: str, one: Slice, whose: str) -> list[tuple[str, ...]]:
     counts = (str(one.decisions), str(one.unknown), str(one.differ), f"{one.share:.1%}")
     if one.caller is None or one.router is None:
-        return [(name, "caller", *counts, *["-"] * 6)]
+        return [(name, whose, *counts, *["-"] * 6)]
     caller, router = _side(one.caller), _side(one.router)
-    return [(name, "caller", *counts, *caller), ("", "router", *[""] * 4, *router)]
+    return [(name, whose, *counts, *caller), ("", "router", *[""] * 4, *router)]
 
 
 def _side(side: Side) -> tuple[str, ...]:
@@ -145,16 +179,14 @@ def _side(side: Side) -> tuple[str, ...]:
 
 def _trust(found: Adoption) -> list[str]:
     lines = []
+    whose, named = ("the choices", "was chosen") if found.against else ("the callers' models", "the caller had named")
     if found.elsewhere:
-        lines = [f"{found.elsewhere} outcomes are of another model than the caller had named; they are not compared"]
+        lines = [f"{found.elsewhere} outcomes are of another model than {named}; they are not compared"]
     if not found.compared:
-        return [
-            *lines,
-            "nothing was measured of the callers' models: without outcomes the predictions cannot be checked",
-        ]
+        return [*lines, f"nothing was measured of {whose}: without outcomes the predictions cannot be checked"]
     return [
         *lines,
-        "what was predicted of the callers' models, and what was measured",
+        f"what was predicted of {whose}, and what was measured",
         "",
         *table([COMPARED, *(_compared(each) for each in found.compared)]),
         "",

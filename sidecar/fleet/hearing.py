@@ -114,7 +114,7 @@ class Hearing:
         """
         self._share_reports()
         for call in self._reckoning.sweep(now):
-            if self._silence.remembers(call.row, call.decided):
+            if self._silence.remembers(call.row, call.decided) and not self._reckoning.unheard:
                 self.changed |= self._breaker.lost(call.row, call.decided, now)
             else:
                 self._breaker.unknown(call.row, call.decided)

@@ -15,6 +15,7 @@ from sidecar.fleet.columns import (
     COLUMNS,
     EXPIRED,
     IN_FLIGHT,
+    LIMITS_AT,
     STARTED,
     TOKENS_IN_FLIGHT,
     TOKENS_STARTED,
@@ -58,6 +59,7 @@ class LiveFleet:
         peers: where among them is what was heard of other sidecars; -1: nothing was, or too long ago.
         admission: which candidates may be chosen, [n].
         version: of these; changes with every merge.
+        heard: changes with a merge that brought more than what this process has decided since the one before.
 
     Raises:
         ConfigError: all sections are taken.
@@ -92,7 +94,13 @@ class LiveFleet:
         self._published_at = 0.0
         self._stale = True  # something has changed that must not wait for the next merge
         self._reader = Reader(table, self.writer.names(), without=self.writer.number, spare=1)
-        self.version = 0
+        self.version = self.heard = 0
+        self._learned = True  # this process did more than decide
+        self._reads = -1  # of the reader, as of the last merge
+        self._expirations = -1  # of the reckoning, as of the last time
+        self._living: list[bool] = []
+        self._rank = 0
+        self._limited = False  # a provider has stated a limit
         self.block: NDArray[np.float64] = np.zeros((1, 0, COLUMNS))
         self.alive: NDArray[np.bool_] = np.ones(1, np.bool_)
         self.peers = -1
@@ -122,6 +130,7 @@ class LiveFleet:
         self._reader = Reader(self._table, self.writer.names(), without=self.writer.number, spare=1)
         self._rows.update(zip(names, rows.tolist(), strict=True))
         self._keys = {key_of_model(name): row for name, row in self._rows.items()}
+        self._learned = True
         self._refresh(now)
         return rows
 
@@ -155,7 +164,7 @@ class LiveFleet:
         if origin is not None:
             if origin.process == self.process:
                 counts = self._hearing.take(origin.number, outcome, row, now)
-                self._stale |= self._hearing.changed
+                self._heed()
                 return counts
             writer = origin.writer
             if (
@@ -167,7 +176,7 @@ class LiveFleet:
                 return True
         if row >= 0 and outcome.ended and outcome.latency_seconds >= 0.0:
             self._hearing.learn(row, outcome, None, now - outcome.latency_seconds, now)
-            self._stale |= self._hearing.changed
+            self._heed()
             return True
         return False
 
@@ -202,34 +211,53 @@ class LiveFleet:
     def _refresh(self, now: float) -> None:
         for number, outcome, model in self._relay.receive():
             self._hearing.take(number, outcome, self._keys.get(model, -1), now)
+            self._learned = True
         while self._reports:
+            self._learned = True
             with suppress(ConfigError):  # it was checked, but others may have taken the last row since
                 self._publisher.publish(*self._reports.popleft())
         if now >= self._sweep_due:
-            self._sweep_due = now + SWEEP_S
-            self._hearing.sweep(self.block, self.alive, now)
+            self._sweep(now)
         self._publish(now)
-        writer = self.writer
-        self.block = block = self._reader.read()
+        reader, writer = self._reader, self.writer
+        self.block = block = reader.read()
         block[-1] = writer.rows[: block.shape[1]]
-        writers = self._reader.writers
-        alive = now - self._table.heartbeats[writers] < self.settings.dead_after_seconds
-        rank = int((alive & (writers < writer.number)).sum())
-        self.alive = np.append(alive, True)
-        peers = self._reader.peers
-        self.peers = peers if peers >= 0 and alive[peers] else -1
-        self.admission = exhaust(block, self._breaker.merge(block, self.alive, rank, now), now)
+        beats, latest = self._table.beats, now - self.settings.dead_after_seconds
+        living = [beats[place] > latest for place in reader.beats]
+        news = self._learned or reader.reads != self._reads or living != self._living
+        if news:
+            self._learned, self._reads, self._living = False, reader.reads, living
+            self.heard += 1
+            self.alive = np.array([*living, True])
+            self._rank = int((self.alive[:-1] & (reader.writers < writer.number)).sum())
+            self.peers = reader.peers if reader.peers >= 0 and living[reader.peers] else -1
+            self._limited = bool(block[:, :, LIMITS_AT].any())
+        # Where nobody is in anybody's way, that stays so until there are news; only limits are used up by decisions.
+        if news or self._limited or not self.admission.plain:
+            self.admission = self._breaker.merge(block, self.alive, self._rank, now)
+            if self._limited:
+                self.admission = exhaust(block, self.admission, now)
         self._due = now + self._merge_s
         self._stale = self._hearing.changed = False
         self.version += 1
+
+    def _sweep(self, now: float) -> None:
+        self._sweep_due = now + SWEEP_S
+        self._hearing.sweep(self.block, self.alive, now)
+        self._learned = True
+
+    def _heed(self) -> None:
+        self._learned = True
+        self._stale |= self._hearing.changed
 
     def _publish(self, now: float) -> None:
         writer, reckoning = self.writer, self.reckoning
         amount = len(self.block[0])
         rows = writer.rows[:amount]
-        rows[:, IN_FLIGHT] = reckoning.in_flight[:amount]
-        rows[:, TOKENS_IN_FLIGHT] = reckoning.tokens[:amount]
-        rows[:, EXPIRED] = self._expired_before[:amount] + reckoning.expired[:amount]
+        rows[:, IN_FLIGHT : TOKENS_IN_FLIGHT + 1] = reckoning.open[:amount]
+        if reckoning.expirations != self._expirations:
+            self._expirations = reckoning.expirations
+            rows[:, EXPIRED] = self._expired_before[:amount] + reckoning.expired[:amount]
         writer.publish()
         self._table.beat(writer.number, now)
         self._published = reckoning.moves

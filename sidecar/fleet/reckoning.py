@@ -18,6 +18,8 @@ from sidecar.fleet.settings import FleetConfig
 SILENT_CALLS, SILENT_SHARE = 20.0, 0.05
 # What was seen counts by so much less with each sweep.
 FORGET = 0.992
+# And each call that ended, by so much less with each one after it: however seldom calls come, about the last hundred count.
+FORGET_CALL = 0.99
 # In the place of the wait that a call was expected to have.
 EXPIRED = -1.0
 
@@ -67,9 +69,11 @@ class Reckoning:
         settings: how long a call without an outcome counts, and how many are followed.
 
     Attributes:
+        open: [names, 2] the two below, side by side.
         in_flight: [names] calls.
         tokens: [names] tokens expected in them.
         expired: [names] calls that never had an outcome, since the start.
+        expirations: all of these.
         silent: whether it seems that nobody reports outcomes.
         moves: how often any of these changed.
     """
@@ -93,13 +97,14 @@ class Reckoning:
         )
         self._tail = self._head = 0  # all that is open has a number from the tail on, below the head
         self._heard = self._lost = 0.0  # calls that ended by an outcome, and by time; decayed
+        self._told = self._untold = 0.0  # likewise, decayed by calls and not by time
         self.silent = False
         self.moves = 0
-        self.in_flight = np.zeros(names)
-        self.tokens = np.zeros(names)
+        self.expirations = 0
+        self.open = np.zeros((names, 2))
+        self.in_flight, self.tokens = self.open.T
         self.expired = np.zeros(names)
-        self._in_flight = memoryview(self.in_flight).cast("B").cast("d")  # type: ignore[arg-type]
-        self._tokens_in_flight = memoryview(self.tokens).cast("B").cast("d")  # type: ignore[arg-type]
+        self._open = memoryview(self.open).cast("B").cast("d")  # type: ignore[arg-type]
 
     def add(self, number: int, row: int, tokens: float, seconds: float, wait_seconds: float, now: float) -> None:
         """A decision was made.
@@ -123,8 +128,8 @@ class Reckoning:
         self._decided[place] = now
         self._head = number + 1
         self.moves += 1
-        self._in_flight[row] += 1.0
-        self._tokens_in_flight[row] += self._tokens[place]  # as rounded there, so that just this is taken off again
+        self._open[2 * row] += 1.0
+        self._open[2 * row + 1] += self._tokens[place]  # as rounded there, so that just this is taken off again
 
     def end(self, number: int) -> Call | None:
         """A call has ended; None, and nothing changes, if it is not in flight: it was ended before, or expired."""
@@ -134,7 +139,14 @@ class Reckoning:
         call = self._call(place)
         self._take_off(place)
         self._heard += 1.0
+        self._told = self._told * FORGET_CALL + 1.0
+        self._untold *= FORGET_CALL
         return call
+
+    @property
+    def unheard(self) -> bool:
+        """Whether outcomes are not what usually ends a call, so that one without says nothing of its candidate."""
+        return self._told <= SILENT_SHARE * self._untold
 
     def recall(self, number: int) -> Call | None:
         """The call that a decision led to, be it in flight or not; None if it was too long ago, or there was none."""
@@ -147,7 +159,7 @@ class Reckoning:
         Costs a comparison (under a nanosecond) for each number from the oldest open call on, and some ten for each call
         that is open; a few times a second is enough.
         """
-        places = self._open()
+        places = self._places()
         seconds = self._ring.seconds[places]
         keep = np.maximum(self._factor * seconds, self._least)
         if self.silent:
@@ -159,6 +171,9 @@ class Reckoning:
             self._expire(place)
         still = places[~over]
         self._tail = self._numbers[int(still[0])] if still.size else self._head
+        for _ in calls:
+            self._untold = self._untold * FORGET_CALL + 1.0
+            self._told *= FORGET_CALL
         self._heard *= FORGET
         self._lost = self._lost * FORGET + len(calls)
         self.silent = self._heard + self._lost >= SILENT_CALLS and self._heard < SILENT_SHARE * self._lost
@@ -166,11 +181,11 @@ class Reckoning:
 
     def open_calls(self) -> Open:
         """What is in flight; costs as much as `sweep`."""
-        places = self._open()
+        places = self._places()
         ring = self._ring
         return Open(ring.rows[places], ring.tokens[places], ring.decided[places], ring.seconds[places])
 
-    def _open(self) -> NDArray[np.intp]:
+    def _places(self) -> NDArray[np.intp]:
         """Places of open calls, the oldest first."""
         head = self._head
         tail = max(self._tail, head - self._mask - 1)
@@ -189,15 +204,16 @@ class Reckoning:
 
     def _expire(self, place: int) -> None:
         self.expired[self._rows[place]] += 1.0
+        self.expirations += 1
         self._waits[place] = EXPIRED
         self._take_off(place)
 
     def _take_off(self, place: int) -> None:
-        row = self._rows[place]
+        base, cells = 2 * self._rows[place], self._open
         self.moves += 1
         self._seconds[place] = math.inf
-        self._in_flight[row] -= 1.0
-        if self._in_flight[row]:
-            self._tokens_in_flight[row] -= self._tokens[place]
+        cells[base] -= 1.0
+        if cells[base]:
+            cells[base + 1] -= self._tokens[place]
         else:
-            self._tokens_in_flight[row] = 0.0
+            cells[base + 1] = 0.0

@@ -8,6 +8,7 @@ import msgspec
 from sidecar.errors import ConfigError
 from sidecar.fleet.peers.settings import PeersConfig
 from sidecar.fleet.sources.settings import EngineConfig
+from sidecar.misfit import nearest
 
 Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=86400.0)]
 SecondsOrOff = Annotated[float, msgspec.Meta(ge=0.0, le=86400.0)]
@@ -74,6 +75,10 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         min_expiry_seconds: ... but for no less than this ...
         max_expiry_seconds: ... and no more than this.
         tie_ms: candidates whose expected times differ by less are taken to be as fast as each other, and one is drawn.
+        congestion_factor: a call that waits its turn makes those wait longer that come while the queue lasts, so in the choice
+            each second of its wait counts so many times. In a queue that is filled at `load` times the rate at which it is
+            served, a wait of one second costs all of them 1 / (1 - load) seconds together: 3 is a load of 2/3. 1: each
+            request minds only itself, which lets the cheapest candidate's queue grow longest.
         merge_ms: what other processes found out is looked at again after so many milliseconds.
         dead_after_seconds: the calls in flight of a process that was silent for so long no longer count.
         max_open: most calls in flight of one worker that are followed, a power of two; the oldest are given up first.
@@ -93,6 +98,7 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     min_expiry_seconds: Seconds = 10.0
     max_expiry_seconds: Seconds = 600.0
     tie_ms: Annotated[float, msgspec.Meta(ge=0.0, le=60_000.0)] = 10.0
+    congestion_factor: Annotated[float, msgspec.Meta(ge=1.0, le=100.0)] = 3.0
     merge_ms: Annotated[float, msgspec.Meta(ge=0.0, le=1000.0)] = 5.0
     dead_after_seconds: Annotated[float, msgspec.Meta(ge=2.0, le=600.0)] = 4.0
     max_open: Annotated[int, msgspec.Meta(ge=64, le=1 << 22)] = 1 << 16
@@ -177,5 +183,6 @@ def check_budgets(budgets: Sequence[BudgetConfig], candidates: Collection[str] =
         unknown = sorted(set(budget.candidates) - set(candidates)) if candidates else ()
         if unknown:
             raise ConfigError(
-                f"budgets.{budget.name}.candidates: {unknown[0]!r} is unknown; known are {', '.join(sorted(candidates))}."
+                f"budgets.{budget.name}.candidates: {unknown[0]!r} is unknown; known are {', '.join(sorted(candidates))}"
+                f"{nearest(unknown[0], candidates)}."
             )

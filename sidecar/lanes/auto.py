@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 from sidecar.errors import ConfigError
-from sidecar.lanes import fast
 from sidecar.lanes.fast import FastLane
 from sidecar.lanes.portable import PortableLane
+from sidecar.lanes.private import probe
 
 
 class LaneChoice(NamedTuple):
@@ -23,7 +23,7 @@ def choose_lane(wanted: str) -> LaneChoice:
     """
     if wanted == "portable":
         return LaneChoice(PortableLane, "configured")
-    obstacle = fast.probe()
+    obstacle = probe()
     if not obstacle:
         return LaneChoice(FastLane, "configured" if wanted == "fast" else "the probe of grpcio succeeded")
     if wanted == "fast":

@@ -5,9 +5,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-from google.protobuf.message import DecodeError
 
 from sidecar.control.messages import (
     Activate,
@@ -22,6 +19,7 @@ from sidecar.control.messages import (
 )
 from sidecar.errors import Aborted, BundleError, InvalidRequest, NotFound, RouterError, Unavailable
 from sidecar.lanes.lane import Cold, Watch
+from sidecar.lanes.malformed import parsed
 from sidecar.routing.compare import Comparison
 from sidecar.wire import bundle_pb2 as pb
 from sidecar.wire import router_pb2
@@ -80,14 +78,14 @@ class Bundles:
             self._news.notify_all()
 
     def _list(self, raw: bytes) -> bytes:
-        _read(pb.ListBundlesRequest, raw)
+        parsed(pb.ListBundlesRequest, raw)
         result = self._done(ListBundles())
         return pb.ListBundlesResponse(
             state=_state(result.state, result.workers), bundles=[_listed(one) for one in result.listed]
         ).SerializeToString()
 
     def _activate(self, raw: bytes) -> bytes:
-        request = _read(pb.ActivateBundleRequest, raw)
+        request = parsed(pb.ActivateBundleRequest, raw)
         share = request.canary_share if request.HasField("canary_share") else None
         agreement = request.require_agreement if request.HasField("require_agreement") else None
         if share is not None and not 0.0 < share < 1.0:
@@ -109,7 +107,7 @@ class Bundles:
         ).SerializeToString()
 
     def _rollback(self, raw: bytes) -> bytes:
-        _read(pb.RollbackBundleRequest, raw)
+        parsed(pb.RollbackBundleRequest, raw)
         result = self._done(Rollback())
         return pb.RollbackBundleResponse(
             state=_state(result.state, result.workers), switch_ms=result.cost.switch_s * 1e3
@@ -122,7 +120,7 @@ class Bundles:
         return result
 
     def _watch(self, raw: bytes, here: Callable[[], bool]) -> Iterator[bytes]:
-        _read(pb.WatchBundlesRequest, raw)
+        parsed(pb.WatchBundlesRequest, raw)
         with self._news:
             seen, state = self._count, self._state
         yield _event(time.time(), "SNAPSHOT", "what runs now", state)
@@ -133,13 +131,6 @@ class Bundles:
                 seen = self._count
             for event in news:
                 yield _event(event.unix_s, event.event, event.message, event.state)
-
-
-def _read(kind: Any, raw: bytes) -> Any:
-    try:
-        return kind.FromString(raw)
-    except DecodeError:
-        raise InvalidRequest(f"the request is not a {kind.DESCRIPTOR.full_name}.") from None
 
 
 def _event(unix_s: float, name: str, message: str, state: State) -> bytes:

@@ -11,8 +11,10 @@ from sidecar.door.admission import Admission
 from sidecar.door.certificates import Certificates
 from sidecar.door.exposure import check_exposure
 from sidecar.door.tokens import Role
+from sidecar.errors import ConfigError
 from sidecar.lanes.guard import Guarded, Refusal
-from sidecar.lanes.lane import options, unavailable
+from sidecar.lanes.options import options
+from sidecar.lanes.roles import role_of
 from sidecar.lanes.tls import credentials_of
 
 
@@ -41,7 +43,10 @@ class Entrance:
                 return int(server.add_insecure_port(listen))
             return int(server.add_secure_port(listen, self.credentials))
         except RuntimeError:
-            raise unavailable(listen) from None
+            raise ConfigError(
+                f"listen: cannot bind {listen!r}: give HOST:PORT with a free port and an address of this machine (port 0 "
+                "lets the system choose)."
+            ) from None
 
     def guarded(
         self, handlers: Sequence[grpc.GenericRpcHandler], role: Role | None, refusal: Refusal
@@ -51,6 +56,12 @@ class Entrance:
             return handlers
         admit = self.admission.keeper(role)
         return [Guarded(behind, admit, refusal) for behind in handlers]
+
+    def add_method(self, server: Any, path: str, handler: Any, refusal: Refusal) -> None:
+        """Has a server serve `/package.Service/Method`, for those who have the role that it needs."""
+        _, service, method = path.split("/")
+        handlers = [grpc.method_handlers_generic_handler(service, {method: handler})]
+        server.add_generic_rpc_handlers(self.guarded(handlers, role_of(path), refusal))
 
 
 def entrance_of(config: Config, *, shared: bool = False) -> Entrance:

@@ -4,44 +4,30 @@ The public server spends most of a call's time in Python around the C core: lock
 call. Here one thread polls a second completion queue of the same C server, where only the hot methods arrive. Draining
 the queue until it is momentarily empty *is* the batching.
 
-This uses grpcio's private Cython layer, and only this module does. `probe` says whether the installed grpcio still has
-what is needed; where it has not, the portable lane serves.
+This uses grpcio's private Cython layer (see private). Where the installed grpcio lacks what is needed, the portable lane
+serves.
 """
 
 import logging
-import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent import futures
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-import grpc
-from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
-
-from sidecar.errors import RouterError
 from sidecar.faults import place
+from sidecar.lanes.calls import FOREVER, StreamCall, UnaryCall, refuse
 from sidecar.lanes.entrance import Entrance
-from sidecar.lanes.health import REFLECTED, reflection_handlers, status, statuses
-from sidecar.lanes.lane import Cold, Deliver, Encoded, Services, Take, Watch, bound, status_of, trailers
+from sidecar.lanes.lane import Services, Take, bound
+from sidecar.lanes.private import cygrpc
+from sidecar.lanes.public import PublicServer
 from sidecar.lanes.roles import role_of
-
-try:
-    from grpc._cython import cygrpc  # type: ignore[attr-defined]  # private, untyped
-except ImportError:  # probe tells
-    cygrpc = None
 
 log = logging.getLogger(__name__)
 
-# Versions of grpcio in which the conformance suite passed on this lane.
-TESTED = ((1, 75), (1, 86))
 # Calls that the core may hand over before the loop asks again; the core queues what is above.
 STANDING_REQUESTS = 64
-# Messages of one stream that may wait for their answers; beyond it the stream is not read, and flow control holds it.
-STREAM_WINDOW = 256
 # Events after which a request is answered though the queue never falls silent: a flood of calls that are refused at
 # once must not keep others waiting.
 MOST_EVENTS = 256
@@ -51,43 +37,8 @@ IDLE_S = 0.02
 NEED_LEARNING, NEED_MARGIN, NEED_DECAY = 0.05, 1.5, 0.995
 # Only while the queue has had no silent moment for so long is anything left: else what was learned may be out of date.
 BUSY_S = 0.01
-COLD_THREADS = 6
-# A reflection or a watch holds a thread for as long as it is open; the others are for health, Info and operations.
-MOST_REFLECTIONS = 2
-MOST_WATCHES = 2
 # The server has stopped by then; what is left is to read the events of its calls.
 JOIN_SECONDS = 5.0
-OK = 0
-UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED.value[0]
-# A call without a deadline has one in the far future.
-FOREVER = 1e10
-NO_MESSAGE = b"the call ended without a request message."
-
-
-def probe() -> str:
-    """Why this lane cannot be used here; empty if it can."""
-    version = tuple(int(part) for part in grpc.__version__.split(".")[:2])
-    if not TESTED[0] <= version < TESTED[1]:
-        return f"grpcio {grpc.__version__} is outside the tested range {TESTED[0]} <= version < {TESTED[1]}"
-    try:
-        server = grpc.server(futures.ThreadPoolExecutor(1))
-        core = server._cy_server  # type: ignore[attr-defined]  # noqa: SLF001 - the point of this module
-        queue = cygrpc.CompletionQueue()
-        core.register_completion_queue(queue)
-        core.register_method("/probe.Probe/Probe")
-        needed = (core.request_registered_call, cygrpc.Call.start_server_batch, queue.poll, queue.shutdown)
-        operations = (
-            cygrpc.ReceiveMessageOperation,
-            cygrpc.ReceiveCloseOnServerOperation,
-            cygrpc.SendInitialMetadataOperation,
-            cygrpc.SendMessageOperation,
-            cygrpc.SendStatusFromServerOperation,
-        )
-        assert all(map(callable, (*needed, *operations)))  # noqa: S101 - the probe itself
-        queue.shutdown()
-    except Exception as error:  # noqa: BLE001 - whatever is missing, the other lane serves
-        return f"grpcio {grpc.__version__} lacks what the fast lane needs ({type(error).__name__}: {error})"
-    return ""
 
 
 class FastLane:
@@ -105,20 +56,8 @@ class FastLane:
         self._services = services
         self._entrance = entrance
         self._batcher = services.batcher
-        pool = futures.ThreadPoolExecutor(COLD_THREADS, thread_name_prefix="cold")
-        self._server = grpc.server(pool, options=entrance.options)
-        self._health = health.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        for name, initial in statuses(fault).items():
-            self._health.set(name, initial)
-        handlers = entrance.guarded(reflection_handlers(_FewReflections(REFLECTED)), None, _refusal)
-        self._server.add_generic_rpc_handlers(handlers)
-        for path, answer in services.cold.items():
-            self._add(path, grpc.unary_unary_rpc_method_handler(_cold(answer)))
-        places = threading.BoundedSemaphore(MOST_WATCHES)
-        for path, watch in services.watches.items():
-            self._add(path, grpc.unary_stream_rpc_method_handler(_watch(watch, places)))
-        self._core = self._server._cy_server  # type: ignore[attr-defined]  # noqa: SLF001 - the point of this module
+        self._public = PublicServer(services, entrance, fault)
+        self._core = self._public.server._cy_server  # type: ignore[attr-defined]  # noqa: SLF001 - the point of this lane
         self._queue = cygrpc.CompletionQueue()
         self._core.register_completion_queue(self._queue)
         for path in (*services.unary, *services.streams):
@@ -130,34 +69,28 @@ class FastLane:
         self._left: deque[tuple[float, Any]] = deque()
         self.thread = threading.Thread(target=self._serve, name="fast-lane", daemon=True)
 
-    def _add(self, path: str, handler: Any) -> None:
-        _, service, method = path.split("/")
-        handlers = [grpc.method_handlers_generic_handler(service, {method: handler})]
-        self._server.add_generic_rpc_handlers(self._entrance.guarded(handlers, role_of(path), _refusal))
-
     def start(self, listen: str) -> str:
         """See Lane."""
-        port = self._entrance.add_port(self._server, listen)
-        self._server.start()
+        port = self._entrance.add_port(self._public.server, listen)
+        self._public.server.start()
         for path, take in self._services.unary.items():
             for _ in range(STANDING_REQUESTS):
-                self._ask_for(path, _Unary, take)
+                self._ask_for(path, UnaryCall, take)
         for path, take in self._services.streams.items():
-            self._ask_for(path, _Stream, take)
+            self._ask_for(path, StreamCall, take)
         self.thread.start()
         return bound(listen, port)
 
     def report(self, name: str, serving: bool) -> None:  # noqa: FBT001 - see Lane
         """See Lane."""
-        self._health.set(name, status(serving))
+        self._public.report(name, serving)
 
     def drain(self, grace: float) -> None:
         """See Lane."""
-        self._health.enter_graceful_shutdown()
-        self._server.stop(grace).wait()
+        self._public.stop(grace)
         self.thread.join(JOIN_SECONDS)
 
-    def _ask_for(self, path: str, kind: "type[_Unary | _Stream]", take: Take) -> None:
+    def _ask_for(self, path: str, kind: type[UnaryCall | StreamCall], take: Take) -> None:
         admission, now, clock = self._entrance.admission, time.time, time.perf_counter
         admit = admission.keeper(role_of(path)) if admission else None
 
@@ -182,7 +115,7 @@ class FastLane:
                 if error is None:
                     admit_in_time(event)
                 else:
-                    self.start_batch(event.call, _refused(error), _done)
+                    refuse(self, event.call, error)
 
         accept = accept_all if admit is None else accept_checked
 
@@ -266,233 +199,3 @@ class FastLane:
             self._services.flush()
         except Exception as error:  # noqa: BLE001 - one batch must not end the others
             log.error("the fast lane failed to deliver a batch; the lane lives: %s", place(error))  # noqa: TRY400
-
-
-class _FewReflections(reflection.ReflectionServicer):  # type: ignore[misc]  # grpc_reflection ships no types
-    """Reflection that leaves threads to others."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        super().__init__(names)
-        self._places = threading.BoundedSemaphore(MOST_REFLECTIONS)
-
-    def ServerReflectionInfo(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:  # noqa: N802 - gRPC's name
-        if not self._places.acquire(blocking=False):
-            context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_REFLECTIONS} reflection streams are open; close one first."
-            )
-        try:
-            yield from super().ServerReflectionInfo(requests, context)
-        finally:
-            self._places.release()
-
-
-def _cold(answer: Cold) -> Any:
-    def cold(raw: bytes, context: Any) -> bytes:
-        try:
-            return answer(raw)
-        except RouterError as error:
-            _abort(context, error)
-            raise  # abort has raised already
-
-    return cold
-
-
-def _watch(watch: Watch, places: threading.BoundedSemaphore) -> Any:
-    def watching(raw: bytes, context: Any) -> Iterator[bytes]:
-        if not places.acquire(blocking=False):
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_WATCHES} watches are open; close one first.")
-        try:
-            yield from watch(raw, context.is_active)
-        except RouterError as error:
-            _abort(context, error)
-        finally:
-            places.release()
-
-    return watching
-
-
-def _abort(context: Any, error: RouterError) -> None:
-    context.set_trailing_metadata(trailers(error) or ())
-    context.abort(status_of(error), str(error))
-
-
-def _refusal(error: RouterError) -> Any:
-    return lambda _requests, context: context.abort(status_of(error), str(error))
-
-
-def _refused(error: RouterError) -> tuple[Any, ...]:
-    """Operations that end a call that has only begun."""
-    return (
-        cygrpc.ReceiveCloseOnServerOperation(0),
-        cygrpc.SendInitialMetadataOperation(None, 0),
-        cygrpc.SendStatusFromServerOperation(None, status_of(error).value[0], str(error).encode(), 0),
-    )
-
-
-def _done(_event: Any) -> None:
-    """The tag of operations that nobody waits for."""
-
-
-class _Unary:
-    """One call of a unary method: receive a message, reply, done. A Caller (see batching)."""
-
-    __slots__ = ("_accepted", "_call", "_lane", "_take", "_watched", "expires", "gone")
-
-    def __init__(self, lane: FastLane, call: Any, take: Take, expires: float) -> None:
-        self._lane = lane
-        self._call = call
-        self._take = take
-        self._watched = False
-        self._accepted = time.perf_counter()
-        self.gone = False
-        self.expires = expires if expires < FOREVER else math.inf
-        lane.start_batch(call, (cygrpc.ReceiveMessageOperation(0),), self._received)
-
-    def must_wait(self) -> None:
-        if not self._watched:
-            self._watched = True
-            self._lane.start_batch(self._call, (cygrpc.ReceiveCloseOnServerOperation(0),), self._closed)
-
-    def waker(self) -> Callable[[], None]:
-        return self._lane.resume(self._call)
-
-    def resume(self, then: Callable[[], None]) -> Callable[[], None]:
-        return self._lane.resume(self._call, then)
-
-    def _closed(self, event: Any) -> None:
-        self.gone = event.batch_operations[0].cancelled()
-
-    def _received(self, event: Any) -> None:
-        raw = event.batch_operations[0].message()
-        if raw is None:
-            self._finish(UNIMPLEMENTED, NO_MESSAGE, None)
-        else:
-            self._take(raw, _reply, self, self)
-
-    def reply(self, encoded: Encoded) -> None:
-        if isinstance(encoded, bytes):
-            operations: tuple[Any, ...] = (
-                cygrpc.SendInitialMetadataOperation(None, 0),
-                cygrpc.SendMessageOperation(encoded, 0),
-                cygrpc.SendStatusFromServerOperation(None, OK, b"", 0),
-            )
-            self._send(operations)
-            if self.expires != math.inf:
-                self._lane.served(time.perf_counter() - self._accepted)
-        else:
-            self._finish(status_of(encoded).value[0], str(encoded).encode(), trailers(encoded))
-
-    def _finish(self, code: int, details: bytes, metadata: Any) -> None:
-        status = cygrpc.SendStatusFromServerOperation(metadata, code, details, 0)
-        self._send((cygrpc.SendInitialMetadataOperation(None, 0), status))
-
-    def _send(self, operations: tuple[Any, ...]) -> None:
-        if not self._watched:
-            operations = (cygrpc.ReceiveCloseOnServerOperation(0), *operations)
-        self._lane.start_batch(self._call, operations, _done)
-
-
-_reply: Deliver = lambda unary, encoded: unary.reply(encoded)  # noqa: E731 - typed as what it is
-
-
-class _Slot:
-    """The place of one answer in a stream."""
-
-    __slots__ = ("_stream", "answer")
-
-    def __init__(self, stream: "_Stream") -> None:
-        self._stream = stream
-        self.answer: bytes | None = None
-
-    def fill(self, encoded: Encoded) -> None:
-        assert isinstance(encoded, bytes)  # noqa: S101 - stream errors are messages
-        self.answer = encoded
-        self._stream.send()
-
-
-_fill: Deliver = lambda slot, encoded: slot.fill(encoded)  # noqa: E731 - typed as what it is
-
-
-class _Stream:
-    """One call of a streaming method: read ahead within a window, write replies in order. A Caller (see batching)."""
-
-    __slots__ = (
-        "_call",
-        "_closed",
-        "_finished",
-        "_lane",
-        "_outbox",
-        "_reading",
-        "_sending",
-        "_take",
-        "expires",
-        "gone",
-    )
-
-    def __init__(self, lane: FastLane, call: Any, take: Take, expires: float) -> None:
-        self._lane = lane
-        self._call = call
-        self._take = take
-        self._outbox: deque[_Slot] = deque()  # what was read and is not yet written
-        self._reading = self._sending = self._closed = self._finished = False
-        self.gone = False
-        self.expires = expires if expires < FOREVER else math.inf
-        lane.start_batch(call, (cygrpc.ReceiveCloseOnServerOperation(0),), self._ended)
-        lane.start_batch(call, (cygrpc.SendInitialMetadataOperation(None, 0),), _done)
-        self._read()
-
-    def must_wait(self) -> None:
-        """Streams always know whether their caller is there."""
-
-    def waker(self) -> Callable[[], None]:
-        return self._lane.resume(self._call)
-
-    def resume(self, then: Callable[[], None]) -> Callable[[], None]:
-        return self._lane.resume(self._call, then)
-
-    def _read(self) -> None:
-        self._reading = True
-        self._lane.start_batch(self._call, (cygrpc.ReceiveMessageOperation(0),), self._received)
-
-    def _received(self, event: Any) -> None:
-        self._reading = False
-        raw = event.batch_operations[0].message()
-        if raw is None:
-            self._closed = True
-            self._finish_if_answered()
-            return
-        slot = _Slot(self)
-        self._outbox.append(slot)
-        self._take(raw, _fill, slot, self)
-        self._read_if_room()
-
-    def _read_if_room(self) -> None:
-        if not (self._reading or self._closed) and len(self._outbox) < STREAM_WINDOW:
-            self._read()
-
-    def send(self) -> None:
-        """Writes the next answer, if it is there and none is on its way."""
-        if self._outbox and not self._sending and (answer := self._outbox[0].answer) is not None:
-            self._sending = True
-            self._lane.start_batch(self._call, (cygrpc.SendMessageOperation(answer, 0),), self._sent)
-
-    def _sent(self, event: Any) -> None:
-        self._sending = False
-        if not event.success:  # the caller is gone
-            self._outbox.clear()
-            self._closed = self.gone = True
-            return
-        self._outbox.popleft()
-        self.send()
-        self._read_if_room()
-        self._finish_if_answered()
-
-    def _finish_if_answered(self) -> None:
-        if self._closed and not self._outbox and not self._finished:
-            self._finished = True
-            status = cygrpc.SendStatusFromServerOperation(None, OK, b"", 0)
-            self._lane.start_batch(self._call, (status,), _done)
-
-    def _ended(self, event: Any) -> None:
-        self._closed = True
-        self.gone = event.batch_operations[0].cancelled()

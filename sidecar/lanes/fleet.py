@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import Any, Protocol
 
-from google.protobuf.message import DecodeError
-
 from sidecar.config import Config
 from sidecar.errors import InvalidRequest
 from sidecar.fleet.figures import CandidateFigures
@@ -16,6 +14,7 @@ from sidecar.fleet.sources.engines import Engine, engines
 from sidecar.fleet.sources.load_report import check_report, telemetry_of, understood
 from sidecar.fleet.telemetry import Telemetry
 from sidecar.lanes.lane import Cold
+from sidecar.lanes.malformed import parsed
 from sidecar.routing.candidates import CandidateTable
 from sidecar.sensing import Sensing, configured
 from sidecar.wire import fleet_pb2 as pb
@@ -64,10 +63,7 @@ class FleetMethods:
         }
 
     def _report_load(self, raw: bytes) -> bytes:
-        try:
-            request = pb.ReportLoadRequest.FromString(raw)
-        except DecodeError:
-            raise InvalidRequest(f"the request is not a {pb.ReportLoadRequest.DESCRIPTOR.full_name}.") from None
+        request = parsed(pb.ReportLoadRequest, raw)
         if not request.candidate:
             raise InvalidRequest("candidate: is empty; name the candidate whose load this is.")
         if not request.HasField("report"):
@@ -81,10 +77,7 @@ class FleetMethods:
         return pb.ReportLoadResponse(understood=names).SerializeToString()
 
     def _fleet(self, raw: bytes) -> bytes:
-        try:
-            pb.FleetRequest.FromString(raw)
-        except DecodeError:
-            raise InvalidRequest(f"the request is not a {pb.FleetRequest.DESCRIPTOR.full_name}.") from None
+        parsed(pb.FleetRequest, raw)
         response = pb.FleetResponse(candidates=[_load(row) for row in self._rows()])
         response.time.FromNanoseconds(round(self._unix() * 1e9))
         return response.SerializeToString()

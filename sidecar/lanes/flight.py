@@ -4,7 +4,7 @@ Deciding stays with the lane's thread. It is Python, which two threads cannot ru
 writes (tallies, coverage, buffers of replies) has one writer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
 from sidecar.lanes.engine import Engine
@@ -16,16 +16,23 @@ Job = tuple[Engine, Ask]
 Land = Callable[[Sequence[Job], Callable[[], list[Encoded]]], list[Encoded]]
 
 
+def by_engine(jobs: Sequence[Job]) -> Iterator[tuple[Engine, list[int], list[Ask]]]:
+    """The jobs of each engine: where they stand in the batch, and what they ask."""
+    for engine in dict.fromkeys(engine for engine, _ in jobs):
+        rows = [row for row, (owner, _) in enumerate(jobs) if owner is engine]
+        yield engine, rows, [jobs[row][1] for row in rows]
+
+
 class _Part:
     """The jobs of one engine: where they stand in the batch, and what was begun; None if that failed or is not needed."""
 
     __slots__ = ("asks", "engine", "pending", "rows")
 
-    def __init__(self, engine: Engine, jobs: Sequence[Job]) -> None:
+    def __init__(self, engine: Engine, rows: Sequence[int], asks: Sequence[Ask]) -> None:
         self.engine = engine
-        self.rows = [row for row, (owner, _) in enumerate(jobs) if owner is engine]
-        self.asks = [jobs[row][1] for row in self.rows]
-        self.pending: Pending | None = engine.begin(self.asks)
+        self.rows = rows
+        self.asks = asks
+        self.pending: Pending | None = engine.begin(asks)
 
     def answers(self) -> list[Encoded]:
         if self.pending is None:
@@ -44,7 +51,7 @@ class Flight:
     def __init__(self, jobs: Sequence[Job], land: Land) -> None:
         self._jobs = jobs
         self._land = land
-        self._parts = [_Part(engine, jobs) for engine in dict.fromkeys(engine for engine, _ in jobs)]
+        self._parts = [_Part(*part) for part in by_engine(jobs)]
         self._awaited = [part.pending for part in self._parts if part.pending is not None]
 
     @property

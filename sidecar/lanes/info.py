@@ -7,7 +7,8 @@ from sidecar.bundle.load import Bundle
 from sidecar.config import Config
 from sidecar.coverage import ENOUGH, Covered
 from sidecar.lanes.auto import LaneChoice
-from sidecar.lanes.services import Decisions, RouterServices
+from sidecar.lanes.services import RouterServices
+from sidecar.lanes.versions import Decisions
 from sidecar.routing.candidates import Candidate, CandidateTable
 from sidecar.routing.policy import Policy
 from sidecar.stats import Stats

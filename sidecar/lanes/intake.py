@@ -48,7 +48,9 @@ class Intake:
         self._default = config.default_policy
         self._policy_of_segment = {segment: entry.policy for segment, entry in config.segments.items() if entry.policy}
         self._log_only = config.log_only
-        self._log_only_segments = frozenset(segment for segment, entry in config.segments.items() if entry.log_only)
+        self._log_only_of_segment = {
+            segment: entry.log_only for segment, entry in config.segments.items() if entry.log_only is not None
+        }
         self._segment_of = _segment_rule(config.segment_keys)
         self._everything: Mask | None = None if table.offered.all() else table.offered
 
@@ -81,7 +83,7 @@ class Intake:
         if most < 1:
             raise InvalidRequest("max_output_tokens is 0: give at least 1, or leave it out for no limit.")
         whole = tokens if most == math.inf else tokens + most
-        log_only = self._log_only or segment in self._log_only_segments
+        log_only = self._log_only_of_segment.get(segment, self._log_only)
         current = request.current_model
         if log_only and not current:
             raise InvalidRequest(

@@ -3,7 +3,10 @@
 Protobuf refuses text that is not UTF-8, but names no field. This walks the bytes once more, only after a refusal.
 """
 
+from typing import Any
+
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import DecodeError
 
 from sidecar.errors import InvalidRequest
 
@@ -13,6 +16,18 @@ WIDTHS = {FIXED64: 8, FIXED32: 4}
 
 class _Truncated(Exception):
     pass
+
+
+def parsed(kind: Any, data: bytes) -> Any:
+    """A message of a kind, from its bytes.
+
+    Raises:
+        InvalidRequest: it is no such message.
+    """
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        raise explain(data, kind.DESCRIPTOR) from None
 
 
 def explain(data: bytes, message: Descriptor) -> InvalidRequest:

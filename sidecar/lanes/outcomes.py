@@ -11,6 +11,7 @@ from sidecar.fleet.outcome import Fault
 from sidecar.fleet.outcome import Outcome as Heard
 from sidecar.fleet.sources.headers import rate_limits
 from sidecar.fleet.telemetry import Telemetry
+from sidecar.lanes.intake import MAX_SESSION_CHARS
 from sidecar.lanes.lane import Deliver
 from sidecar.ledger.outcome import Outcome, checked
 from sidecar.wire import router_pb2 as pb
@@ -20,7 +21,6 @@ LIVE_SOURCES = frozenset({"", "gateway"})
 GATEWAY = "gateway"
 MOST_HEADERS = 64
 MOST_HEADER_CHARS = 4096
-MOST_SESSION_CHARS = 256
 # A clock that is further ahead of ours is set wrongly.
 AHEAD_S = 86400.0
 FAULTS = {
@@ -116,8 +116,8 @@ class Outcomes:
                 raise InvalidRequest(f"error: {outcome.error} is no OutcomeError.")  # noqa: TRY301 - one place names them
             if outcome.observed_unix_seconds > now + AHEAD_S:
                 raise InvalidRequest("observed_unix_seconds: lies in the future; give Unix seconds.")  # noqa: TRY301
-            if len(outcome.session_id) > MOST_SESSION_CHARS:
-                raise InvalidRequest(f"session_id: give at most {MOST_SESSION_CHARS} characters.")  # noqa: TRY301
+            if len(outcome.session_id) > MAX_SESSION_CHARS:
+                raise InvalidRequest(f"session_id: give at most {MAX_SESSION_CHARS} characters.")  # noqa: TRY301
             _check_headers(outcome.headers, outcome.model)
             return checked(
                 Outcome(

@@ -21,7 +21,7 @@ from sidecar.faults import place
 from sidecar.lanes.entrance import Entrance
 from sidecar.lanes.health import REFLECTED, reflection_handlers, status, statuses
 from sidecar.lanes.lane import Cold, Encoded, Services, Take, Watch, bound, status_of, trailers
-from sidecar.lanes.roles import role_of
+from sidecar.lanes.places import COLD_THREADS, MOST_WATCHES, Places
 
 try:
     from uvloop import new_event_loop
@@ -32,9 +32,6 @@ log = logging.getLogger(__name__)
 
 # How often, while nothing comes, it is looked whether something is to be changed between batches.
 IDLE_S = 0.02
-# Rare methods may block, so they run beside the loop; each watch holds one of these threads.
-COLD_THREADS = 6
-MOST_WATCHES = 2
 
 
 class PortableLane:
@@ -54,7 +51,7 @@ class PortableLane:
         self._entrance = entrance
         self._fault = fault
         self._flush_due = False
-        self._watches = 0
+        self._places = Places(MOST_WATCHES, "watches")
         self._pool = ThreadPoolExecutor(COLD_THREADS, thread_name_prefix="cold")
         self._loop = new_event_loop()
         self.thread = threading.Thread(target=self._run, name="portable-lane", daemon=True)
@@ -88,24 +85,23 @@ class PortableLane:
         self._server.add_generic_rpc_handlers(self._entrance.guarded(handlers, None, _refusal))
         for name, initial in statuses(self._fault).items():
             await self._health.set(name, initial)
+
+        def add(path: str, handler: Any) -> None:
+            self._entrance.add_method(self._server, path, handler, _refusal)
+
         # Generic handlers only: grpc.aio keeps a pending task for every method that is registered by name.
         for path, take in self._services.unary.items():
-            self._add(path, grpc.unary_unary_rpc_method_handler(self._unary(take)))
+            add(path, grpc.unary_unary_rpc_method_handler(self._unary(take)))
         for path, take in self._services.streams.items():
-            self._add(path, grpc.stream_stream_rpc_method_handler(self._stream(take)))
+            add(path, grpc.stream_stream_rpc_method_handler(self._stream(take)))
         for path, answer in self._services.cold.items():
-            self._add(path, grpc.unary_unary_rpc_method_handler(self._cold(answer)))
+            add(path, grpc.unary_unary_rpc_method_handler(self._cold(answer)))
         for path, watch in self._services.watches.items():
-            self._add(path, grpc.unary_stream_rpc_method_handler(self._watch(watch)))
+            add(path, grpc.unary_stream_rpc_method_handler(self._watch(watch)))
         port = self._entrance.add_port(self._server, listen)
         await self._server.start()
         self._idle()
         return bound(listen, port)
-
-    def _add(self, path: str, handler: Any) -> None:
-        _, service, method = path.split("/")
-        handlers = [grpc.method_handlers_generic_handler(service, {method: handler})]
-        self._server.add_generic_rpc_handlers(self._entrance.guarded(handlers, role_of(path), _refusal))
 
     async def _stop(self, grace: float) -> None:
         await self._health.enter_graceful_shutdown()
@@ -172,21 +168,16 @@ class PortableLane:
 
     def _watch(self, watch: Watch) -> Any:
         async def watching(raw: bytes, context: Any) -> AsyncIterator[bytes]:
-            if self._watches >= MOST_WATCHES:
-                await context.abort(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED, f"{MOST_WATCHES} watches are open; close one first."
-                )
-            self._watches += 1
             here = True
             try:
-                replies = watch(raw, lambda: here)
-                while (reply := await self._loop.run_in_executor(self._pool, _next, replies)) is not None:
-                    yield reply
+                with self._places.taken():
+                    replies = watch(raw, lambda: here)
+                    while (reply := await self._loop.run_in_executor(self._pool, _next, replies)) is not None:
+                        yield reply
             except RouterError as error:
                 await _abort(context, error)
             finally:
                 here = False
-                self._watches -= 1
 
         return watching
 

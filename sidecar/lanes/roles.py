@@ -2,14 +2,14 @@
 
 from sidecar.door.tokens import Role
 from sidecar.lanes import fleet
-from sidecar.lanes.lane import SERVICE
+from sidecar.lanes.services import INFO, REPORT_OUTCOME, ROUTE, ROUTE_BATCH, ROUTE_STREAM
 
 ROLES = {
-    f"/{SERVICE}/Route": Role.ROUTE,
-    f"/{SERVICE}/RouteBatch": Role.ROUTE,
-    f"/{SERVICE}/RouteStream": Role.ROUTE,
-    f"/{SERVICE}/Info": Role.ROUTE,
-    f"/{SERVICE}/ReportOutcome": Role.REPORT,
+    ROUTE: Role.ROUTE,
+    ROUTE_BATCH: Role.ROUTE,
+    ROUTE_STREAM: Role.ROUTE,
+    INFO: Role.ROUTE,
+    REPORT_OUTCOME: Role.REPORT,
     f"/{fleet.SERVICE}/ReportLoad": Role.REPORT,
     f"/{fleet.SERVICE}/Fleet": Role.ROUTE,
 }

@@ -2,24 +2,24 @@
 
 import logging
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
-from functools import reduce
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from sidecar.batching import Batcher, Bounds, Caller
 from sidecar.config import Config
 from sidecar.coverage import Coverage
-from sidecar.errors import Expired, InvalidRequest, Overloaded, RouterError, TooLarge
+from sidecar.errors import InvalidRequest, RouterError, TooLarge
 from sidecar.faults import place
+from sidecar.lanes.answers import Answers
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
-from sidecar.lanes.flight import Flight, Job, Slowest
-from sidecar.lanes.lane import SERVICE, Deliver, Encoded, Take
+from sidecar.lanes.flight import Job, Slowest
+from sidecar.lanes.lane import SERVICE, Cold, Deliver, Encoded, Take, Watch
 from sidecar.lanes.malformed import explain
-from sidecar.lanes.reply import delimited
+from sidecar.lanes.results import BatchResult, stream_response
+from sidecar.lanes.versions import Decisions, Versions
 from sidecar.scoring.cache import CacheCounts
 from sidecar.wire import router_pb2 as pb
 
@@ -28,48 +28,6 @@ log = logging.getLogger(__name__)
 ROUTE, ROUTE_BATCH, ROUTE_STREAM, REPORT_OUTCOME, INFO = (
     f"/{SERVICE}/{method}" for method in ("Route", "RouteBatch", "RouteStream", "ReportOutcome", "Info")
 )
-
-RESPONSE = pb.RouteResult.RESPONSE_FIELD_NUMBER
-ERROR = pb.RouteResult.ERROR_FIELD_NUMBER
-RESULTS = pb.RouteBatchResponse.RESULTS_FIELD_NUMBER
-RESULT = pb.RouteStreamResponse.RESULT_FIELD_NUMBER
-
-# Numbers of https://github.com/grpc/grpc/blob/master/doc/statuscodes.md for the names in sidecar.errors.
-STATUS_NUMBERS = {
-    "INVALID_ARGUMENT": 3,
-    "DEADLINE_EXCEEDED": 4,
-    "RESOURCE_EXHAUSTED": 8,
-    "FAILED_PRECONDITION": 9,
-    "INTERNAL": 13,
-    "UNAVAILABLE": 14,
-}
-EXPIRED = Expired("the deadline passed before the request's turn came; give it a longer one.")
-# Engines whose turn is over are counted on under their version; of so many versions.
-MOST_VERSIONS = 16
-LATEST_BATCHES = 2048
-OLDER = "(older)"
-# Calls that are turned away before they are read have no segment yet.
-UNREAD = "(not read)"
-
-
-class Drops:
-    """Requests that got no decision of their own, since the start; written by the lane's thread alone."""
-
-    __slots__ = ("cancelled", "expired", "invalid", "shed")
-
-    def __init__(self) -> None:
-        self.invalid = self.shed = self.expired = self.cancelled = 0
-
-
-class Decisions(NamedTuple):
-    """What one version decided since the start."""
-
-    decisions: int
-    degraded: int
-    batches: int
-
-
-NONE_YET = Decisions(0, 0, 0)
 
 
 class _Switch:
@@ -100,6 +58,15 @@ class RouterServices:
         clock: monotonic seconds.
         unix: Unix seconds.
         on_fault: called with the running engine's fault whenever it changes, or when another engine takes over.
+
+    Attributes:
+        engine: the one that runs.
+        canary: who decides a share of the requests in its place, if anybody.
+        drops: requests that got no decision of their own.
+        batches: see Answers.
+        batcher: what was taken and not yet answered.
+        busy_s: seconds that the latest flush took.
+        between: called after each batch, and now and then when none comes.
     """
 
     def __init__(
@@ -114,37 +81,35 @@ class RouterServices:
     ) -> None:
         self.engine = engine
         self.canary: Canary | None = None
-        self.coverage = coverage
-        self.drops = Drops()
         self.on_fault = on_fault
         self._busy_since: float | None = None
         self.busy_s = 0.0
-        # The latest batches: when each ended, the seconds since its first request arrived, its size.
-        self.batches: deque[tuple[float, float, int]] = deque(maxlen=LATEST_BATCHES)
         self._clock = clock
         self._max_batch_items = config.max_batch_items
         overload = config.overload
+        self._answers = answers = Answers(coverage, clock)
+        self.drops, self.batches = answers.drops, answers.batches
+        self.unread = answers.unread
         self.batcher: Batcher[Job, Encoded] = Batcher(
-            self._answer,
+            answers.answer,
             Bounds(config.max_score_batch, overload.max_waiting, overload.max_queue_ms / 1000.0),
             clock=clock,
             unix=unix,
-            shed=self._degraded if overload.action == "degrade" else self._rejected,
-            expire=self._expired,
-            forget=self._forgotten,
+            shed=answers.degrade if overload.action == "degrade" else answers.reject,
+            expire=answers.expire,
+            forget=answers.forget,
         )
         self.unary: dict[str, Take] = {ROUTE: self.route, ROUTE_BATCH: self.route_batch}
         self.streams: dict[str, Take] = {ROUTE_STREAM: self.route_stream}
-        self.cold: dict[str, Callable[[bytes], bytes]] = {}
-        self.watches: dict[str, Callable[[bytes, Callable[[], bool]], Any]] = {}
+        self.cold: dict[str, Cold] = {}
+        self.watches: dict[str, Watch] = {}
         self._pace_batches()
-        self.between: Callable[[], None] = lambda: None  # called after each batch, and now and then when none comes
+        self.between: Callable[[], None] = lambda: None
         self._switch: _Switch | None = None
         # Held while something changes, and by other threads that must not look in the midst of it. Not on the hot path.
         self._changing = threading.Lock()
         self._outgoing: set[Engine] = set()
-        self._retired: dict[str, Decisions] = {}
-        self._forgotten_caches = CacheCounts()
+        self._versions = Versions()
 
     @property
     def busy_since(self) -> float | None:
@@ -153,25 +118,24 @@ class RouterServices:
         return min(begun, default=None)
 
     def decisions(self) -> dict[str, Decisions]:
-        """What each version decided since the start, the running ones last."""
+        """What each version decided since the start, the running ones last. From any thread."""
         with self._changing:
-            found = dict(self._retired)
-            for engine in dict.fromkeys((*self._outgoing, *self._running())):
-                found[engine.version] = _more(found.pop(engine.version, NONE_YET), engine)
-        return found
+            return self._versions.decisions(self._at_work())
 
     def cache(self) -> CacheCounts:
-        """What the score caches of all engines were good for since the start."""
+        """What the score caches of all engines were good for since the start. From any thread."""
         with self._changing:
-            engines = dict.fromkeys((*self._outgoing, *self._running()))
-            return reduce(_added, (engine.cache for engine in engines), self._forgotten_caches)
+            return self._versions.cache(self._at_work())
+
+    def _at_work(self) -> Iterable[Engine]:
+        return dict.fromkeys((*self._outgoing, *self._running()))
 
     def _running(self) -> list[Engine]:
         canary = self.canary
         return [self.engine, canary.engine] if canary else [self.engine]
 
-    def listen(self, outcomes: Callable[[bytes, Deliver, Any, Caller], None]) -> None:
-        """Takes reports of outcomes as well. Before the lane is made."""
+    def listen(self, outcomes: Take) -> None:
+        """Takes reports of outcomes as well; `outcomes` may raise. Before the lane is made."""
 
         def report(raw: bytes, deliver: Deliver, key: Any, caller: Caller) -> None:
             try:
@@ -180,11 +144,6 @@ class RouterServices:
                 deliver(key, self._refused(error, raw, pb.ReportOutcomeRequest))
 
         self.unary[REPORT_OUTCOME] = report
-
-    def unread(self) -> None:
-        """See Services."""
-        self.drops.expired += 1
-        self.coverage.unscored(UNREAD)
 
     def flush(self) -> None:
         """Answers one batch of what waits; between two batches also changes what is asked to be changed."""
@@ -228,7 +187,7 @@ class RouterServices:
         if any(engine in self._outgoing for engine, _ in self.batcher.jobs()):
             return  # requests that an earlier engine took in are answered by it; what comes now, by the new one
         for engine in self._outgoing:
-            self._retire(engine)
+            self._versions.retire(engine)
         self._outgoing = set()
         self._switch = None
         switch.done.set()
@@ -236,17 +195,7 @@ class RouterServices:
     def _pace_batches(self) -> None:
         scorers = [engine.ahead for engine in self._running() if engine.ahead is not None]
         self.batcher.ahead = Slowest(scorers) if scorers else None
-
-    def _retire(self, engine: Engine) -> None:
-        """Keeps what an engine decided: under its version, or of the versions that ended longest ago, all together."""
-        retired = self._retired
-        retired[engine.version] = _more(retired.pop(engine.version, NONE_YET), engine)
-        self._forgotten_caches = _added(self._forgotten_caches, engine.cache)._replace(held_bytes=0)
-        engine.retire()
-        while len(retired) > MOST_VERSIONS:
-            oldest = next(version for version in retired if version != OLDER)
-            older = zip(retired.pop(OLDER, NONE_YET), retired.pop(oldest), strict=True)
-            retired[OLDER] = Decisions(*map(sum, older))
+        self._answers.ahead = bool(scorers)
 
     def fault(self, engine: Engine, reason: str) -> None:
         """What an engine reports; of the running one it is passed on."""
@@ -272,7 +221,7 @@ class RouterServices:
         except Exception as error:  # noqa: BLE001 - the caller gets it as a status
             deliver(key, self._refused(error, raw, pb.RouteBatchRequest))
             return
-        group = _Group(len(requests), deliver, key)
+        group = BatchResult(len(requests), deliver, key)
         for index, request in enumerate(requests):
             arrived = self._clock()
             try:
@@ -293,9 +242,9 @@ class RouterServices:
             engine = self.engine if self.canary is None else self.canary.pick(message.request, self.engine)
             ask = engine.intake(message.request, arrived)
         except Exception as error:  # noqa: BLE001 - the message gets it as its error
-            deliver(key, _stream_response(sequence, self._refused(error, raw, pb.RouteStreamRequest)))
+            deliver(key, stream_response(sequence, self._refused(error, raw, pb.RouteStreamRequest)))
             return
-        answered: Deliver = lambda to, encoded: deliver(to, _stream_response(sequence, encoded))  # noqa: E731
+        answered: Deliver = lambda to, encoded: deliver(to, stream_response(sequence, encoded))  # noqa: E731
         self.batcher.add((engine, ask), answered, key, caller, ask.segment)
 
     def _items(self, raw: bytes) -> Sequence[pb.RouteRequest]:
@@ -306,48 +255,6 @@ class RouterServices:
             raise TooLarge(f"requests: {len(requests)} items; send at most {self._max_batch_items} in one call.")
         return requests
 
-    def _answer(self, jobs: Sequence[Job]) -> list[Encoded] | Flight:
-        if self.batcher.ahead is not None and any(engine.ahead is not None for engine, _ in jobs):
-            return Flight(jobs, self._landed)
-        first, ask = jobs[0]
-        try:
-            if all(engine is first for engine, _ in jobs):
-                replies = first.answer([ask for _, ask in jobs])
-            else:
-                replies = _answer_each(jobs)
-        except Exception as error:  # noqa: BLE001 - the callers get it as a status
-            return _unanswered(jobs, error)
-        ended = self._clock()
-        self.batches.append((ended, ended - ask.arrived, len(jobs)))
-        return replies
-
-    def _landed(self, jobs: Sequence[Job], answers: Callable[[], list[Encoded]]) -> list[Encoded]:
-        try:
-            replies = answers()
-        except Exception as error:  # noqa: BLE001 - the callers get it as a status
-            return _unanswered(jobs, error)
-        ended = self._clock()
-        self.batches.append((ended, ended - jobs[0][1].arrived, len(jobs)))
-        return replies
-
-    def _degraded(self, job: Job, _wait_s: float) -> Encoded:
-        engine, ask = job
-        self.drops.shed += 1
-        return engine.degrade(ask)
-
-    def _rejected(self, job: Job, wait_s: float) -> Encoded:
-        self.drops.shed += 1
-        self.coverage.unscored(job[1].segment)
-        return Overloaded(wait_s)
-
-    def _expired(self, job: Job) -> Encoded:
-        self.drops.expired += 1
-        self.coverage.unscored(job[1].segment)
-        return EXPIRED
-
-    def _forgotten(self, _job: Job) -> None:
-        self.drops.cancelled += 1
-
     def _refused(self, error: Exception, raw: bytes = b"", kind: Any = None) -> RouterError:
         self.drops.invalid += 1
         if isinstance(error, RouterError):
@@ -356,57 +263,3 @@ class RouterServices:
             return explain(raw, kind.DESCRIPTOR)
         log.error("a request could not be read: %s", place(error))
         return RouterError("the sidecar failed to read the request; its log says why.")
-
-
-def _unanswered(jobs: Sequence[Job], error: Exception) -> list[Encoded]:
-    log.error("a batch of %d requests could not be answered: %s", len(jobs), place(error))
-    return [RouterError("the sidecar failed to answer; its log says why.")] * len(jobs)
-
-
-def _answer_each(jobs: Sequence[Job]) -> list[Encoded]:
-    """Answers a batch of several engines, in its order."""
-    answers: list[Encoded] = [b""] * len(jobs)
-    for engine in dict.fromkeys(engine for engine, _ in jobs):
-        rows = [row for row, (owner, _) in enumerate(jobs) if owner is engine]
-        for row, reply in zip(rows, engine.answer([jobs[row][1] for row in rows]), strict=True):
-            answers[row] = reply
-    return answers
-
-
-def _more(before: Decisions, engine: Engine) -> Decisions:
-    """With what an engine decided."""
-    tally = engine.tally
-    return Decisions(
-        before.decisions + tally.decisions, before.degraded + tally.degraded, before.batches + tally.batches
-    )
-
-
-def _added(some: CacheCounts, more: CacheCounts) -> CacheCounts:
-    return CacheCounts(*map(sum, zip(some, more, strict=True)))
-
-
-class _Group:
-    """Gathers the results of one RouteBatch."""
-
-    def __init__(self, size: int, deliver: Deliver, key: Any) -> None:
-        self._results = [b""] * size
-        self._missing = size
-        self._deliver = deliver
-        self._key = key
-
-    def put(self, index: int, encoded: Encoded) -> None:
-        self._results[index] = delimited(RESULTS, _result(encoded))
-        self._missing -= 1
-        if self._missing == 0:
-            self._deliver(self._key, b"".join(self._results))
-
-
-def _result(encoded: Encoded) -> bytes:
-    if isinstance(encoded, bytes):
-        return delimited(RESPONSE, encoded)
-    error = pb.RouteError(code=STATUS_NUMBERS[encoded.status], message=str(encoded))
-    return delimited(ERROR, error.SerializeToString())
-
-
-def _stream_response(sequence: int, encoded: Encoded) -> bytes:
-    return pb.RouteStreamResponse(sequence=sequence).SerializeToString() + delimited(RESULT, _result(encoded))

@@ -15,6 +15,7 @@ CONFIG = click.option(
     required=True,
     help="TOML file of the sidecar, with the section [ledger].",
 )
+LAST = b"\xff" * 16
 DAY = click.DateTime(["%Y-%m-%d"])
 
 
@@ -36,11 +37,17 @@ def export(config: Path, to: Path, since: datetime | None, until: datetime | Non
     from sidecar.ledger.export import export as write
 
     with _opened(config) as (_, store):
-        oldest = store.stat().oldest
-        first = since or datetime.fromtimestamp(time.time() if oldest is None else oldest, UTC)
+        oldest = store.decisions(b"", LAST, 1)
+        first = since or datetime.fromtimestamp(oldest[0].decided_at if oldest else time.time(), UTC)
         behind = until or datetime.fromtimestamp(time.time(), UTC) + timedelta(days=1)
         done = write(store, to, first.date(), behind.date(), training=training)
     click.echo(f"{done.rows} decisions, {done.labelled} of them with a known quality, in {done.files} files under {to}")
+    if done.narrower:
+        click.echo(
+            f"note: {len(done.narrower)} days exported before ({done.narrower[0]} first) lack the columns of candidates that are "
+            "new since; export them again, or read with the union of columns.",
+            err=True,
+        )
 
 
 @ledger.command()

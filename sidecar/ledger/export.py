@@ -20,6 +20,7 @@ try:
 except ImportError:
     raise StoreError("ledger export: Parquet needs pyarrow; install 'router-sidecar[train]'.") from None
 
+_QUALITY = "q:"
 # Of one file.
 MOST_ROWS = 1 << 18
 _DAY = timedelta(days=1)
@@ -36,15 +37,21 @@ class Exported(NamedTuple):
         rows: decisions.
         labelled: of these, with at least one known quality.
         files: how many.
+        narrower: days that were exported before and have no column for a candidate that these have one for.
     """
 
     rows: int
     labelled: int
     files: int
+    narrower: tuple[str, ...] = ()
 
 
 def export(store: Store, directory: Path, since: date, until: date, *, training: bool = False) -> Exported:
     """Writes `day=YYYY-MM-DD/part-NNNN.parquet` for every day from `since` to before `until`; those days are replaced.
+
+    Readers take the columns of one file for those of all. So days that are exported one by one get the same: there is one
+    for each candidate, whether its quality is known or not (for training only the latter), and for those that have one in
+    the directory already.
 
     Args:
         store: migrated.
@@ -64,7 +71,9 @@ def export(store: Store, directory: Path, since: date, until: date, *, training:
             "ledger export: no decision has both a stored prompt and a known quality; set ledger.store_prompts, and "
             "report outcomes with a quality."
         )
-    columns = _columns(sorted(seen.labelled), prompts=seen.prompts)
+    others = _others(directory, {f"day={day}" for day in _days(since, until)})
+    named = (seen.labelled if training else seen.candidates).union(*others.values())
+    columns = _columns(sorted(named))
     rows = labelled = files = 0
     for day in _days(since, until):
         target, fresh = directory / f"day={day}", directory / f".day={day}"
@@ -76,22 +85,34 @@ def export(store: Store, directory: Path, since: date, until: date, *, training:
         if written.rows:
             fresh.rename(target)
         rows, labelled, files = rows + written.rows, labelled + written.labelled, files + written.files
-    return Exported(rows, labelled, files)
+    narrower = tuple(day for day, has in sorted(others.items()) if named - has) if files else ()
+    return Exported(rows, labelled, files, narrower)
+
+
+def _others(directory: Path, but: set[str]) -> dict[str, set[str]]:
+    """Of each day that was exported before and stays as it is: the candidates with columns of their own."""
+    first = {path.parent.name: path for path in sorted(directory.glob("day=*/*.parquet"), reverse=True)}
+    return {
+        day: {name.removeprefix(_QUALITY) for name in pq.read_schema(path).names if name.startswith(_QUALITY)}
+        for day, path in first.items()
+        if day not in but
+    }
 
 
 class _Seen:
     """What the columns depend on."""
 
     def __init__(self) -> None:
-        self.prompts = self.trainable = False
+        self.trainable = False
         self.labelled: set[str] = set()
+        self.candidates: set[str] = set()
 
     def add(self, page: Sequence[Past]) -> None:
         for past in page:
-            stored, known = bool(past.decision.prompt), _qualities(past)
-            self.prompts |= stored
-            self.trainable |= stored and bool(known)
+            known = _qualities(past)
+            self.trainable |= bool(past.decision.prompt and known)
             self.labelled.update(known)
+            self.candidates.update(past.decision.candidates)
 
 
 def _qualities(past: Past) -> dict[str, float]:
@@ -131,13 +152,13 @@ def _write(directory: Path, columns: dict[str, tuple[Any, Value]], pages: Iterat
     return Exported(rows, labelled, files)
 
 
-def _columns(labelled: Sequence[str], *, prompts: bool) -> dict[str, tuple[Any, Value]]:
+def _columns(candidates: Sequence[str]) -> dict[str, tuple[Any, Value]]:
     """Every column: its type, and its value for a row."""
     parts = ("quality", "cost_usd", "seconds", "utility_usd")
     return {
         "decision_id": (pa.string(), lambda past: past.decision.decision_id.hex()),
         "decided_at": (pa.timestamp("us", "UTC"), lambda past: datetime.fromtimestamp(past.decision.decided_at, UTC)),
-        **({"prompt": (pa.string(), lambda past: past.decision.prompt)} if prompts else {}),
+        "prompt": (pa.string(), lambda past: past.decision.prompt),
         **{
             name: (kind, _own(name))
             for name, kind in (
@@ -168,8 +189,8 @@ def _columns(labelled: Sequence[str], *, prompts: bool) -> dict[str, tuple[Any, 
         "quality_source": (pa.string(), _of_served("quality_source")),
         **{name: (_OUTCOME_TYPES.get(name, pa.float64()), _of_served(name)) for name in FIELDS},
         "labels": (pa.string(), _labels),
-        **{f"q:{name}": (pa.float32(), _of(name, "quality")) for name in labelled},
-        **{f"out_tokens:{name}": (pa.float32(), _of(name, "output_tokens")) for name in labelled},
+        **{f"{_QUALITY}{name}": (pa.float32(), _of(name, "quality")) for name in candidates},
+        **{f"out_tokens:{name}": (pa.float32(), _of(name, "output_tokens")) for name in candidates},
     }
 
 

@@ -22,7 +22,7 @@ from sidecar.ledger.segments import Segment
 from sidecar.ledger.settings import LedgerConfig
 from sidecar.ledger.store import Store, Unacceptable, open_store
 from sidecar.ledger.strays import Strays
-from sidecar.ledger.tail import State, read
+from sidecar.ledger.tail import State, read, salvaged
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,8 @@ class Imported:
         repeated: outcomes that were there already.
         unknown: outcomes whose decision was not there a minute later; see strays.
         set_aside: records that the store refused or nobody could read; they lie in the file `refused`.
-        spoilt: segments that were changed after they were written; they are kept beside the others, as *.corrupt.
+        spoilt: segments that were changed after they were written; what is whole in them is imported, and they are kept
+            beside the others, as *.corrupt.
         torn_bytes: that writers had not finished when they were killed, and nobody was told of.
         backlog_bytes: that are not imported yet.
         away: why the store cannot be had; empty if it can.
@@ -229,6 +230,10 @@ class Importer:
             gathered.take(frame)
         if reading.frames:
             gathered.batch.positions[name] = reading.position
+        if reading.state is State.SPOILT and (behind := salvaged(segment.path, reading.position)):
+            for frame in behind:
+                gathered.take(frame)
+            gathered.batch.positions[name] = behind[-1].end
         if reading.state in (State.DONE, State.TORN, State.SPOILT):
             gathered.ended.append((segment.path, reading.state))
             self.imported.torn_bytes += reading.rest if reading.state is State.TORN else 0
@@ -249,6 +254,7 @@ class Importer:
             added = store.add(batch)
         except Unacceptable:
             added = self._one_by_one(store, gathered)
+        self._aside.settle()
         self._positions.update(batch.positions)
         self.imported.decisions += added.decisions
         self.imported.outcomes += added.outcomes
@@ -274,9 +280,9 @@ class Importer:
         return Added(decisions, outcomes)
 
     def _set_aside(self, kind: int, payload: bytes | memoryview, reason: str) -> None:
-        self._aside.put(kind, payload)
-        self.imported.set_aside += 1
-        log.error("ledger: a record is set aside in the file `refused`: %s", reason)
+        if self._aside.put(kind, payload):
+            self.imported.set_aside += 1
+            log.error("ledger: a record is set aside in the file `refused`: %s", reason)
 
     def _finish(self, store: Store, gathered: _Gathered) -> None:
         """Removes segments that are imported to their end."""
@@ -284,7 +290,7 @@ class Importer:
         for path, state in gathered.ended:
             if state is State.SPOILT:
                 self.imported.spoilt += 1
-                log.error("ledger: %s was changed after it was written; what follows is kept in *.corrupt", path.name)
+                log.error("ledger: %s was changed after it was written, and is kept as *.corrupt", path.name)
                 path.rename(path.with_suffix(segments.CORRUPT))
             else:
                 path.unlink(missing_ok=True)

@@ -116,8 +116,9 @@ class PostgresStore(Tables):
             used += int(rows * (width + _KEY_BYTES))
         return used
 
-    def reclaim(self) -> None:
-        """See Store; PostgreSQL's own vacuum does that."""
+    def reclaim(self) -> bool:
+        """See Store; PostgreSQL's own vacuum keeps it for what comes."""
+        return False
 
     def close(self) -> None:
         """See Store."""
@@ -179,8 +180,8 @@ class PostgresStore(Tables):
             raise StoreError(f"ledger.url: {self._name}: {type(error).__name__} ({error.sqlstate}).") from None
 
 
-# What a row takes beside its columns: its head, and its entry in the index.
-_KEY_BYTES = 64
+# What a row takes beside its columns: its head, what pages leave free, and its entries in the indexes.
+_KEY_BYTES = 96
 
 
 def _kept(value: Any) -> Any:

@@ -68,6 +68,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (writer, counted_at, reason)
         )""",
     ),
+    (
+        # Who asks for a segment, or for what was decided in log-only mode, must not read through all the others.
+        "CREATE INDEX decisions_of_segment ON decisions (segment, decision_id)",
+        "CREATE INDEX decisions_unapplied ON decisions (decision_id) WHERE NOT applied",
+    ),
 )
 VERSION = len(MIGRATIONS)
 

@@ -15,8 +15,9 @@ from sidecar.ledger.tables import Tables, insertion, remembering
 
 LOCKED_S = 5.0
 _PAGE_BYTES = 8192
-# Pages that are given back at once: the file is locked meanwhile.
-_RECLAIM_PAGES = 4096
+# Pages that are given back at once: they are moved, and the import waits meanwhile.
+_RECLAIM_PAGES = 1024
+_SPARE = 0.1
 _SCHEMA = "SELECT max(version) FROM ledger_schema"
 
 
@@ -86,11 +87,16 @@ class SqliteStore(Tables):
         )
         return int((pages - free) * size)
 
-    def reclaim(self) -> None:
-        """See Store."""
+    def reclaim(self) -> bool:
+        """See Store; a tenth of the file stays free for what comes, since it would only grow again."""
+        pages, free = (self._rows(f"PRAGMA {name}")[0][0] for name in ("page_count", "freelist_count"))
+        spare = int(free - _SPARE * pages)
+        if spare <= 0:
+            return False
         with self._faults():
             # Python's execute takes a single step of it, which is one page; executescript goes on to the end.
-            self._connection.executescript(f"PRAGMA incremental_vacuum({_RECLAIM_PAGES})")
+            self._connection.executescript(f"PRAGMA incremental_vacuum({min(spare, _RECLAIM_PAGES)})")
+        return spare > _RECLAIM_PAGES
 
     def verify(self) -> list[str]:
         """See Store."""

@@ -131,16 +131,8 @@ class Store(Protocol):
         """Which of these decisions are there."""
         ...
 
-    def outcomes_after(self, seq: int, limit: int) -> list[Reported]:
-        """Outcomes imported after that one, in order of import.
-
-        Several sidecars import side by side: with PostgreSQL, one with a lower number may become visible after one with
-        a higher, so look back a little.
-        """
-        ...
-
     def stat(self) -> Stat:
-        """What it holds; reads all of the outcomes' index."""
+        """What it holds; looks for the decision of every outcome, so it may take seconds for each million."""
         ...
 
     def used_bytes(self) -> int:
@@ -155,12 +147,12 @@ class Store(Protocol):
         """
         ...
 
-    def cut(self, limit: int) -> int:
-        """Deletes the oldest decisions, at most `limit`, and outcomes of that time; gives how many of both."""
+    def border(self, share: float) -> bytes:
+        """The id before which this share of what it holds lies, 0 to 1: what `expire` takes. Counts rows, so ask now and then."""
         ...
 
-    def reclaim(self) -> None:
-        """Gives space that was freed back to the system, as far as that is cheap."""
+    def reclaim(self) -> bool:
+        """Gives some of the space that was freed back to the system, if there is much of it; says whether there is more."""
         ...
 
     def verify(self) -> list[str]:

@@ -1,5 +1,6 @@
 """What both stores do in the same words of SQL."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -9,7 +10,7 @@ import msgspec
 
 from sidecar.errors import RouterError
 from sidecar.ledger import schema
-from sidecar.ledger.rows import PARTS, Decision, Reported, Row, decided_at
+from sidecar.ledger.rows import ID_BYTES, PARTS, Decision, Reported, Row, decided_at
 from sidecar.ledger.store import Stat, StoreError, Which
 
 _REFERRED = ("b.name", "b.version", "b.digest", "s.names", "s.models")
@@ -21,6 +22,7 @@ _LIGHT = f"SELECT {', '.join((*('NULL' if name in _HEAVY else f'd.{name}' for na
 _OUTCOMES = f"SELECT seq, {', '.join(schema.OUTCOMES)} FROM outcomes "  # noqa: S608
 _APPLIED, _SHADOW = schema.DECISIONS.index("applied"), 1 + schema.OUTCOMES.index("shadow")
 _decoder: "msgspec.json.Decoder[tuple[str, ...]]" = msgspec.json.Decoder(tuple[str, ...])
+_BEHIND_ALL = b"\xff" * (ID_BYTES + 1)
 # Ids that are asked for at once: below the fewest parameters that a statement may have.
 _MOST_IDS = 500
 
@@ -80,8 +82,7 @@ class Tables(ABC):
             tests.append(f"(d.candidate IN ({_marks(names)}) OR d.current_model IN ({_marks(names)}))")
             values += [*names, *names]
         if which.log_only:
-            tests.append("d.applied = ? AND d.current_model <> ''")
-            values.append(False)
+            tests.append("NOT d.applied AND d.current_model <> ''")
         where = f"WHERE {' AND '.join(tests)} ORDER BY d.decision_id {'DESC' if newest else 'ASC'} LIMIT ?"
         return [_decision(row) for row in self._rows(_LIGHT + where, (*values, limit))]
 
@@ -117,10 +118,6 @@ class Tables(ABC):
             for row in self._rows(f"{_OUTCOMES}WHERE decision_id IN ({_marks(some)}) ORDER BY decision_id, seq", some)
         ]
 
-    def outcomes_after(self, seq: int, limit: int) -> list[Reported]:
-        """See Store."""
-        return [_reported(row) for row in self._rows(_OUTCOMES + "WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit))]
-
     def stat(self) -> Stat:
         """See Store."""
         (decisions,) = self._rows("SELECT count(*) FROM decisions")[0]
@@ -155,25 +152,18 @@ class Tables(ABC):
             ]
         )
 
-    def cut(self, limit: int) -> int:
+    def border(self, share: float) -> bytes:
         """See Store."""
-        borders = []
-        for table in ("decisions", "outcomes"):
-            oldest = f"SELECT decision_id FROM {table} ORDER BY decision_id LIMIT ?"  # noqa: S608
-            rows = self._rows(
-                f"SELECT decision_id FROM ({oldest}) oldest ORDER BY decision_id DESC LIMIT 1",  # noqa: S608
-                (limit,),
-            )
-            borders += [row[0] for row in rows]
-        if not borders:
-            return 0
-        border = min(borders)
-        return self._run(
-            [
-                ("DELETE FROM decisions WHERE decision_id <= ?", (border,)),
-                ("DELETE FROM outcomes WHERE decision_id <= ?", (border,)),
-            ]
+        amounts = {
+            table: int(self._rows(f"SELECT count(*) FROM {table}")[0][0])  # noqa: S608 - our own names
+            for table in ("decisions", "outcomes")
+        }
+        table = max(amounts, key=amounts.__getitem__)
+        rows = self._rows(
+            f"SELECT decision_id FROM {table} ORDER BY decision_id LIMIT 1 OFFSET ?",  # noqa: S608
+            (math.ceil(share * amounts[table]),),
         )
+        return bytes(rows[0][0]) if rows else _BEHIND_ALL
 
     def verify(self) -> list[str]:
         """See Store."""

@@ -80,6 +80,27 @@ def read(path: Path, position: int, most: int = CHUNK_BYTES) -> Reading:
     return Reading(frames, position, _state(data, over=over), rest)
 
 
+def salvaged(path: Path, position: int) -> list[Frame]:
+    """The unharmed frames behind one that was changed after it was written, as far as its length can be believed.
+
+    Only where frame follows frame: what lies inside one may be a caller's text that looks like a frame.
+
+    Args:
+        path: of a segment that is spoilt.
+        position: of the first frame that cannot be read.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    data = memoryview(path.read_bytes())
+    frames: list[Frame] = []
+    while (size := announced(data[position:])) > HEAD_BYTES:  # no record is empty, but a run of zeros would be many
+        whole = list(scan(data[position + size :], position + size))
+        frames += whole
+        position = whole[-1].end if whole else position + size
+    return frames
+
+
 def _headless(head: bytes, *, over: bool) -> State:
     if len(head) == len(HEAD) and any(head):
         return State.FOREIGN

@@ -3,6 +3,9 @@
 Requests of a batch are assigned one after another: each one adds to its candidate's wait, which the next one sees. So a batch never rushes to the candidate that a moment ago had the shortest queue. What others are doing at the same
 time is not known as exactly; candidates whose utilities differ by less than that uncertainty (`Live.blur`) are drawn from,
 and the probability is recorded as the choice's propensity.
+
+A request that joins a queue pays not only for its own wait but for that of those who come after it (`Live.congestion`): else
+the queue of the cheapest candidate grows in a burst until its wait eats up all that its price saves, while others idle.
 """
 
 from collections.abc import Sequence
@@ -26,8 +29,11 @@ from sidecar.routing.decision import (
     needs_of,
     no_candidate,
 )
-from sidecar.routing.draw import Draw, Pick, pick, quick
+from sidecar.routing.draw import Draw, pick
+from sidecar.routing.few import Few
 from sidecar.routing.live import Live, at_rest
+from sidecar.routing.plain import Plain
+from sidecar.routing.room import Offer, Room
 from sidecar.routing.session import Held, may_leave, worth_of_cache
 from sidecar.types import Scores
 
@@ -42,49 +48,6 @@ class Rules(NamedTuple):
 
     max_switch_share: float = 0.25
     last_resort: Literal["soonest", "safe"] = "soonest"
-
-
-class _Room:
-    """What is left of a fleet while a batch is assigned: each request takes its part.
-
-    Attributes:
-        wait: [C] seconds, as plain numbers.
-        queued: whether anybody would have to wait anywhere.
-        open: [C] who is offered and may be chosen.
-        even: whether there is somebody, and nobody is on its way back or limited to some calls.
-    """
-
-    __slots__ = ("_backlog", "_crowd", "_quota", "_step", "even", "open", "queued", "wait")
-
-    def __init__(self, fleet: Fleet, offered: Mask, *, all_offered: bool) -> None:
-        self.wait: list[float] = fleet.wait_seconds.tolist()
-        self._backlog: list[float] = fleet.backlog.tolist()
-        self._step: list[float] = fleet.step_seconds.tolist()
-        self._quota: Column | None = None
-        self._crowd = fleet.crowd
-        self.queued = any(self.wait)
-        self.open, self.even = offered, True
-        if fleet.plain and all_offered:
-            return
-        self.open = offered & ~fleet.open
-        if self.open.any():
-            self.even = bool(fleet.share[self.open].min() >= 1.0 and fleet.quota[self.open].min() == np.inf)
-        else:
-            self.even = False
-        if not self.even:
-            self._quota = fleet.quota.copy()
-
-    def take(self, candidate: int) -> None:
-        """A request goes to a candidate."""
-        left = self._backlog[candidate] = self._backlog[candidate] + self._crowd
-        if left > 0.0:
-            self.wait[candidate] = left * self._step[candidate]
-            self.queued = True
-        if self._quota is not None:
-            self._quota[candidate] -= 1.0
-            if self._quota[candidate] < 1.0:
-                self.open = self.open.copy()
-                self.open[candidate] = False
 
 
 class Assignment:
@@ -102,9 +65,11 @@ class Assignment:
         self._counts = counts
         self._rules = rules
         self._draw = draw
-        self._all_offered = bool(table.offered.all())
+        self._offer = Offer(table.offered)
+        self._plainly = Plain(self._offer.indices, draw)
+        self._few = Few(table, self._plainly)
         self._seen = at_rest(table)
-        self._room = _Room(self._seen.fleet, table.offered, all_offered=self._all_offered)
+        self._room = Room(self._seen.fleet, self._offer)
 
     def choose(
         self, asks: Sequence[Ask], scores: Scores, live: Live, held: Sequence[Held | None]
@@ -117,41 +82,45 @@ class Assignment:
             live: the fleet now. If the same one is given again, it counts with what was assigned since.
             held: where the session of each request stands; None if it has none, or this is its first turn.
         """
-        needs, fleet = needs_of(asks), live.fleet
-        expected = self._expect(asks, needs, *_wide(scores), fleet, held)
         if live is not self._seen:  # else what was assigned since then is taken off already
-            self._seen, self._room = live, _Room(fleet, self._table.offered, all_offered=self._all_offered)
+            self._seen, self._room = live, Room(live.fleet, self._offer)
         room = self._room
-        open_, all_open = room.open, room.open is self._table.offered and self._all_offered
+        if len(asks) <= self._few.most and room.even:
+            for ask, session in zip(asks, held, strict=True):
+                if session is not None or not self._plain(ask, live):
+                    break
+            else:
+                return self._few.choose(asks, scores, room, live.blur, live.congestion)
+        return self._many(asks, scores, live, room, held)
+
+    def _many(
+        self, asks: Sequence[Ask], scores: Scores, live: Live, room: Room, held: Sequence[Held | None]
+    ) -> tuple[Expectations, list[Outcome]]:
+        needs = needs_of(asks)
+        expected = self._expect(asks, needs, *_wide(scores), live.fleet, held)
         # Most requests limit nothing: for these, plain lists of a few numbers are several times quicker than arrays.
-        lists = (expected.utility if all_open else np.where(open_, expected.utility, -np.inf)).tolist()
+        lists = expected.utility.tolist()
         waits: list[list[float]] = []
-        outcomes: list[Outcome | Pick] = []
+        outcomes: list[Outcome] = []
+        novelty = scores.novelty.tolist()
         for row, ask in enumerate(asks):
-            waits.append(room.wait.copy())
+            wait = room.wait
+            waits.append(wait.copy())
             if room.even and held[row] is None and self._plain(ask, live):
-                picked = quick(lists[row], room.wait, ask.terms.second_value_usd, live.blur, self._draw)
-                room.take(picked.candidate)
-                outcomes.append(picked)
+                price, unloaded = ask.terms.second_value_usd * live.congestion, lists[row]
+                loaded = [usd - price * s for usd, s in zip(unloaded, wait, strict=True)] if room.queued else unloaded
+                outcomes.append(self._plainly(unloaded, loaded, novelty[row], room, live.blur * price))
                 continue
-            found = self._particular(row, ask, expected, live, room, held[row], float(scores.novelty[row]))
+            found = self._particular(row, ask, expected, live, room, held[row], novelty[row])
             if isinstance(found, Choice):
                 room.take(found.ranking[0])
             outcomes.append(found)
-        utility, seconds = expected.utility, expected.seconds
         if room.queued:
             loaded = np.array(waits)
-            utility, seconds = utility - needs.second_value_usd * loaded, seconds + loaded
-        if all_open:
-            order, best = np.argsort(-utility, axis=1, kind="stable"), [max(row) for row in lists]
-        else:
-            order = np.argsort(np.where(open_, -utility, np.inf), axis=1, kind="stable")[:, : int(open_.sum())]
-            best = np.where(self._table.offered, expected.utility, -np.inf).max(axis=1).tolist()
-        rankings, novelty = order.tolist(), scores.novelty.tolist()
-        return expected._replace(seconds=seconds, utility=utility), [
-            _plainly(found, rankings[row], lists[row], best[row], novelty[row]) if isinstance(found, Pick) else found
-            for row, found in enumerate(outcomes)
-        ]
+            toll = needs.second_value_usd * live.congestion * loaded
+            seconds, utility = expected.seconds + loaded, expected.utility - toll
+            expected = expected._replace(seconds=seconds, utility=utility)
+        return expected, outcomes
 
     def degrade(self, asks: Sequence[Ask], live: Live) -> tuple[Expectations, list[Outcome]]:
         """Decides a batch without scores: the safe candidate, else the best by prior that is not blocked.
@@ -203,10 +172,10 @@ class Assignment:
         return Expectations(quality, cost, seconds, utility, tokens)
 
     def _particular(
-        self, row: int, ask: Ask, batch: Expectations, live: Live, room: _Room, held: Held | None, novelty: float
+        self, row: int, ask: Ask, batch: Expectations, live: Live, room: Room, held: Held | None, novelty: float
     ) -> Outcome:
         """Decides a request that limits something, belongs to a session, or finds candidates that are on their way back."""
-        table, price = self._table, ask.terms.second_value_usd
+        table, price = self._table, ask.terms.second_value_usd * live.congestion
         unloaded, wait = batch.utility[row], np.array(room.wait)
         expected = batch._replace(seconds=batch.seconds + wait, utility=batch.utility - price * wait)
         utility = expected.utility[row]
@@ -284,15 +253,6 @@ class Assignment:
         if terms.max_seconds != np.inf:
             admitted &= live.fleet.known & (expected.seconds[row] <= terms.max_seconds)
         return admitted
-
-
-def _plainly(found: Pick, ranking: list[int], unloaded: list[float], best: float, novelty: float) -> Choice:
-    reasons = _learned(novelty)
-    if found.propensity < 1.0:
-        reasons = (*reasons, Reason.SPREAD)
-    if unloaded[found.candidate] < best:
-        reasons = (*reasons, Reason.LOAD)
-    return Choice(_first(found.candidate, ranking), reasons, novelty, found.propensity)
 
 
 def _learned(novelty: float) -> tuple[Reason, ...]:

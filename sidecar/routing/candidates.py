@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sidecar.bundle.manifest import TrainedCandidate
 from sidecar.config import CandidateConfig, Config
 from sidecar.errors import ConfigError, InvalidRequest
+from sidecar.fleet.settings import check_budgets
 
 # Of a caller's words no more than this is repeated in an error.
 MAX_NAME_CHARS = 64
@@ -121,7 +122,8 @@ def join(config: Config, trained: Sequence[TrainedCandidate]) -> CandidateTable:
     """The table of the bundle's candidates with the operator's figures.
 
     Raises:
-        ConfigError: the configuration names a candidate that the bundle does not score, or an unknown safe candidate.
+        ConfigError: the configuration names a candidate that the bundle does not score, also in a budget, or an unknown
+            safe candidate.
     """
     configured = {entry.name: entry for entry in config.candidates}
     unscored = sorted(configured.keys() - {candidate.name for candidate in trained})
@@ -130,6 +132,8 @@ def join(config: Config, trained: Sequence[TrainedCandidate]) -> CandidateTable:
             f"candidates.{unscored[0]}: the bundle does not score it; it scores "
             f"{', '.join(candidate.name for candidate in trained)}. Remove the entry or train a bundle with it."
         )
+    # Else a budget with a slip in it would limit nothing, and nobody would know.
+    check_budgets(config.budgets, [candidate.name for candidate in trained])
     rows = [_joined(candidate, configured) for candidate in trained]
     return CandidateTable(rows, config.safe_candidate)
 

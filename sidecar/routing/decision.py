@@ -30,6 +30,9 @@ class Reason(enum.IntEnum):
     SPREAD = 7
     LAST_RESORT = 8
 
+    # Decisions are counted by their reasons, and the enum's own hash is a function in Python.
+    __hash__ = int.__hash__
+
 
 class Expectations(NamedTuple):
     """What is expected of every candidate for every request of a batch, each [B, C].

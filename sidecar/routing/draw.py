@@ -44,27 +44,6 @@ def pick(utility: Column, among: Mask, share: Column, blur_usd: float, draw: Dra
     return Pick(chosen, min(1.0, sum(weight * _chance(utility, part, blur_usd, chosen) for weight, part in cases)))
 
 
-def quick(utility: list[float], wait: list[float], price: float, blur: float, draw: Draw) -> Pick:
-    """As `pick`, where all take part: for few candidates several times faster than arrays.
-
-    Args:
-        utility: [C] in USD without the wait; -inf for those who may not be chosen.
-        wait: [C] seconds.
-        price: USD of a second.
-        blur: seconds by which waits may be wrong.
-        draw: where chance comes from.
-    """
-    if not price:
-        return Pick(utility.index(max(utility)), 1.0)
-    loaded = [usd - price * seconds for usd, seconds in zip(utility, wait, strict=True)]
-    best = max(loaded)
-    if not blur:
-        return Pick(loaded.index(best), 1.0)
-    least = best - blur * price
-    near = [candidate for candidate, usd in enumerate(loaded) if usd >= least]
-    return Pick(near[int(draw() * len(near))], 1.0 / len(near)) if near[1:] else Pick(near[0], 1.0)
-
-
 def _taking_part(among: Mask, share: Column, coin: float) -> Mask:
     part: Mask = among & (share > coin)
     return part if part.any() else among

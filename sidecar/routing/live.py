@@ -19,11 +19,13 @@ class Live(NamedTuple):
         barred: whose budget is used up for a segment; None where there are no budgets.
         blur: seconds by which the expected seconds may be wrong: candidates that are no further apart are as good as each
             other.
+        congestion: how many seconds of everybody's a second of waiting for a turn costs, its own among them; 1 or more.
     """
 
     fleet: Fleet
     barred: Barred | None = None
     blur: float = 0.0
+    congestion: float = 1.0
 
 
 def at_rest(table: CandidateTable) -> Live:

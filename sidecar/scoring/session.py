@@ -16,6 +16,8 @@ _FILE = "model.onnx"
 _FATAL = 4
 INPUTS = ("input_ids", "attention_mask")
 OUTPUTS = ("quality", "embedding", "output_tokens")
+# In the metadata of a model in which padding costs next to nothing; see export/encoder/unpadded.py.
+UNPADDED = "unpadded"
 
 
 def available() -> list[str]:
@@ -71,6 +73,7 @@ class Session:
     Attributes:
         execution_provider: the first that ONNX Runtime uses.
         dimensions: names of the symbolic dimensions of a batch and of a row; empty where they are none.
+        unpadded: whether the model takes padding out by itself, as it says.
 
     Args:
         path: of the model; see opened.
@@ -86,6 +89,7 @@ class Session:
         session = opened(path, threads=threads, name=name)
         self.execution_provider: str = session.get_providers()[0]
         self.dimensions = [axis if isinstance(axis, str) else "" for axis in session.get_inputs()[0].shape]
+        self.unpadded: bool = session.get_modelmeta().custom_metadata_map.get(UNPADDED) == "1"
         self._name = name
         self._candidates = candidates
         self._run = session.run

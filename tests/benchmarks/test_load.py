@@ -49,6 +49,10 @@ def test_one_command_measures_everything_beside_a_real_sidecar(
         assert row["failed"] == 0
         assert 0.5 < row["quality"] < 0.9
     assert len({row["requests"] for row in rows[:4]}) == 1
+    could = sections["sweep_azure2023_conv_bounds"]
+    assert len(could) == 5
+    assert all(row["ratio"] > 0.5 for row in could if row.get("ratio"))
+    assert could[1]["prices"] == could[3]["prices"] == "1x"
     (failed,) = sections["fault"]
     assert failed["decisions"] == pytest.approx(6 * fault.DECISIONS_PER_S)
     (burst,) = sections["herd"]

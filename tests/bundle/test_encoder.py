@@ -4,18 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from sidecar.bundle import encoder as assembling
 from sidecar.bundle import load as loading
 from sidecar.bundle.load import load
-from sidecar.bundle.manifest import GOLDEN_FP16, MODEL_FP16
+from sidecar.bundle.manifest import GOLDEN_FP16, MODEL, MODEL_FP16
 from sidecar.bundle.seal import seal
 from sidecar.bundle.verify import verify
 from sidecar.errors import BundleError, ConfigError
 from sidecar.scoring.pace import Limits
 from sidecar.scoring.providers import CPU, CUDA
-from sidecar.scoring.session import Session
+from sidecar.scoring.session import UNPADDED, Session
 from tests.conftest import GOLDEN_TEXTS
 from tests.standin import PROVIDER, Devices
 
@@ -38,6 +39,30 @@ def test_a_device_scores_as_the_cpu_does(encoder_bundle: Path, monkeypatch: pyte
     device = load(encoder_bundle, provider="auto")
     for got, wanted in zip(device.scorer(GOLDEN_TEXTS)[:3], cpu.scorer(GOLDEN_TEXTS)[:3], strict=True):
         np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(("said", "runs"), [(None, 2), ("0", 2), ("1", 1)])
+def test_rows_of_unlike_length_share_a_run_where_the_model_says_that_padding_costs_little(
+    encoder_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str | None, runs: int
+) -> None:
+    directory = shutil.copytree(encoder_bundle, tmp_path / "bundle")
+    manifest, _ = verify(directory)
+    model = onnx.load(directory / MODEL)
+    if said is not None:
+        model.metadata_props.add(key=UNPADDED, value=said)
+    onnx.save(model, directory / MODEL)
+    seal(directory, manifest)
+    scorer = load(directory).scorer
+    shapes: list[tuple[int, ...]] = []
+    run = Session.__call__
+
+    def recording(session: Session, ids: Any, mask: Any) -> Any:
+        shapes.append(ids.shape)
+        return run(session, ids, mask)
+
+    monkeypatch.setattr(Session, "__call__", recording)
+    scorer(["rice", " ".join(["rice"] * 14)])
+    assert len(shapes) == runs
 
 
 def test_where_nothing_is_at_hand_auto_runs_on_the_cpu_and_says_why(

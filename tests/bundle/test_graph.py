@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from sidecar.bundle import graph
+from sidecar.bundle import graph, inspection
 from sidecar.bundle.manifest import MODEL
 from sidecar.errors import BundleError
 
+# A bundle may have a second model, so whatever is refused has to be called by its own name.
+NAME = "other.onnx"
 Change = Callable[[Any], None]
 
 
@@ -22,8 +24,10 @@ def changed(model: Any, change: Change) -> bytes:
     return copy.SerializeToString()
 
 
-def check(model: Any, change: Change = lambda model: None, family: str = "static", candidates: int = 3) -> graph.Shape:
-    return graph.check(changed(model, change), family, candidates)
+def check(
+    model: Any, change: Change = lambda model: None, family: str = "static", candidates: int = 3
+) -> inspection.Shape:
+    return graph.check(changed(model, change), family, candidates, NAME)
 
 
 def nested(node: Any, depth: int = 1) -> Any:
@@ -81,7 +85,7 @@ def test_nodes_of_sub_graphs_are_counted(tiny_model: Any) -> None:
     ],
 )
 def test_what_could_act_is_refused_at_any_depth(tiny_model: Any, node: Any, reason: str, depth: int) -> None:
-    with pytest.raises(BundleError, match=f"^{MODEL}: .*{reason}"):
+    with pytest.raises(BundleError, match=f"^{NAME}: .*{reason}"):
         check(tiny_model, add(nested(node, depth)))
 
 
@@ -165,7 +169,7 @@ def _no_location(model: Any) -> None:
     ],
 )
 def test_a_breach_of_the_contract_is_refused_with_the_reason(tiny_model: Any, change: Change, reason: str) -> None:
-    with pytest.raises(BundleError, match=f"^{MODEL}: .*{reason}"):
+    with pytest.raises(BundleError, match=f"^{NAME}: .*{reason}"):
         check(tiny_model, change)
 
 
@@ -179,7 +183,7 @@ def test_a_free_candidate_axis_is_left_to_the_probe_at_load(tiny_model: Any) -> 
 def test_nesting_is_bounded(tiny_model: Any) -> None:
     def deep(model: Any) -> None:
         node = helper.make_node("Erf", ["a"], ["x"])
-        for _ in range(graph.MAX_DEPTH + 1):
+        for _ in range(inspection.MAX_DEPTH + 1):
             inner = helper.make_graph([node], "inner", [], [])
             node = helper.make_node("Loop", [], ["x"], body=inner)
         model.graph.node.append(node)
@@ -213,7 +217,7 @@ def test_a_domain_cannot_be_set_twice(tiny_model: Any) -> None:
 
 
 def test_a_flood_of_fields_is_refused(monkeypatch: pytest.MonkeyPatch, tiny_model: Any) -> None:
-    monkeypatch.setattr(graph, "MAX_FIELDS", 50)
+    monkeypatch.setattr(inspection, "MAX_FIELDS", 50)
     with pytest.raises(BundleError, match="too many fields"):
         check(tiny_model)
 
@@ -270,7 +274,7 @@ def unfolding(*dims: int, count: int = 1) -> Change:
 
 @pytest.mark.parametrize("dims", [(1 << 29,), (1 << 40,), (1 << 20, 1 << 20), (-1,), (2, -1), (1 << 62,) * 200])
 def test_a_tensor_that_declares_more_than_it_holds_is_refused(tiny_model: Any, dims: tuple[int, ...]) -> None:
-    with pytest.raises(BundleError, match=f"^{MODEL}: has a tensor that declares more elements than it holds"):
+    with pytest.raises(BundleError, match=f"^{NAME}: has a tensor that declares more elements than it holds"):
         check(tiny_model, declared(*dims))
     attribute = TensorProto(data_type=TensorProto.FLOAT, dims=dims, raw_data=bytes(4))
     with pytest.raises(BundleError, match="declares more elements"):
@@ -308,7 +312,7 @@ def test_packed_dimensions_count_too(tiny_model: Any) -> None:
     "change", [unfolding(1 << 27), unfolding(1 << 40), unfolding(-1), unfolding(1 << 22, count=17)]
 )
 def test_a_sparse_tensor_that_unfolds_to_the_world_is_refused(tiny_model: Any, change: Change) -> None:
-    with pytest.raises(BundleError, match=f"^{MODEL}: its sparse tensors unfold to more than"):
+    with pytest.raises(BundleError, match=f"^{NAME}: its sparse tensors unfold to more than"):
         check(tiny_model, change)
 
 

@@ -16,9 +16,10 @@ from sidecar.bundle.manifest import GOLDEN, MANIFEST, MODEL, TOKENIZER
 from sidecar.bundle.seal import seal
 from sidecar.bundle.trial import Line, TrialReport, TrialRequest, memory_limit, try_out
 from sidecar.bundle.verify import decode, verify
-from sidecar.config import CandidateConfig, Config, GateConfig
+from sidecar.config import CandidateConfig, Config
 from sidecar.errors import BundleError
 from sidecar.routing.compare import Recorded
+from sidecar.settings import GateConfig
 from tests.bundle.keys import key_of, sign
 from tests.conftest import CANDIDATES, MakeBundle
 from tests.processes import descendants

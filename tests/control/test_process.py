@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,21 @@ import psutil
 import pytest
 
 from sidecar.bundle.registry import POINTER
-from sidecar.config import Config, GateConfig
+from sidecar.config import CandidateConfig, Config
 from sidecar.control import CONFIG, CONFIG_FAULT, SOCKET
 from sidecar.control.messages import BEAT_S, Activate, Beat, ListBundles, Operate, Result, State, Target
-from sidecar.control.process import Control
+from sidecar.control.process import Control, watch
+from sidecar.fleet.outcome import Fault, Outcome
+from sidecar.fleet.settings import BreakerConfig, FleetConfig
+from sidecar.fleet.table import FleetTable
+from sidecar.sensing import FLEET
+from sidecar.settings import GateConfig
 from sidecar.stats import Stats
 from tests.bundle.test_trial import endless
 from tests.conftest import MakeBundle
-from tests.control.test_swap import target
+from tests.control.conftest import target
 from tests.control.workers import FakeWorker, served
+from tests.fleet.stage import Clock, Worker, priors_of
 
 
 class Desk:
@@ -61,6 +68,24 @@ async def test_which_bundle_it_is_that_was_loaded_at_the_start_is_soon_known_to_
         await desk.tick()
         await desk.tick()
     assert desk.control.metrics.state.running == running
+
+
+async def test_a_candidate_that_fails_is_told_of_in_the_log_though_nobody_asks_for_metrics(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = FleetTable.create(tmp_path / FLEET, 6, 32)
+    clock = Clock(time.monotonic())
+    config = Config(candidates=(CandidateConfig(name="small", model="acme/small-1"),))
+    desk = Desk(Control(config, Path("/embedded")))
+    desk.control.fleet = watch(config, tmp_path)
+    worker = Worker(table, 0, priors_of(["acme/small-1"]), clock)
+    for _ in range(BreakerConfig().consecutive_errors):
+        worker.hear(worker.decide(0), Outcome(Fault.SERVER))
+    worker.look()
+    await desk.tick()
+    table.close()
+    assert "small fails and is left alone" in caplog.text
+    assert watch(Config(fleet=FleetConfig(enabled=False)), tmp_path) is None
 
 
 @pytest.mark.parametrize("content", [None, "v9\n", "../v1\n"])

@@ -1,24 +1,20 @@
 import asyncio
-import os
+import logging
 import shutil
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from sidecar.bundle.registry import POINTER, Registry
 from sidecar.bundle.trial import TrialReport, TrialRequest
-from sidecar.bundle.verify import verify
-from sidecar.config import Config, GateConfig
+from sidecar.config import Config
 from sidecar.control.messages import (
     Activate,
     Done,
     ListBundles,
     Operate,
-    Operation,
     Prepare,
-    Result,
     Rollback,
     Sample,
     State,
@@ -27,95 +23,9 @@ from sidecar.control.messages import (
 )
 from sidecar.control.swap import Swap
 from sidecar.errors import BundleError, ConfigError
-from sidecar.routing.compare import Recorded
-from tests.control.workers import PATIENCE_S, FakeWorker, served
-
-
-def target(registry: Path, name: str) -> Target:
-    manifest, digest = verify(registry / name)
-    return Target(str(registry / name), f"{manifest.name} {manifest.version}", digest)
-
-
-class Gate:
-    """Passes everything, and keeps what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[TrialRequest, GateConfig]] = []
-        self.refusal = ""
-
-    def __call__(self, request: TrialRequest, limits: GateConfig) -> TrialReport:
-        self.asked.append((request, limits))
-        if self.refusal:
-            raise BundleError(self.refusal)
-        return TrialReport(
-            name="tiny",
-            version="",
-            manifest_sha256=verify(Path(request.directory))[1],
-            vouched=(),
-            load_seconds=0.0,
-            resident_bytes=0,
-            microseconds_per_text=0.0,
-        )
-
-
-class Scene:
-    """A Swap with a registry, and workers that connect to it.
-
-    Attributes:
-        killed: pids of the workers that were killed; they are gone then.
-    """
-
-    def __init__(self, registry: Path, config: Config) -> None:
-        self.registry = registry
-        self.gate = Gate()
-        self.swap = Swap(config, Registry(registry), Target(str(registry / "v1")), gate=self.gate)
-        self.one, self.two, self.three = (target(registry, name) for name in ("v1", "v2", "v3"))
-        self.workers: list[FakeWorker] = []
-        self.killed: list[int] = []
-        self.path = Path()
-
-    async def join(self, state: State | None = None) -> FakeWorker:
-        worker = FakeWorker(len(self.workers), state)
-        self.workers.append(worker)
-        await worker.connect(self.path)
-        if worker.state.running and not worker.state.running.digest:  # as a real one: now it is loaded
-            worker._run(State(self.one))
-        return worker
-
-    def kill(self, pid: int, _number: int) -> None:
-        self.killed.append(pid)
-        for worker in self.workers:
-            if worker.pid == pid:
-                worker.die()
-
-    @property
-    def pointer(self) -> str:
-        return (self.registry / POINTER).read_text().strip()
-
-    async def do(self, operation: Operation) -> Result:
-        return await self.swap.operate(Operate(9, operation))
-
-    async def activate(self, name: str, share: float | None = None) -> Result:
-        result = await self.do(Activate(name, share))
-        assert (result.status, result.error, result.id) == ("OK", "", 9)
-        return result
-
-    def run_all(self) -> list[str]:
-        """Versions that the workers run."""
-        return [worker.state.running.version if worker.state.running else "" for worker in self.workers]
-
-
-@pytest.fixture
-async def scene(registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
-    scene = Scene(registry, Config(registry=str(registry)))
-    monkeypatch.setattr(os, "kill", scene.kill)
-    async with served(scene.swap.workers, tmp_path, scene.workers) as scene.path:
-        yield scene
-
-
-def refuse(error: str) -> Callable[[Any], Done]:
-    return lambda command: Done(command.id, error)
-
+from sidecar.settings import GateConfig
+from tests.control.conftest import Scene, refuse
+from tests.control.workers import FakeWorker
 
 # --- activation ------------------------------------------------------------------------------------------------------
 
@@ -145,136 +55,6 @@ async def test_all_workers_prepare_then_the_pointer_is_written_then_all_switch(s
     assert scene.swap.counts == {"ACTIVATED": 1}
 
 
-async def test_a_slow_worker_holds_up_the_switch_of_all_others(scene: Scene) -> None:
-    quick, slow = await scene.join(), await scene.join()
-    go_on = asyncio.Event()
-
-    async def when_told(command: Any) -> Done:
-        await go_on.wait()
-        return slow._obey(command)
-
-    slow.on[Prepare] = when_told
-    activation = asyncio.ensure_future(scene.activate("v2"))
-    await quick.until(lambda: "Prepare" in quick.kinds())
-    await asyncio.sleep(0.05)
-    assert "Switch" not in quick.kinds()
-    assert scene.pointer == "v1"
-    go_on.set()
-    await activation
-    assert scene.run_all() == ["tiny 2"] * 2
-
-
-async def test_a_worker_that_cannot_prepare_aborts_the_switch_everywhere_and_the_others_forget(scene: Scene) -> None:
-    good, bad = await scene.join(), await scene.join()
-    bad.on[Prepare] = refuse("no memory is left")
-    result = await scene.do(Activate("v2"))
-    assert result.status == "ABORTED"
-    assert "worker 1 cannot load" in result.error
-    assert "no memory is left; nothing is changed" in result.error
-    assert scene.pointer == "v1"
-    assert scene.swap.state == State(scene.one)
-    assert scene.killed == []
-    await good.until(lambda: "Switch" in good.kinds())
-    assert good.loaded == {scene.one.digest}
-    assert scene.run_all() == ["tiny 1"] * 2
-    (event,) = await good.heard()
-    assert (event.event, event.state) == ("REFUSED", State(scene.one))
-    # Nothing is left over that would keep the next one from succeeding.
-    bad.on.clear()
-    await scene.activate("v2")
-
-
-async def test_a_worker_that_dies_while_it_prepares_aborts_the_switch(scene: Scene) -> None:
-    good, bad = await scene.join(), await scene.join()
-    bad.on[Prepare] = lambda _command: bad.die()
-    result = await scene.do(Activate("v2"))
-    assert result.status == "ABORTED"
-    assert "worker 1 ended" in result.error
-    assert scene.pointer == "v1"
-    await good.until(lambda: "Switch" in good.kinds())
-    assert good.loaded == {scene.one.digest}
-
-
-async def test_one_that_connects_while_others_prepare_prepares_too(scene: Scene) -> None:
-    first = await scene.join()
-
-    async def and_another_comes(command: Any) -> Done:
-        await scene.join()
-        return first._obey(command)
-
-    first.on[Prepare] = and_another_comes
-    await scene.activate("v2")
-    assert scene.workers[1].greeting == State(scene.one)
-    assert scene.workers[1].kinds() == ["Prepare", "Switch"]
-    assert scene.run_all() == ["tiny 2"] * 2
-    assert scene.killed == []
-
-
-async def test_one_that_connects_while_others_prepare_and_cannot_aborts_the_switch(scene: Scene) -> None:
-    first = await scene.join()
-
-    async def and_another_comes(command: Any) -> Done:
-        (await scene.join()).on[Prepare] = refuse("no memory is left")
-        return first._obey(command)
-
-    first.on[Prepare] = and_another_comes
-    result = await scene.do(Activate("v2"))
-    assert result.status == "ABORTED"
-    assert (scene.pointer, scene.killed) == ("v1", [])
-
-
-async def test_one_that_connects_while_the_pointer_is_written_prepares_before_it_switches(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await scene.join()
-    loop = asyncio.get_running_loop()
-    point = Registry.point
-
-    def slow(self: Registry, name: str) -> None:
-        asyncio.run_coroutine_threadsafe(scene.join(), loop).result(PATIENCE_S)
-        point(self, name)
-
-    monkeypatch.setattr(Registry, "point", slow)
-    await scene.activate("v2")
-    assert scene.workers[1].kinds() == ["Prepare", "Switch"]
-    assert scene.run_all() == ["tiny 2"] * 2
-    assert scene.killed == []
-
-
-async def test_one_that_connects_during_the_switch_is_told_the_new_state(scene: Scene) -> None:
-    first = await scene.join()
-
-    async def and_another_comes(command: Any) -> Done:
-        await scene.join()
-        return first._obey(command)
-
-    first.on[Switch] = and_another_comes
-    await scene.activate("v2")
-    assert scene.workers[1].greeting == State(scene.two, scene.one)
-
-
-@pytest.mark.parametrize("how", ["refuses", "dies"])
-async def test_one_that_does_not_switch_is_killed_and_the_others_run_the_new_bundle(scene: Scene, how: str) -> None:
-    good, bad = await scene.join(), await scene.join()
-    bad.on[Switch] = refuse("the lane did not get to it") if how == "refuses" else lambda _command: bad.die()
-    result = await scene.activate("v2")
-    assert result.state.running == scene.two
-    assert scene.killed == ([bad.pid] if how == "refuses" else [])
-    assert good.state.running == scene.two
-    assert result.workers == 1
-    assert scene.pointer == "v2"
-
-
-async def test_a_worker_that_is_silent_about_its_switch_is_killed(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sidecar.control.swap.SWITCH_S", 0.02)
-    _, bad = await scene.join(), await scene.join()
-    bad.on[Switch] = lambda _command: None
-    await scene.activate("v2")
-    assert scene.killed == [bad.pid]
-
-
 async def test_without_workers_what_starts_from_now_on_runs_it(scene: Scene) -> None:
     await scene.activate("v2")
     assert scene.pointer == "v2"
@@ -296,13 +76,18 @@ async def test_what_cannot_be_written_is_not_activated_and_is_forgotten(
     assert (worker.state, worker.loaded) == (State(scene.one), {scene.one.digest})
 
 
-async def test_what_the_gate_refuses_no_worker_hears_of(scene: Scene) -> None:
+async def test_what_the_gate_refuses_no_worker_hears_of_and_the_log_once(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     worker = await scene.join()
     scene.gate.refusal = "golden vectors do not hold"
     result = await scene.do(Activate("v2"))
     assert (result.status, result.error) == ("FAILED_PRECONDITION", "golden vectors do not hold")
     (event,) = await worker.heard()
     assert event.message == "v2 (a call): golden vectors do not hold"
+    told = [(record.levelname, record.getMessage()) for record in caplog.records if "golden" in record.getMessage()]
+    assert told == [("ERROR", "REFUSED: v2 (a call): golden vectors do not hold")]
     assert "Prepare" not in worker.kinds()
 
 
@@ -330,22 +115,6 @@ async def test_a_dry_run_stops_before_the_workers_and_leaves_no_event(scene: Sce
     assert scene.swap.counts == {}
 
 
-async def test_the_gate_gets_a_sample_of_all_workers_in_turn_and_the_agreement_that_is_demanded(scene: Scene) -> None:
-    def recorded(name: str) -> Recorded:
-        return Recorded(text=name, segment="", policy="balanced", answer_value_usd=1.0, prompt_tokens=1)
-
-    for texts in ("ab", "cde"):
-        worker = await scene.join()
-        worker.on[Sample] = lambda command, worker=worker, texts=texts: Done(  # type: ignore[misc]
-            command.id, "", worker.state, tuple(map(recorded, texts)) if command.amount else ()
-        )
-    await scene.do(Activate("v2", require_agreement=0.75))
-    request, limits = scene.gate.asked[0]
-    assert [one.text for one in request.sample] == ["b", "e", "a", "d", "c"]
-    assert limits.require_agreement == 0.75
-    assert (request.running, request.running_sha256) == (scene.one.directory, scene.one.digest)
-
-
 @pytest.mark.parametrize(
     ("name", "status"), [("v9", "NOT_FOUND"), ("../v1", "INVALID_ARGUMENT"), ("", "INVALID_ARGUMENT")]
 )
@@ -362,15 +131,20 @@ async def test_without_a_registry_nothing_can_be_changed(scene: Scene) -> None:
     assert (await swap.operate(Operate(1, ListBundles()))).status == "OK"
 
 
-async def test_an_unforeseen_failure_is_internal_and_does_not_say_what_it_choked_on(scene: Scene) -> None:
+async def test_an_unforeseen_failure_is_internal_and_nothing_says_what_it_choked_on(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    prompt = "a secret prompt"
+
     def broken(_request: TrialRequest, _limits: GateConfig) -> TrialReport:
-        raise ValueError("a secret prompt")
+        raise ValueError(prompt)
 
     await scene.join()
     scene.swap._gate = broken
     result = await scene.do(Activate("v2"))
     assert result.status == "INTERNAL"
-    assert "secret" not in result.error
+    assert "an operation failed: ValueError" in caplog.text
+    assert prompt not in result.error + caplog.text
 
 
 # --- rollback and canary ---------------------------------------------------------------------------------------------
@@ -491,6 +265,26 @@ async def test_one_that_could_not_load_what_all_run_is_left_as_it_is(scene: Scen
     assert scene.swap.astray == set()
 
 
+async def test_listing_while_a_bundle_changes_does_not_bring_back_the_state_before(scene: Scene) -> None:
+    quick, slow = await scene.join(), await scene.join()
+    go_on = asyncio.Event()
+    first: list[Any] = []
+
+    async def slow_sample(command: Any) -> Done:
+        first.append(command)
+        if len(first) == 1:
+            await go_on.wait()
+        return Done(command.id, "", State(scene.one))
+
+    slow.on[Sample] = slow_sample
+    listing = asyncio.ensure_future(scene.do(ListBundles()))
+    await quick.until(lambda: quick.commands)
+    scene.swap.state = State(scene.two, scene.one)  # as an activation would meanwhile
+    go_on.set()
+    await listing
+    assert scene.swap.state.running == scene.two
+
+
 # --- the pointer file ------------------------------------------------------------------------------------------------
 
 
@@ -577,33 +371,3 @@ async def test_operations_wait_for_one_another(scene: Scene) -> None:
     assert [result.status for result in results] == ["OK"] * 4
     assert [result.state.running for result in results] == [scene.two, scene.three, scene.two, scene.three]
     assert worker.state == results[-1].state
-
-
-async def test_a_list_tells_what_is_sound_and_why_the_rest_is_not(scene: Scene) -> None:
-    await scene.join()
-    (scene.registry / "v2" / "model.onnx").write_bytes(b"spoilt")
-    result = await scene.do(ListBundles())
-    listed = {row.directory: row for row in result.listed}
-    assert (listed["v1"].name, listed["v1"].version, listed["v1"].digest) == ("tiny", "1", scene.one.digest)
-    assert listed["v2"].refusal.startswith("model.onnx: ")
-    assert result.workers == 1
-
-
-async def test_listing_while_a_bundle_changes_does_not_bring_back_the_state_before(scene: Scene) -> None:
-    quick, slow = await scene.join(), await scene.join()
-    go_on = asyncio.Event()
-    first: list[Any] = []
-
-    async def slow_sample(command: Any) -> Done:
-        first.append(command)
-        if len(first) == 1:
-            await go_on.wait()
-        return Done(command.id, "", State(scene.one))
-
-    slow.on[Sample] = slow_sample
-    listing = asyncio.ensure_future(scene.do(ListBundles()))
-    await quick.until(lambda: quick.commands)
-    scene.swap.state = State(scene.two, scene.one)  # as an activation would meanwhile
-    go_on.set()
-    await listing
-    assert scene.swap.state.running == scene.two

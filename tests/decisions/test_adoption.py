@@ -10,10 +10,11 @@ from sidecar.ledger.noted import Noted, Origin
 from sidecar.ledger.outcome import Outcome
 from sidecar.ledger.rows import first_id
 from sidecar.ledger.store import Store, Which
+from sidecar.routing.decision import Choice, Reason
 from tests.decisions.conftest import log_only
 from tests.ledger.made import NOW, imported, name, noted, said
 
-DAY_S = 86400.0
+HOUR_S = 3600.0
 
 
 def found_in(
@@ -30,21 +31,22 @@ def ids(number: int, apart_s: float = 1.0, at: float = NOW) -> list[str]:
 
 
 def test_what_would_change_is_counted_and_priced(store: Store) -> None:
-    found = found_in(store, log_only(ids(4), ["small", "acme/small-1", "large", "gpt-x"]))
+    found = found_in(store, log_only(ids(4, HOUR_S), ["small", "acme/small-1", "large", "gpt-x"]))
     overall = found.overall
     assert (overall.decisions, overall.unknown, overall.differ, overall.inadmissible) == (4, 1, 2, 0)
     assert overall.share == pytest.approx(2 / 3)
-    # Three a request and second, of which three quarters have a forecast.
-    assert found.requests_per_day == pytest.approx(DAY_S)
+    # One an hour, of which three quarters have a forecast.
+    assert found.span_seconds == pytest.approx(3 * HOUR_S)
+    assert found.requests_per_day == pytest.approx(24.0)
     assert overall.caller == Side(
         pytest.approx(1000 * (0.5 + 0.5 + 0.75) / 3),  # type: ignore[arg-type]
         pytest.approx(1000 * (0.25 + 0.25 + 0.5) / 3),  # type: ignore[arg-type]
         pytest.approx(4 / 3),  # type: ignore[arg-type]
         pytest.approx(2000.0),  # type: ignore[arg-type]
-        pytest.approx(0.75 * DAY_S * 1.75 / 3),  # type: ignore[arg-type]
-        pytest.approx(0.75 * DAY_S / 3),  # type: ignore[arg-type]
+        pytest.approx(0.75 * 24.0 * 1.75 / 3),  # type: ignore[arg-type]
+        pytest.approx(0.75 * 24.0 / 3),  # type: ignore[arg-type]
     )
-    assert overall.router == Side(750.0, 500.0, 2.0, 4000.0, 0.75 * DAY_S * 0.75, 0.75 * DAY_S * 0.5)
+    assert overall.router == Side(750.0, 500.0, 2.0, 4000.0, 0.75 * 24.0 * 0.75, 0.75 * 24.0 * 0.5)
     assert found.unknown == {"gpt-x": 1}
     (move,) = found.moves
     assert (move.current, move.chosen, move.decisions, move.share) == ("small", "large", 2, 1.0)
@@ -54,8 +56,8 @@ def test_what_would_change_is_counted_and_priced(store: Store) -> None:
 def test_segments_are_kept_apart_and_add_up(store: Store) -> None:
     found = found_in(
         store,
-        log_only(ids(3), ["small"] * 3, segment="a"),
-        log_only(ids(2), ["large", "gpt-x"], segment="b"),
+        log_only(ids(3, HOUR_S), ["small"] * 3, segment="a"),
+        log_only(ids(2, HOUR_S), ["large", "gpt-x"], segment="b"),
     )
     assert [(one.segment, one.decisions, one.unknown, one.differ) for one in found.segments] == [
         ("a", 3, 0, 3),
@@ -172,6 +174,16 @@ def test_of_one_decision_there_is_no_rate(store: Store) -> None:
     assert found.overall.caller.usd_per_day is None
 
 
+@pytest.mark.parametrize(("span_s", "told"), [(3599.0, None), (3600.0, 48.0)])
+def test_of_less_than_an_hour_no_day_is_foretold(store: Store, span_s: float, told: float | None) -> None:
+    found = found_in(store, log_only(ids(3, span_s / 2), ["small"] * 3))
+    assert found.span_seconds == pytest.approx(span_s)
+    assert found.requests_per_day == told
+    assert found.overall.caller is not None
+    assert found.overall.caller.usd_per_day == (None if told is None else pytest.approx(0.25 * told))
+    assert found.overall.caller.usd_per_1k == pytest.approx(250.0)
+
+
 def test_the_largest_differences_are_found_on_whatever_page(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairs, "PAGE", 1)
     names = ids(4, apart_s=0.0)  # of one millisecond: only the last bytes of their ids differ
@@ -179,3 +191,44 @@ def test_the_largest_differences_are_found_on_whatever_page(store: Store, monkey
     found = found_in(store, log_only(names, ["small"] * 4, utility=utility), most=2)
     assert [(one.id, one.utility_usd) for one in found.singles] == [(names[2], 4.0), (names[3], 3.0)]
     assert (found.overall.decisions, found.requests_per_day) == (4, None)
+
+
+def test_applied_decisions_are_compared_with_one_candidate_for_all(store: Store) -> None:
+    applied, ours = ids(3), ids(1)
+    store.add(
+        imported(
+            made_for(applied, chosen=[0, 1, 1]),
+            log_only(ours, ["small"]),
+            outcomes=[
+                said(applied[0], quality=1.0),  # of the choice, which is what the callers got
+                said(applied[1], quality=0.5, model="acme/small-1"),  # the gateway fell back
+            ],
+        )
+    )
+    found = adoption(store, Which(), {"big": "large"}, 5, "big")
+    assert found is not None
+    overall = found.overall
+    assert (overall.decisions, overall.unknown, overall.differ) == (3, 0, 1)
+    assert (overall.caller, overall.router) == (
+        Side(750.0, 500.0, 2.0, 4000.0, None, None),
+        Side(2000 / 3, 1250 / 3, 5 / 3, 3000.0, None, None),
+    )
+    assert [(move.current, move.chosen, move.usd_per_1k) for move in found.moves] == [("large", "small", -250.0)]
+    assert found.elsewhere == 1
+    assert [(one.model, one.predicted, one.measured) for one in found.compared] == [("", 0.5, 1.0), ("small", 0.5, 1.0)]
+    assert adoption(store, Which(since=first_id(NOW + 60)), {}, 5, "large") is None
+
+
+def test_nothing_is_foretold_of_a_candidate_that_was_none(store: Store) -> None:
+    store.add(imported(made_for(ids(2), chosen=[0, 1])))
+    found = adoption(store, Which(), {}, 5, "gpt-x")
+    assert found is not None
+    assert (found.overall.unknown, found.overall.caller, found.unknown) == (2, None, {"gpt-x": 2})
+
+
+def made_for(names: Sequence[str], chosen: Sequence[int]) -> Noted:
+    """Applied decisions with the figures of `log_only`."""
+    batch = log_only(names, [""] * len(names))
+    asks = [ask._replace(log_only=False) for ask in batch.asks]
+    outcomes = [Choice([index, 1 - index], (Reason.LEARNED,), 0.5) for index in chosen]
+    return batch._replace(asks=asks, outcomes=outcomes)

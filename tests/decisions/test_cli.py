@@ -65,6 +65,21 @@ def test_since_segment_and_model_choose(store: Store, file: Path) -> None:
     assert "holds decisions, but none of these" in none.output
 
 
+def test_until_shows_what_was_decided_around_a_time_long_ago(store: Store, file: Path) -> None:
+    store.add(imported(noted([name(NOW + 60.0 * row) for row in range(60)])))
+    within = ("--config", file, "--since", "2027-01-15T08:10", "--until", "2027-01-15T08:12")
+    told = json.loads(run(*within, "--json").output)
+    assert [one["time"] for one in told] == ["2027-01-15T08:11:00.000Z", "2027-01-15T08:10:00.000Z"]
+    saved = json.loads(run(*within, "--against", "large", "--json").output)
+    assert saved["overall"]["decisions"] == 2
+    # Without --since, a week before --until.
+    saved = json.loads(run("--config", file, "--until", "2027-01-15T08:12", "--against", "large", "--json").output)
+    assert saved["overall"]["decisions"] == 12
+    assert json.loads(run("--config", file, "--until", "2027-01-23", "--against", "large", "--json").output) is None
+    both = run("--config", file, "--follow", "--until", "1h")
+    assert (both.exit_code, "do not go together" in both.output) == (2, True)
+
+
 def test_one_is_shown_in_full_and_its_prompt_is_not(store: Store, file: Path) -> None:
     one = name(NOW)
     store.add(
@@ -98,7 +113,7 @@ def test_disagreements_say_what_adoption_would_change(store: Store, file: Path) 
     done = run("--config", file, "--disagreements", "--since", "2027-01-01")
     assert done.exit_code == 0, done.output
     for words in (
-        "30 (86400 a day)",
+        ", 29 s: 30 (too short a time for figures a day: it takes 1 h at least)",
         "another model for 20 of 29 (69.0%)",
         "no forecast for 1 decisions whose caller uses gpt-x (1)",
         "most frequent changes",
@@ -113,6 +128,48 @@ def test_disagreements_say_what_adoption_would_change(store: Store, file: Path) 
     told = json.loads(run("--config", file, "--disagreements", "--since", "2027-01-01", "--json").output)
     assert (told["overall"]["differ"], told["overall"]["router"]["usd_per_1k"]) == (20, 500.0)
     assert "mean of measured - predicted" in told["method"]
+
+
+@pytest.mark.parametrize(
+    ("apart_s", "words"),
+    [(3600.0, ", 2 h: 3 (24 a day, if the rest of the day is like these hours)"), (86400.0, ", 2 d: 3 (1 a day)")],
+)
+def test_disagreements_say_from_how_long_a_time_a_day_is_foretold(
+    store: Store, file: Path, apart_s: float, words: str
+) -> None:
+    store.add(imported(log_only([name(NOW + row * apart_s) for row in range(3)], ["mini"] * 3)))
+    assert words in run("--config", file, "--disagreements", "--since", "2027-01-01").output
+
+
+def test_what_the_choices_saved_is_said_against_one_candidate(store: Store, file: Path) -> None:
+    names = [name(NOW + row) for row in range(4)]
+    store.add(imported(noted(names, chosen=0), log_only([name(NOW)], ["mini"])))
+    done = run("--config", file, "--against", "acme/large-2", "--since", "2027-01-01")
+    assert done.exit_code == 0, done.output
+    told = json.loads(run("--config", file, "--against", "acme/large-2", "--since", "2027-01-01", "--json").output)
+    caller, router = told["overall"]["caller"], told["overall"]["router"]
+    saved = 4 * (caller["usd_per_1k"] - router["usd_per_1k"]) / 1000.0
+    assert saved > 0.0
+    for words in (
+        "applied decisions from 2027-01-15T08:00:00.000Z",
+        "the router chose another model for 4 of 4 (100.0%)",
+        f"for acme/large-2 alone: {saved:.4f} USD",
+        "saved, at ",
+        "expected of acme/large-2, and of the router's choices",
+        "nothing was measured of the choices",
+    ):
+        assert words in done.output
+    assert "caller" not in done.output
+    unknown = run("--config", file, "--against", "gpt-x", "--since", "2027-01-01")
+    assert (unknown.exit_code, "'gpt-x' was no candidate of these decisions" in unknown.output) == (1, True)
+    both = run("--config", file, "--against", "large", "--disagreements")
+    assert (both.exit_code, "do not go together" in both.output) == (2, True)
+
+
+def test_log_only_decisions_saved_nothing(store: Store, file: Path) -> None:
+    store.add(imported(log_only([name(NOW)], ["mini"])))
+    done = run("--config", file, "--against", "large", "--since", "2027-01-01")
+    assert done.output.startswith("none of these decisions was applied")
 
 
 def test_what_is_not_there_is_said_in_words(store: Store, file: Path, config: LedgerConfig) -> None:

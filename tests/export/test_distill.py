@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.distill import taught
+from export.distill import HIDDEN, taught
 from export.errors import DataError
 from export.lessons import Lessons
 from export.network import Settings, Targets
@@ -100,6 +100,13 @@ def test_candidates_may_come_in_another_order(bundle_directory: Path, columns: A
     assert one is not None
     assert other is not None
     np.testing.assert_array_equal(one.quality, other.quality[:, ::-1])
+
+
+def test_a_student_is_wider_than_who_learns_from_labels_alone(bundle_directory: Path, fresh_outcomes: Outcomes) -> None:
+    given = _given(bundle_directory)
+    assert taught(OPTIONS, fresh_outcomes, given).network == replace(OPTIONS.network, hidden=HIDDEN)
+    wide = replace(OPTIONS, network=Settings(hidden=2 * HIDDEN))
+    assert taught(wide, fresh_outcomes, given).network == wide.network
 
 
 def test_other_candidates_are_refused(bundle_directory: Path, outcomes: Outcomes) -> None:

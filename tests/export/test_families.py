@@ -11,8 +11,9 @@ from export.train import Options
 
 
 def test_options_reach_the_training() -> None:
-    training = training_of("static", 3, {"max_chars": 99, "shrink_floor": 0.0})
+    training = training_of("static", 3, {"max_chars": 99, "shrink_floor": 0.0, "folds": 7})
     assert isinstance(training, Options)
+    assert training.folds == 7
     assert (training.seed, training.recipe.max_chars, training.shrinkage["floor"]) == (3, 99, 0.0)
     assert training.shrinkage["power"] == Options().shrinkage["power"]
 
@@ -22,6 +23,8 @@ def test_options_reach_the_training() -> None:
     [
         ("static", {"base": "minilm"}, "--base"),
         ("static", {"keep_fp32": True}, "--keep-fp32"),
+        ("static", {"tune_layers": 2}, "--tune-layers"),
+        ("static", {"tune_rate": 1e-4}, "--tune-rate"),
         ("encoder", {"distill_from": "somewhere"}, "--distill-from"),
         ("encoder", {"unlabelled": ("a",)}, "--unlabelled"),
     ],

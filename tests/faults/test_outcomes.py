@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sidecar.wire import router_pb2 as pb
 from sidecar.wire import router_pb2_grpc
 from tests.faults.conftest import StartSidecar
 from tests.faults.sidecars import NO_RETRIES, PATIENCE_S, PLAIN, START, Sidecar, until
+from tests.faults.test_disks import fill
 
 ROUNDS, REPORTERS, WORKERS = 8, 4, 2
 
@@ -122,3 +124,49 @@ def test_sighup_keeps_what_the_fleet_learned_and_the_ledger_goes_on(serve: Start
     outcome = pb.Outcome(decision_id=reply.decision_id, quality=1.0, source="judge")
     told = sidecar.route.ReportOutcome(pb.ReportOutcomeRequest(outcomes=[outcome]), timeout=PATIENCE_S)
     assert told.durable
+
+
+@pytest.fixture
+def ledger_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    disk = tmp_path / "ledger-disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here; this test needs root")
+    try:
+        yield disk
+    finally:
+        command = ["umount", "--lazy", str(disk)]
+        subprocess.run(command, check=True)
+
+
+def test_while_its_disk_is_full_outcomes_are_refused_and_routing_goes_on(
+    serve: StartSidecar, ledger_disk: Path
+) -> None:
+    sidecar = serve(1, more=keeping(ledger_disk))
+    stub = router_pb2_grpc.RouterServiceStub(sidecar.connect(NO_RETRIES))  # type: ignore[no-untyped-call]
+    answers: dict[str, str] = {}
+
+    def report() -> str:
+        name = stub.Route(pb.RouteRequest(text=PLAIN), timeout=PATIENCE_S).decision_id
+        outcomes = [pb.Outcome(decision_id=name, latency_ms=5)]
+        try:
+            durable = stub.ReportOutcome(pb.ReportOutcomeRequest(outcomes=outcomes), timeout=PATIENCE_S).durable
+            answers[name] = "durable" if durable else "taken"
+        except grpc.RpcError as refused:
+            answers[name] = f"{refused.code().name}: {refused.details()}"
+        return answers[name]
+
+    assert [report() for _ in range(5)] == ["durable"] * 5
+    filler = fill(ledger_disk)
+    until(lambda: report().startswith("UNAVAILABLE"))
+    for _ in range(5):
+        assert report().startswith("UNAVAILABLE: ledger")
+    filler.unlink()
+    until(lambda: report() == "durable")
+    sidecar.close()
+    with closing(sqlite3.connect(ledger_disk / "ledger.sqlite")) as store:
+        kept = [name for (name,) in store.execute("SELECT lower(hex(decision_id)) FROM outcomes")]
+    assert len(kept) == len(set(kept))
+    assert {name for name, answer in answers.items() if answer == "durable"} <= set(kept)

@@ -18,11 +18,12 @@ import pytest
 from sidecar.bundle.registry import Registry
 from sidecar.bundle.trial import TrialReport, TrialRequest
 from sidecar.bundle.verify import verify
-from sidecar.config import Config, GateConfig
+from sidecar.config import Config
 from sidecar.control import CONFIG, SOCKET
 from sidecar.control.messages import Activate, Target
 from sidecar.control.swap import Swap
 from sidecar.sensing import Shared
+from sidecar.settings import GateConfig
 from sidecar.wire import bundle_pb2
 from tests.conftest import MakeBundle
 from tests.faults.conftest import StartSidecar

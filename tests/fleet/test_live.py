@@ -246,3 +246,15 @@ def test_lost_outcomes_of_a_candidate_that_works_do_not_open_it(table: FleetTabl
         one.hear(one.decide(0))
         assert one.look(0.5).plain
     assert one.live.writer.rows[0, EXPIRED] > 50.0
+
+
+@pytest.mark.parametrize("apart_s", [0.2, 3.0, 60.0])
+def test_where_nobody_reports_outcomes_no_candidate_is_left_alone(
+    table: FleetTable, clock: Clock, apart_s: float
+) -> None:
+    (one,) = workers_of(table, clock, 1)
+    for number in range(150):
+        one.decide(number % 2)
+        fleet = one.look(apart_s)
+        assert not fleet.open.any()
+    assert one.look(1000.0).open.tolist() == [False, False]

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -84,6 +86,34 @@ def test_a_few_lost_outcomes_among_many_do_not_change_how_long_calls_count() -> 
             reckoning.end(number)
         reckoning.sweep(now)
         assert not reckoning.silent
+
+
+@pytest.mark.parametrize("apart_s", [0.1, 5.0, 600.0])
+def test_a_lost_call_says_something_only_where_outcomes_are_usual_however_seldom_calls_come(apart_s: float) -> None:
+    reckoning = Reckoning(NAMES, SETTINGS)
+    now, number = 100.0, 0
+
+    def calls(amount: int, reported: Callable[[int], bool]) -> None:
+        nonlocal now, number
+        for _ in range(amount):
+            now += apart_s
+            reckoning.add(number, 0, 1.0, 0.5, 0.0, now)
+            if reported(number):
+                reckoning.end(number)
+            number += 1
+            reckoning.sweep(now)
+
+    calls(30, lambda _: False)
+    reckoning.sweep(now + 1000.0)
+    assert reckoning.unheard
+    calls(30, lambda _: True)  # somebody begins to report
+    assert not reckoning.unheard
+    calls(8, lambda _: False)  # and a candidate hangs
+    reckoning.sweep(now + 1000.0)
+    assert not reckoning.unheard
+    calls(400, lambda at: at % 100 == 0)  # only feedback of users, say
+    reckoning.sweep(now + 1000.0)
+    assert reckoning.unheard
 
 
 class Conservation(RuleBasedStateMachine):

@@ -14,14 +14,15 @@ from google.protobuf.message import DecodeError, Message
 
 from sidecar.bundle.embedded import DEFAULT_BUNDLE
 from sidecar.bundle.load import load
-from sidecar.config import CandidateConfig, Config, OverloadConfig, SegmentConfig
+from sidecar.config import CandidateConfig, Config, SegmentConfig
 from sidecar.coverage import Coverage
 from sidecar.errors import RouterError
 from sidecar.lanes.engine import Engine
-from sidecar.lanes.lane import Encoded, Take
-from sidecar.lanes.services import STATUS_NUMBERS, RouterServices
+from sidecar.lanes.lane import Encoded, Take, status_of
+from sidecar.lanes.services import RouterServices
 from sidecar.routing.decision_id import DecisionIds
 from sidecar.routing.policy import Policy
+from sidecar.settings import OverloadConfig
 from sidecar.wire import router_pb2 as pb
 
 METHODS: tuple[type[Message], ...] = (pb.RouteRequest, pb.RouteBatchRequest, pb.RouteStreamRequest)
@@ -31,7 +32,7 @@ MARK = "qZxMarkxZq"
 MOST_MESSAGE_CHARS = 1000
 # Processor time of one input: a hundred times what sound ones take here, and twenty times that of a megabyte.
 MOST_SECONDS, MOST_SECONDS_PER_BYTE = 0.5, 5e-6
-INTERNAL = STATUS_NUMBERS[RouterError.status]
+INTERNAL = status_of(RouterError("")).value[0]
 CONFIG = Config(
     candidates=(
         CandidateConfig(name="gemini-1.5-pro-002", aliases=("pro",), capabilities=("vision", "tools", "audio", "file")),
@@ -185,14 +186,14 @@ def _requests(message: Any) -> Iterable[Any]:
 
 def _check_route(reply: Encoded, _raw: bytes) -> None:
     if isinstance(reply, RouterError):
-        _check_error(STATUS_NUMBERS[reply.status], str(reply))
+        _check_error(status_of(reply).value[0], str(reply))
     else:
         _check_response(_read(pb.RouteResponse, reply))
 
 
 def _check_batch(reply: Encoded, raw: bytes) -> None:
     if isinstance(reply, RouterError):
-        _check_error(STATUS_NUMBERS[reply.status], str(reply))
+        _check_error(status_of(reply).value[0], str(reply))
         return
     results = _read(pb.RouteBatchResponse, reply).results
     expected = len(pb.RouteBatchRequest.FromString(raw).requests)

@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.batching import Caller
 from sidecar.errors import InvalidRequest
-from sidecar.lanes import services
+from sidecar.lanes import results
 from sidecar.lanes.intake import Intake
 from sidecar.lanes.lane import Deliver
 from sidecar.lanes.reply import Replies
@@ -140,7 +140,7 @@ def test_a_reply_that_is_none_is_noticed(fresh: Target, monkeypatch: pytest.Monk
 
 
 def test_a_lost_result_of_a_batch_is_noticed(fresh: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "delimited", lambda *_: b"")
+    monkeypatch.setattr(results, "delimited", lambda *_: b"")
     assert "0 results for 1" in broken(fresh, pb.RouteBatchRequest(requests=[SOUND]))
 
 

@@ -7,11 +7,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from sidecar.config import CacheConfig, OverloadConfig
 from sidecar.errors import ConfigError
 from sidecar.lanes import fast, portable
 from sidecar.lanes.health import DEVICE, SCORING
 from sidecar.scoring.providers import CPU
+from sidecar.settings import CacheConfig, OverloadConfig
 from sidecar.wire import router_pb2 as pb
 from tests.lanes.conftest import Running, Start
 from tests.standin import PROVIDER, Devices, until

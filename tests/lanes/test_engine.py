@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from sidecar.bundle.load import Bundle, load
-from sidecar.config import CacheConfig, CandidateConfig, GateConfig
+from sidecar.config import CandidateConfig
 from sidecar.coverage import Covered
 from sidecar.lanes.engine import Engine
+from sidecar.settings import CacheConfig, GateConfig
 from sidecar.wire import router_pb2 as pb
 from tests.conftest import HARD, POISON
 from tests.lanes.engines import Bench

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.bundle.load import Bundle, load
-from sidecar.config import CacheConfig
 from sidecar.lanes.canary import Canary
+from sidecar.settings import CacheConfig
 from sidecar.wire import router_pb2 as pb
 from tests.lanes.engines import Bench, of_version
 from tests.standin import PATIENCE_S, Devices, StandIn, until

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from sidecar.config import CoverageConfig
 from sidecar.coverage import ENOUGH
 from sidecar.errors import BundleError
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.health import COVERAGE
+from sidecar.settings import CoverageConfig
 from sidecar.stats import Stats
 from sidecar.wire import router_pb2 as pb
 from tests.conftest import POISON

@@ -118,6 +118,14 @@ def test_in_log_only_mode_the_caller_must_name_its_own_model() -> None:
     assert not intake(pb.RouteRequest(text="What is it?", segment="other"), **careful).log_only
 
 
+def test_a_segment_may_adopt_while_all_others_are_log_only() -> None:
+    brave = {"segments": {"brave": SegmentConfig(log_only=False), "rich": SegmentConfig(policy="quality")}}
+    ask = intake(pb.RouteRequest(text="What is it?", segment="brave"), log_only=True, **brave)
+    assert not ask.log_only
+    request = pb.RouteRequest(text="What is it?", segment="rich", current_model="gpt-of-theirs")
+    assert intake(request, log_only=True, **brave).log_only
+
+
 def test_a_segment_may_be_log_only_without_a_policy_of_its_own() -> None:
     request = pb.RouteRequest(text="What is it?", segment="careful", current_model="x")
     ask = intake(request, segments={"careful": SegmentConfig(log_only=True)}, default_policy="thrifty")

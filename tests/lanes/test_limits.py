@@ -8,7 +8,7 @@ import pytest
 import trustme
 
 from sidecar.door.settings import LimitsConfig, TlsConfig
-from sidecar.lanes.lane import PING_STRIKES, options
+from sidecar.lanes.options import PING_STRIKES, options
 from sidecar.wire import router_pb2 as pb
 from tests import pki
 from tests.lanes.conftest import Running, Start

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.errors import InvalidRequest
-from sidecar.lanes.malformed import explain
+from sidecar.lanes.malformed import explain, parsed
 from sidecar.wire import router_pb2 as pb
 
 REQUEST: Any = pb.RouteRequest.DESCRIPTOR
@@ -49,3 +49,10 @@ def test_any_bytes_get_an_explanation(data: bytes) -> None:
 def test_a_message_that_is_cut_off_is_told_so_or_was_sound(kept: int) -> None:
     whole = pb.RouteRequest(messages=[pb.ChatMessage(role="user", content="x" * 50)]).SerializeToString()
     assert "cut off" in str(explain(whole[:kept], REQUEST))
+
+
+def test_a_sound_message_is_read_and_another_is_refused_with_the_explanation() -> None:
+    sound = pb.RouteRequest(text=MARK)
+    assert parsed(pb.RouteRequest, sound.SerializeToString()) == sound
+    with pytest.raises(InvalidRequest, match=r"^text is not UTF-8"):
+        parsed(pb.RouteRequest, broken(sound))

@@ -7,10 +7,10 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from sidecar.config import CoverageConfig, OverloadConfig
+from sidecar.settings import CoverageConfig, OverloadConfig
 from sidecar.wire import router_pb2 as pb
+from tests.lanes.asking import NOT_SERVING, PLAIN, SERVING, health_of
 from tests.lanes.conftest import Running, Start
-from tests.lanes.test_conformance import NOT_SERVING, PLAIN, SERVING, health_of
 
 ITEMS = 10
 # One item in a batch, three that wait: of ten that come at once, three are scored.

@@ -10,6 +10,7 @@ import pytest
 from export.outcomes import read_outcomes
 from sidecar.ledger import export as module
 from sidecar.ledger.export import Exported, export
+from sidecar.ledger.noted import Noted, Origin
 from sidecar.ledger.rows import first_id
 from sidecar.ledger.store import Store, StoreError
 from tests.ledger.made import imported, name, noted, said
@@ -102,14 +103,49 @@ def test_large_days_are_split_into_files(store: Store, tmp_path: Path, monkeypat
     assert [pq.read_table(file).num_rows for file in sorted(names)] == [2, 2, 1]
 
 
-def test_columns_exist_only_for_what_is_known(store: Store, tmp_path: Path) -> None:
+def day_of(place: int, **more: object) -> Noted:
+    return noted([name(DAYS[place])], **more)  # type: ignore[arg-type]
+
+
+def columns(directory: Path) -> list[list[str]]:
+    return [pq.read_schema(file).names for file in sorted(directory.rglob("*.parquet"))]
+
+
+def test_there_is_a_column_for_each_candidate_whether_its_quality_is_known_or_not(store: Store, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    store.add(imported(noted([name(DAYS[0])], width=0)))
+    store.add(imported(day_of(0, width=0)))
     export(store, out, SINCE, UNTIL)
     (row,) = read(out)
-    assert not any(column.startswith(("q:", "out_tokens:", "prompt_text")) for column in row)
-    assert "prompt" not in row
-    assert row["embedding"] is None
+    assert {"q:small", "q:large", "out_tokens:small", "out_tokens:large", "prompt", "embedding"} <= row.keys()
+    assert {row[name] for name in ("q:small", "q:large", "prompt", "embedding")} == {None}
+
+
+def test_days_that_are_exported_one_by_one_have_the_same_columns(filled: Store, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for day in (14, 15, 16, 17):
+        assert export(filled, out, date(2027, 1, day), date(2027, 1, day + 1)).narrower == ()
+    one, *others = columns(out)
+    assert others == [one, one]
+
+
+def test_a_candidate_that_has_a_column_in_days_before_has_one_in_this(filled: Store, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export(filled, out, SINCE, date(2027, 1, 15), training=True)
+    assert "q:large" in columns(out)[0]
+    export(filled, out, date(2027, 1, 15), UNTIL, training=True)  # there, nobody judged the large one
+    one, *others = columns(out)
+    assert others == [one, one]
+
+
+def test_days_before_a_candidate_came_are_named(store: Store, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    grown = Origin(("demo", "4", "cd" * 32), ("small", "large", "new"), ("s", "l", "n"))
+    store.add(imported(day_of(0), day_of(1, origin=grown)))
+    assert export(store, out, SINCE, date(2027, 1, 15)).narrower == ()
+    assert export(store, out, date(2027, 1, 15), UNTIL).narrower == ("day=2027-01-14",)
+    assert export(store, out, SINCE, UNTIL).narrower == ()
+    one, other = columns(out)
+    assert one == other
 
 
 def test_there_is_nothing_to_train_on_without_prompts_and_labels(store: Store, tmp_path: Path) -> None:

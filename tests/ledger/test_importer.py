@@ -7,7 +7,7 @@ import pytest
 
 from sidecar.errors import ConfigError
 from sidecar.ledger import importer as module
-from sidecar.ledger import segments
+from sidecar.ledger import segments, sqlite
 from sidecar.ledger.frames import Kind, frame, scan
 from sidecar.ledger.importer import Importer, Step
 from sidecar.ledger.outcome import Outcome
@@ -17,6 +17,7 @@ from sidecar.ledger.settings import LedgerConfig
 from sidecar.ledger.store import Store, StoreAway, Unacceptable, open_store
 from sidecar.ledger.strays import PATIENCE_S
 from tests.ledger.made import NOW, acknowledge, config_in, journal_of, name, noted, said, wait_until
+from tests.ledger.postgres_server import Server
 
 ALL = (bytes(16), b"\xff" * 16)
 
@@ -137,20 +138,44 @@ def test_what_is_imported_again_after_the_store_forgot_the_position_is_there_onc
     journal.close()
 
 
-def test_a_spoilt_segment_is_read_up_to_the_fault_and_kept(
+def test_a_spoilt_segment_loses_only_the_records_that_were_changed_and_is_kept(
     config: LedgerConfig, importer: Importer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    outcomes = [said(name(), quality=1.0) for _ in range(3)]
+    outcomes = [said(name(), quality=1.0) for _ in range(6)]
     groups = [group(outcome) for outcome in outcomes]
-    path = leave(config, groups[0], groups[1][:-1] + b"?", groups[2])
+    for changed in (1, 2, 4):
+        groups[changed] = groups[changed][:-1] + b"?"
+    path = leave(config, *groups)
     content = path.read_bytes()
     importer.step()
     importer.step()
-    assert ids(importer.store())[1] == [outcomes[0].decision_id]
+    assert ids(importer.store())[1] == [outcomes[kept].decision_id for kept in (0, 3, 5)]
     assert importer.imported.spoilt == 1
     assert path.with_suffix(segments.CORRUPT).read_bytes() == content
     assert not path.exists()
+    assert importer.store().positions() == {}
     assert len(caplog.records) == 1
+
+
+def test_a_segment_whose_first_record_was_changed_is_read_from_the_second_on(
+    config: LedgerConfig, importer: Importer
+) -> None:
+    good = said(name(), quality=1.0)
+    leave(config, group(said(name(), quality=1.0))[:-1] + b"?", group(good))
+    importer.step()
+    assert ids(importer.store())[1] == [good.decision_id]
+
+
+def test_behind_a_length_that_was_changed_nothing_is_believed(config: LedgerConfig, importer: Importer) -> None:
+    outcomes = [said(name(), quality=1.0) for _ in range(3)]
+    # Its own text looks like a record, as a caller's may.
+    forged = said(name(), source="forged", quality=0.0)
+    inside = frame(Kind.DROPS, [b"x" * 40 + group(forged) + b"x" * 40])
+    changed = (int.from_bytes(inside[:4]) - 60).to_bytes(4) + inside[4:]
+    path = leave(config, group(outcomes[0]), changed, group(outcomes[1]), group(outcomes[2]))
+    importer.step()
+    assert ids(importer.store())[1] == [outcomes[0].decision_id]
+    assert (importer.imported.spoilt, path.with_suffix(segments.CORRUPT).exists()) == (1, True)
 
 
 def test_records_that_nobody_can_read_are_set_aside_and_hold_nothing_up(
@@ -193,6 +218,70 @@ def test_one_record_that_the_store_refuses_does_not_take_its_neighbours_with_it(
     assert [bytes(each.payload) for each in scan(memoryview(refused))] == [encode([bad])]
     assert (importer.imported.set_aside, decisions.exists()) == (1, False)
     importer.close()
+
+
+def test_while_another_holds_the_store_callers_do_not_wait_and_nothing_is_set_aside_twice(
+    embedded: LedgerConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "LOCKED_S", 0.01)
+    holder = open_store(embedded)
+    holder.migrate()
+    strange = [frame(9, [b"new"]), frame(Kind.OUTCOMES, [b"\xc1"])]
+    leave(embedded, *strange, group(said(name(), quality=1.0)))
+    importer, journal = Importer(embedded), journal_of(embedded)
+    importer.store()
+    with holder._transaction():  # type: ignore[attr-defined]
+        for _ in range(3):
+            with pytest.raises(StoreAway, match="locked"):
+                importer.step()
+            acknowledge(journal, said(name(), quality=1.0))
+        assert importer.imported.set_aside == 2
+    drained(importer)
+    assert (importer.imported.outcomes, importer.imported.set_aside) == (4, 2)
+    assert (Path(embedded.directory) / "refused").read_bytes() == b"".join(strange)
+    leave(embedded, strange[0])
+    drained(importer)
+    assert importer.imported.set_aside == 3  # the same again, but another one
+    journal.close()
+    importer.close()
+    holder.close()
+
+
+def test_through_a_restart_of_postgresql_nothing_is_lost_or_doubled(
+    postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_DELAY_S", 0.001)
+    monkeypatch.setattr(module, "MOST_DELAY_S", 0.05)
+    config = config_in(tmp_path, url=postgres.database())
+    importer, stop, journal, made = Importer(config), threading.Event(), journal_of(config), []
+
+    def report(amount: int) -> None:
+        for _ in range(amount):
+            made.append(name())
+            journal.note(noted([made[-1]]))
+            acknowledge(journal, said(made[-1], quality=1.0))
+
+    running = threading.Thread(target=importer.run, args=(stop, 0.001))
+    running.start()
+    try:
+        for _ in range(2):
+            report(20)
+            wait_until(lambda: importer.imported.outcomes > 0)
+            postgres.stop()
+            try:
+                report(20)
+                wait_until(lambda: "does not answer" in importer.imported.away)
+            finally:
+                postgres.start()
+        report(20)
+        journal.close()
+        wait_until(lambda: importer.imported.backlog_bytes == 0 and not importer.imported.away)
+    finally:
+        stop.set()
+        running.join(20)
+    store = open_store(config)
+    assert ids(store) == (sorted(made), sorted(made))
+    store.close()
 
 
 def test_a_segment_of_another_version_is_left_alone(

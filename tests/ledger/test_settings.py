@@ -46,7 +46,7 @@ def test_the_configuration_file_is_checked_whole(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"sidecar\.toml: ledger\.url"):
         load_config(file)
     file.write_text('[ledger]\ndirectory = "d"\nkeep_days = -1\n')
-    with pytest.raises(ConfigError, match=r"\$\.ledger\.keep_days"):
+    with pytest.raises(ConfigError, match=r"ledger\.keep_days: is -1"):
         load_config(file)
 
 

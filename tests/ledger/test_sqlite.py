@@ -1,12 +1,13 @@
 import os
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from sidecar.ledger import sqlite as module
 from sidecar.ledger.sqlite import SqliteStore
-from sidecar.ledger.store import StoreAway, StoreError
+from sidecar.ledger.store import StoreAway, StoreError, Which
 from tests.ledger.made import imported, name, noted
 
 
@@ -45,10 +46,58 @@ def test_what_is_reclaimed_makes_the_file_smaller(file: Path) -> None:
     store.add(imported(noted([name() for _ in range(500)], width=512)))
     store._rows("PRAGMA wal_checkpoint(TRUNCATE)")
     full = file.stat().st_size
-    store.cut(450)
-    store.reclaim()
+    while store.expire(store.border(0.9), 100):
+        pass
+    assert not store.reclaim()
     store._rows("PRAGMA wal_checkpoint(TRUNCATE)")
     assert file.stat().st_size < full / 2
+    store.close()
+
+
+def test_space_is_given_back_in_bites_but_for_a_tenth(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RECLAIM_PAGES", 8)
+    store = opened(file)
+    store.add(imported(noted([name() for _ in range(500)], width=512)))
+    while store.expire(store.border(0.9), 100):
+        pass
+
+    def free() -> float:
+        return float(store._rows("PRAGMA freelist_count")[0][0] / store._rows("PRAGMA page_count")[0][0])
+
+    assert free() > 0.5
+    bites = 1
+    while store.reclaim():
+        bites += 1
+    assert bites > 5
+    assert 0.0 < free() < 0.2
+    assert not store.reclaim()
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("which", "index"),
+    [
+        (Which(segment="rare"), "decisions_of_segment"),
+        (Which(log_only=True), "decisions_unapplied"),
+        (Which(), "PRIMARY KEY"),
+    ],
+)
+@pytest.mark.parametrize("newest", [False, True])
+def test_who_asks_for_a_few_decisions_does_not_read_through_all(
+    file: Path, monkeypatch: pytest.MonkeyPatch, which: Which, index: str, *, newest: bool
+) -> None:
+    store = opened(file)
+    ask = store._rows
+    plans: list[str] = []
+
+    def explained(statement: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        plans.extend(str(row[3]) for row in ask(f"EXPLAIN QUERY PLAN {statement}", values))
+        return ask(statement, values)
+
+    monkeypatch.setattr(store, "_rows", explained)
+    assert store.select(which, 20, newest=newest) == []
+    assert index in next(plan for plan in plans if " d " in plan)
+    assert not any("TEMP B-TREE" in plan for plan in plans)
     store.close()
 
 

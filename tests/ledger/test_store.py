@@ -110,15 +110,6 @@ def test_a_store_whose_first_import_was_refused_takes_the_next(store: Store) -> 
     assert store.add(good) == Added(1, 0)
 
 
-def test_outcomes_can_be_followed_as_they_come(store: Store) -> None:
-    ids = [name(NOW + 3), name(NOW + 2), name(NOW + 1)]
-    for each in ids:
-        store.add(imported(outcomes=[said(each, received=NOW + 5, quality=1.0)]))
-    first, *rest = store.outcomes_after(0, 10)
-    assert [outcome.decision_id.hex() for outcome in (first, *rest)] == ids
-    assert store.outcomes_after(first.seq, 1) == rest[:1]
-
-
 def test_outcomes_of_unknown_decisions_are_kept_and_counted_until_the_decision_comes(store: Store) -> None:
     late, never = name(), name()
     store.add(imported(outcomes=[said(late, quality=1.0), said(never, quality=0.0)]))
@@ -168,21 +159,30 @@ def test_what_is_old_expires_bit_by_bit_with_its_outcomes(store: Store) -> None:
     store.reclaim()
 
 
-def test_the_oldest_are_cut_off_first(store: Store) -> None:
+def test_a_share_of_what_it_holds_lies_before_the_border(store: Store) -> None:
+    assert store.expire(store.border(1.0), 9) == 0
     ids = [name(NOW + second) for second in range(4)]
     orphan = name(NOW - 100)
     store.add(imported(noted(ids), outcomes=[said(each, received=NOW + 9, error="") for each in (orphan, *ids)]))
-    assert store.cut(2) == 1 + 2  # the first decision with its outcome, and the orphan
-    assert store.cut(9) > 0
-    assert store.cut(9) == 0
+    assert store.border(0.0) == bytes.fromhex(orphan)
+    assert store.border(0.4) == bytes.fromhex(ids[1])
+    assert store.border(0.41) == bytes.fromhex(ids[2])
+    assert store.expire(store.border(0.4), 9) == 1 + 2  # the first decision with its outcome, and the orphan
+    assert store.expire(store.border(1.0), 9) == 6
     assert store.stat()[:2] == (0, 0)
+
+
+def test_of_many_decisions_without_outcomes_the_oldest_lie_before_the_border(store: Store) -> None:
+    ids = [name(NOW + second) for second in range(4)]
+    store.add(imported(noted(ids), outcomes=[said(ids[3], received=NOW + 9, error="")]))
+    assert store.border(0.5) == bytes.fromhex(ids[2])
 
 
 def test_it_grows_and_shrinks(store: Store) -> None:
     store.add(imported(noted([name() for _ in range(500)], width=256)))
     full = store.used_bytes()
     assert 500 * 512 < full < 500 * 4096
-    store.cut(400)
+    assert store.expire(store.border(0.8), 500) == 400
     assert store.used_bytes() < full * 0.6
 
 
@@ -256,9 +256,9 @@ def test_a_store_of_version_1_is_brought_to_the_present_with_its_rows(
             old._run([(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})", row)])  # type: ignore[attr-defined]  # noqa: S608
         old.close()
     store = connect()
-    with pytest.raises(StoreError, match="has schema 1, and this program needs 2"):
+    with pytest.raises(StoreError, match=f"has schema 1, and this program needs {schema.VERSION}"):
         store.check()
-    assert store.migrate() == schema.VERSION == 2
+    assert store.migrate() == schema.VERSION == 3
     (first,) = store.decisions(*ALL, 10)
     assert (first.candidate, first.ranking, first.admissible()) == ("small", None, [])
     assert [(outcome.quality, outcome.shadow) for outcome in store.outcomes(*ALL)] == [(0.5, False)]
@@ -267,7 +267,8 @@ def test_a_store_of_version_1_is_brought_to_the_present_with_its_rows(
 
 
 def test_a_newer_schema_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    newer = schema.VERSION
     monkeypatch.setattr(schema, "VERSION", 1)
     for attempt in (store.migrate, store.check):
-        with pytest.raises(StoreError, match="has schema 2, and this program knows 1; run the newer"):
+        with pytest.raises(StoreError, match=f"has schema {newer}, and this program knows 1; run the newer"):
             attempt()

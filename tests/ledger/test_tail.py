@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sidecar.ledger.frames import frame
 from sidecar.ledger.segments import HEAD
-from sidecar.ledger.tail import State, read
+from sidecar.ledger.tail import State, read, salvaged
 
 PAYLOADS = st.lists(st.binary(max_size=60), min_size=1, max_size=5)
 
@@ -61,6 +61,29 @@ def test_changed_anywhere_all_before_is_read_nothing_is_invented_and_nothing_beh
         assert reading.state is State.SPOILT
     else:
         assert reading.state in (State.SPOILT, State.TORN)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=60), min_size=1, max_size=5), st.data())
+def test_behind_a_frame_that_was_changed_the_others_are_salvaged_and_none_is_invented(
+    payloads: list[bytes], data: st.DataObject
+) -> None:
+    frames = frames_of(payloads)
+    whole = bytearray(HEAD + b"".join(frames))
+    at = data.draw(st.integers(len(HEAD), len(whole) - 1))
+    whole[at] ^= data.draw(st.integers(1, 255))
+    ends = [len(HEAD) + sum(map(len, frames[:count])) for count in range(len(frames) + 1)]
+    before = next(count for count in range(len(frames)) if at < ends[count + 1])
+    with segment(bytes(whole)) as path:
+        found = [bytes(each.payload) for each in salvaged(path, ends[before])]
+    if at >= ends[before] + 4:  # its length was left alone
+        assert found == payloads[before + 1 :]
+    else:
+        assert found in [payloads[first:] for first in range(before + 1, len(payloads) + 1)]
+
+
+def test_among_zeros_nothing_is_salvaged() -> None:
+    with segment(HEAD + bytes(1 << 20) + b"".join(frames_of([b"x"]))) as path:
+        assert salvaged(path, len(HEAD)) == []
 
 
 @given(PAYLOADS, st.integers(1, 5000))

@@ -86,6 +86,31 @@ def test_a_queue_moves_requests_away_and_says_so() -> None:
     assert expected.seconds[0].tolist() == pytest.approx([1.5, 11.5, 1.5])
 
 
+@pytest.mark.parametrize("limited", [False, True])
+def test_a_queue_costs_as_many_seconds_as_all_who_come_after_wait_for_it_and_takes_only_its_own(limited: bool) -> None:  # noqa: FBT001 - a case
+    table = table_of(*TIMED)
+    terms = Terms(1.0, 0.004, max_seconds=2.0) if limited else Terms(1.0, 0.004)
+    ask = ask_for(terms=terms, limited=limited, prompt_tokens=0, max_output_tokens=0.0)
+    queue = live_of(table, wait_seconds=[1.0, 0.0, 0.0])  # 0.004 of a second for 0.01 of quality
+    for congestion, first in ((1.0, 0), (2.0, 0), (3.0, 1)):
+        live = queue._replace(congestion=congestion)
+        expected, (outcome,) = assignment(table).choose([ask], scores_of([[0.8, 0.79, 0.1]]), live, [None])
+        assert choice_of(outcome).ranking[0] == first
+        assert expected.seconds[0].tolist() == pytest.approx([1.5, 0.5, 0.5])
+        assert expected.utility[0, 0] == pytest.approx(0.8 - 0.004 * (0.5 + congestion))
+
+
+def test_what_a_batch_adds_to_a_queue_costs_as_much() -> None:
+    table = table_of(*TIMED)
+    asks = [ask_for(terms=Terms(1.0, 0.004), prompt_tokens=0, max_output_tokens=0.0)] * 8
+    live = live_of(table, step_seconds=[1.0] * 3, backlog=[0.0, 0.0, 0.0])._replace(congestion=3.0)
+    expected, outcomes = assignment(table).choose(asks, scores_of([[0.8, 0.77, 0.1]] * 8), live, [None] * 8)
+    # Three seconds of wait or more outweigh 0.03 of quality; after the third there are as many in both queues.
+    assert [choice_of(outcome).ranking[0] for outcome in outcomes] == [0, 0, 0, 1, 0, 1, 0, 1]
+    assert expected.seconds[7].tolist() == pytest.approx([5.5, 2.5, 0.5])
+    assert expected.utility[7].tolist() == pytest.approx([0.8 - 0.004 * 15.5, 0.77 - 0.004 * 6.5, 0.1 - 0.004 * 0.5])
+
+
 def test_whoever_does_not_pay_for_seconds_is_not_moved_by_a_queue() -> None:
     table = table_of(*TIMED)
     busy = live_of(table, wait_seconds=[0.0, 1000.0, 0.0])

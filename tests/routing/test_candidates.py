@@ -4,6 +4,7 @@ import pytest
 from sidecar.bundle.manifest import TrainedCandidate
 from sidecar.config import CandidateConfig, Config
 from sidecar.errors import ConfigError, InvalidRequest
+from sidecar.fleet.settings import BudgetConfig
 from sidecar.routing.candidates import join, without_bundle
 from tests.routing.fleet import TRAINED, table_of
 
@@ -44,6 +45,14 @@ def test_an_entry_that_the_bundle_does_not_score_is_refused() -> None:
         ConfigError, match=r"^candidates\.huge: the bundle does not score it; it scores small, medium, large"
     ):
         table_of(CandidateConfig(name="huge"))
+
+
+def test_a_budget_of_a_candidate_that_the_bundle_does_not_score_is_refused() -> None:
+    budget = BudgetConfig(name="b", candidates=("small", "mediun"), usd_per_day=1.0)
+    with pytest.raises(
+        ConfigError, match=r"^budgets\.b\.candidates: 'mediun' is unknown; known are .* \(did you mean 'medium'\?\)"
+    ):
+        join(Config(budgets=(budget,)), TRAINED)
 
 
 def test_the_safe_candidate_is_the_best_offered_one_by_prior_unless_configured() -> None:

@@ -74,6 +74,23 @@ def test_rows_run_ragged_get_what_they_get_alone(session: Session, rows: list[li
         np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
+def test_rows_of_unlike_length_share_a_run_where_the_model_takes_padding_out(session: Session) -> None:
+    runs: list[tuple[int, ...]] = []
+
+    def infer(ids: Any, mask: Any) -> Any:
+        runs.append(ids.shape)
+        return session(ids, mask)
+
+    rows = [[5] * length for length in (4, 30, 31)]
+    Ragged(infer, 0, 32)(rows)
+    assert runs == [(1, 4), (2, 31)]
+    runs.clear()
+    together = Ragged(infer, 0, 32, unpadded=True)(rows)
+    assert runs == [(3, 31)]
+    for got, wanted in zip(together, alone(session, rows), strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
 def test_all_shapes_that_can_occur_are_warmed(device: Bucketed) -> None:
     assert device.shapes() == {(batch, tokens) for batch in BATCHES for tokens in TOKENS}
 

@@ -33,6 +33,10 @@ def test_the_session_keeps_to_the_calling_thread(session: Session) -> None:
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
+def test_a_model_that_does_not_say_so_is_taken_for_one_in_which_padding_costs(session: Session) -> None:
+    assert session.unpadded is False
+
+
 def test_the_provider_that_runs_it_is_named(session: Session) -> None:
     assert session.execution_provider == "CPUExecutionProvider"
 

@@ -1,7 +1,8 @@
 # ruff: noqa: S106 - tokens here are what models write
 """What the metrics of known model servers mean, and how a configuration adds to it.
 
-Names as the projects document them; where versions differ, the newer name stands first.
+Names as the servers' own sources have them (files and versions beside each); where versions differ, the newer name stands
+first.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,9 @@ from sidecar.fleet.sources.settings import EngineConfig
 ORCA = "orca"
 
 BUILT_IN = {
-    # https://docs.vllm.ai/en/stable/usage/metrics/ (V1), and V0's names.
+    # vllm-project/vllm: vllm/v1/metrics/loggers.py (0.9 to 0.12) and vllm/engine/metrics.py (V0, 0.2 to 0.10). 0.9 renamed
+    # the use of the cache, 0.11 the time for a token, and both told the old names beside the new ones for a while. Each
+    # engine of a data-parallel server has rows of its own (`engine`). Only newer ones count `error`.
     "vllm": EngineConfig(
         running="vllm:num_requests_running",
         waiting="vllm:num_requests_waiting",
@@ -25,26 +28,45 @@ BUILT_IN = {
         tokens_per_second="rate(vllm:generation_tokens_total) | rate(vllm:generation_tokens)",
         errors_per_second='rate(vllm:request_success_total{finished_reason="error"})',
     ),
-    # https://docs.sglang.io/references/production_metrics.html; nothing there counts failures of the server.
+    # sgl-project/sglang: python/sglang/srt/metrics/collector.py, later srt/observability/metrics_collector.py, and
+    # add_prometheus_track_response_middleware in srt/utils. With priorities, the row `priority=""` is the total of the
+    # others. Requests whose grammar is being compiled wait in a queue of their own. Tokens are counted at each step where
+    # there is `realtime_tokens_total`, else when a request ends; `gen_throughput` is what an idle server told last.
     "sglang": EngineConfig(
-        running="sglang:num_running_reqs",
-        waiting="sglang:num_queue_reqs",
+        running='sglang:num_running_reqs{priority=""}',
+        waiting=(
+            'sglang:num_queue_reqs{priority=""} + sglang:num_grammar_queue_reqs{priority=""}'
+            ' | sglang:num_queue_reqs{priority=""}'
+        ),
         kv_used="sglang:token_usage",
         first_token_seconds="mean(sglang:time_to_first_token_seconds)",
         seconds_per_token="mean(sglang:inter_token_latency_seconds) | mean(sglang:time_per_output_token_seconds)",
-        tokens_per_second="rate(sglang:generation_tokens_total) | sglang:gen_throughput",
+        tokens_per_second=(
+            'rate(sglang:realtime_tokens_total{mode="decode"}) | rate(sglang:generation_tokens_total)'
+            " | sglang:gen_throughput"
+        ),
+        errors_per_second=(
+            'rate(sglang:http_responses_total{status_code="500"}) + rate(sglang:http_responses_total{status_code="503"})'
+        ),
     ),
-    # https://huggingface.co/docs/text-generation-inference/reference/metrics; a first token takes the wait in the queue
-    # and one prefill. Requests that were refused as invalid are not the server's errors.
+    # huggingface/text-generation-inference: router/src/server.rs, router/src/infer/mod.rs, backends/v3/src (1.0 to 3.3).
+    # A metric is not there before its first value. A first token takes the wait in the queue and one prefill; the time for
+    # a token has the prefill in it. Requests that were refused as invalid, or dropped by their caller, are not the
+    # server's errors.
     "tgi": EngineConfig(
         running="tgi_batch_current_size",
         waiting="tgi_queue_size",
         first_token_seconds='mean(tgi_request_queue_duration) + mean(tgi_batch_inference_duration{method="prefill"})',
         seconds_per_token="mean(tgi_request_mean_time_per_token_duration)",
         tokens_per_second="rate(tgi_request_generated_tokens_sum)",
-        errors_per_second='rate(tgi_request_failure{err="generation"}) + rate(tgi_request_failure{err="overloaded"})',
+        errors_per_second=(
+            'rate(tgi_request_failure{err="generation"}) + rate(tgi_request_failure{err="incomplete"})'
+            ' + rate(tgi_request_failure{err="overloaded"})'
+        ),
     ),
-    # tools/server/README.md of ggml-org/llama.cpp; the use of the cache is told by older versions only.
+    # ggml-org/llama.cpp: tools/server/server-context.cpp, formerly examples/server/server.cpp; the use of the cache was told
+    # in 2024 and early 2025 only. Counters grow when a request ends, and are printed with six digits: of a server that has
+    # made ten million tokens they move in hundreds, so a long `window_seconds` is better there.
     "llamacpp": EngineConfig(
         running="llamacpp:requests_processing",
         waiting="llamacpp:requests_deferred",

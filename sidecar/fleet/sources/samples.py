@@ -41,7 +41,9 @@ class Exposition:
         """
         lines = self._lines.findall(text)
         if not lines:
-            raise SourceError("has none of the expected metrics; is `engine` right, and are metrics switched on?")
+            raise SourceError(
+                "has none of the expected metrics; is `engine` right, are metrics switched on, and has it answered anything yet?"
+            )
         rows: dict[str, list[tuple[Labels, float]]] = {}
         try:
             for family in text_string_to_metric_families("\n".join(lines) + "\n"):
@@ -73,10 +75,13 @@ def _told(models: set[str]) -> str:
 
 
 def matching(rows: Sequence[tuple[Labels, float]], labels: tuple[tuple[str, str], ...]) -> list[float]:
-    """The values of the rows that have the labels; of rows that differ in RANKS only, the largest."""
+    """The values of the rows that have the labels; of rows that differ in RANKS only, the largest.
+
+    An empty label is one that is missing, as everywhere in Prometheus.
+    """
     found: dict[frozenset[tuple[str, str]], float] = {}
     for has, value in rows:
-        if all(has.get(name) == wanted for name, wanted in labels):
+        if all(has.get(name, "") == wanted for name, wanted in labels):
             group = frozenset(item for item in has.items() if item[0] not in RANKS)
             found[group] = max(value, found.get(group, value))
     return list(found.values())

@@ -59,6 +59,21 @@ def test_over_capacity_is_more_than_a_seconds_work_in_the_queue(fleet: list[Cand
     assert row["queued_by_candidate"] == {"sma": 2.0, "med": 0.0, "lar": 0.0}
 
 
+def test_a_router_is_to_blame_for_a_queue_only_while_another_candidate_has_a_free_slot(
+    fleet: list[Candidate], questions: Questions
+) -> None:
+    # Seven at once for two slots: more than two wait until 2 s have gone. The second candidate is full from 0.5 to 2.5 s.
+    gateway = Gateway(fleet, questions, Calendar())
+    times = [0.0] * 7 + [0.5] * 2
+    asked = Workload(np.array(times), np.array([0] * 7 + [1] * 2), 1.0)
+    at_once(asked, gateway, Recorded([[0], [1], [2]]))
+    assert gateway.servers[1].free() == [(0.0, 0.5), (2.5, 4.0)]
+    assert figures.unbalanced(gateway, questions, [0, 1]) == [(0.0, 0.5)]
+    assert figures.unbalanced(gateway, questions, [0, 1], 0.25) == [(0.25, 0.5)]
+    assert figures.unbalanced(gateway, questions, [0, 1, 2]) == [(0.0, 2.0)]
+    assert figures.unbalanced(gateway, questions, [0]) == []  # its own slots are taken
+
+
 def test_the_longest_stretch_counts_from_the_end_of_the_warm_up() -> None:
     assert figures.longest([(0.0, 10.0), (20.0, 24.0)], 7.0) == 4.0
     assert figures.longest([(0.0, 10.0), (20.0, 24.0)], 5.0) == 5.0

@@ -144,6 +144,18 @@ def test_a_server_that_fails_breaks_off_what_it_does_and_refuses_what_comes(make
     assert seen == [(End.SERVER, 3.0), (End.SERVER, 3.0), (End.SERVER, 4.0 + REFUSAL_S), (End.ANSWERED, 7.0)]
 
 
+def test_slots_are_free_until_the_last_is_taken_and_again_when_the_server_fails(make: Make) -> None:
+    calendar = Calendar()
+    server = Server(make(slots=2), calendar)
+    for time, tokens in ((1.0, 9.0), (2.0, 2.0), (3.0, 1.0), (8.0, 9.0)):
+        calendar.at(time, lambda tokens=tokens: server.submit(Call(0.0, tokens, lambda _call: None)))  # type: ignore[misc]
+    calendar.at(9.0, lambda: server.break_down(Fault.ERRORS))
+    calendar.run(20.0)
+    # The third waits from 3 on and takes the slot at 4; at 8 the first still runs.
+    assert server.free() == [(0.0, 2.0), (5.0, 8.0), (9.0, 20.0)]
+    assert server.queued(0) == [(3.0, 4.0)]
+
+
 def test_a_server_that_hangs_goes_on_where_it_stood(make: Make) -> None:
     calendar, seen = Calendar(), list[float]()
     server = Server(make(slots=1), calendar)

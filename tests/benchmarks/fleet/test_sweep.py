@@ -10,8 +10,8 @@ from benchmarks.fleet.candidates import Candidate
 from benchmarks.fleet.gateway import Gateway, Journey
 from benchmarks.fleet.policies import Recorded
 from benchmarks.fleet.replay import at_once
-from benchmarks.fleet.scene import Blind, Scene
-from benchmarks.fleet.sweep import BLIND, LEAST, OURS, TURNS, _asides, _baselines, _verdicts
+from benchmarks.fleet.scene import Blind, Expected, Scene
+from benchmarks.fleet.sweep import BLIND, LEAST, OURS, TURNS, _asides, _balance, _baselines, _bounds, _verdicts
 from benchmarks.fleet.workload import Questions, Workload
 
 
@@ -68,6 +68,29 @@ def test_lost_quality_is_missed(scene: Scene, asked: Workload) -> None:
     ]
     (quality,) = (row for row in _verdicts(scene, "trace", runs, rows, 0.0) if "quality lost" in row["subject"])
     assert (round(quality["value"], 1), quality["verdict"]) == (66.7, "MISSED")
+
+
+def test_ours_is_blamed_for_what_it_need_not_have_done_and_no_more(scene: Scene, asked: Workload) -> None:
+    blind = Blind([[2]] * 4, 2, 0.67, Expected(scene.questions.quality, scene.questions.tokens))
+    _, gateway = _baselines(scene, blind, asked)[BLIND]
+    said = {row["subject"]: row["value"] for row in _balance(scene, blind, "trace", asked, 10.0, gateway)}
+    assert not [subject for subject in said if "target" in subject]
+    assert said["trace: - over capacity while another had a free slot, longest, s (ours; all)"] > 100
+    assert said["trace: - over capacity while another had a free slot, longest, s (ours; the 2 best)"] > 100
+    assert said["trace: - bound: over capacity whoever decides, longest, s (all; true lengths)"] == 0.0
+    assert len(said) == 8
+
+
+def test_the_bounds_are_of_the_same_requests(scene: Scene, asked: Workload) -> None:
+    blind = Blind([[2]] * 4, 2, 0.67, Expected(scene.questions.quality, scene.questions.tokens))
+    run = _baselines(scene, blind, asked)[BLIND]
+    section = _bounds(scene, blind, "trace", asked, 10.0, run)
+    assert section.name == "sweep_trace_bounds"
+    kept = figures.counted(run[0], 10.0)
+    assert {row["requests"] for row in section.rows} == {len(kept)}
+    blind_p95 = np.quantile(figures.answers_s(kept), 0.95)
+    for row in section.rows:
+        assert row["ratio"] == pytest.approx(blind_p95 / row["p95_s"], rel=0.02)
 
 
 def test_waiting_for_decisions_is_told_in_real_time() -> None:

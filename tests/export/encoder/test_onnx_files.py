@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from export.encoder.onnx_files import model_files
 from export.encoder.train import TrainedEncoder
-from sidecar.bundle import graph
+from sidecar.bundle import graph, inspection
 from sidecar.bundle.manifest import MODEL, MODEL_FP16, MODEL_FP32
 from sidecar.scoring.session import Session
 
@@ -26,7 +26,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def test_is_what_a_bundle_may_hold(trained_encoder: TrainedEncoder, name: str) -> None:
     shape = graph.check(trained_encoder.models[name], "encoder", 2, name)
-    assert shape.opset <= graph.MAX_OPSET
+    assert shape.opset <= inspection.MAX_OPSET
     model = onnx.load_from_string(trained_encoder.models[name])
     assert {each.domain for each in model.opset_import} <= {"", "ai.onnx", "com.microsoft"}
 

@@ -16,6 +16,10 @@ PATIENCE_S = 20.0
 needs_server = pytest.mark.skipif(PROGRAM is None, reason="neither valkey-server nor redis-server is installed")
 
 
+class DidNotStart(Exception):
+    """The server ended at once; the message is what it said."""
+
+
 class RealServer:
     def __init__(self, directory: Path, password: str = "", *, arguments: tuple[str, ...] = ()) -> None:
         self.socket = directory / "s"  # a socket's path is short
@@ -40,9 +44,10 @@ class RealServer:
         told = ["--port", "0", "--unixsocket", str(self.socket), "--save", "", "--appendonly", "no"]
         if self.password:
             told += ["--requirepass", self.password]
-        self.process = subprocess.Popen(
-            [PROGRAM, *told, *self.arguments], cwd=self.directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        said = self.directory / "said"
+        with said.open("wb") as file:
+            command = [PROGRAM, *told, *self.arguments]
+            self.process = subprocess.Popen(command, cwd=self.directory, stdout=file, stderr=file)
         end = time.monotonic() + PATIENCE_S
         while True:
             try:
@@ -50,6 +55,8 @@ class RealServer:
                     client.ping()
                 break
             except redis.RedisError:
+                if self.process.poll() is not None:
+                    raise DidNotStart(said.read_text()) from None
                 assert time.monotonic() < end, "the server did not start"
 
     def client(self) -> redis.Redis:

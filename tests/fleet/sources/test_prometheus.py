@@ -63,16 +63,16 @@ async def bench() -> AsyncIterator[Callable[..., Bench]]:
     await asyncio.sleep(0)  # for the connections to close
 
 
-@pytest.mark.parametrize("old", [False, True])
-async def test_vllm_by_its_names_of_today_and_of_yesterday(serve: Serve, bench: Any, *, old: bool) -> None:
-    server = serve(expositions.vllm(3.0, 2.0, 0.25, ttft=(5.0, 50.0), tpot=(1.0, 90.0), tokens=1000.0, old=old))
+@pytest.mark.parametrize("version", ["V0", "0.10", "0.11", "0.12"])
+async def test_vllm_by_the_names_of_its_versions(serve: Serve, bench: Any, version: str) -> None:
+    server = serve(expositions.vllm(3.0, 2.0, 0.25, ttft=(5.0, 50.0), tpot=(1.0, 90.0), tokens=1000.0, version=version))
     scraping = bench("vllm", server)
     first = await scraping.scrape(0.0)
     assert scraping.published[0][0] == "small"
     assert (first.running, first.waiting, first.kv_used, first.observed_unix) == (3.0, 2.0, 0.25, 1000.0)
     assert isnan(first.first_token_seconds)
     server.body = expositions.vllm(
-        4.0, 0.0, 0.5, ttft=(6.0, 52.0), tpot=(2.0, 140.0), tokens=1100.0, errors=4.0, old=old
+        4.0, 0.0, 0.5, ttft=(6.0, 52.0), tpot=(2.0, 140.0), tokens=1100.0, errors=4.0, version=version
     )
     second = await scraping.scrape(2.0)
     assert second == Telemetry(
@@ -94,13 +94,52 @@ async def test_sglang_whose_ranks_tell_of_the_same_requests(serve: Serve, bench:
     assert (seen.running, seen.waiting, seen.kv_used, seen.tokens_per_second) == (4.0, 1.0, 0.5, 86.5)
 
 
+async def test_sglang_whose_priorities_are_parts_of_a_total(serve: Serve, bench: Any) -> None:
+    text = expositions.sglang(4.0, 3.0, priorities={"0": 3.0, "5": 1.0})
+    assert 'priority=""' in text
+    seen = await bench("sglang", serve(text)).scrape()
+    assert (seen.running, seen.waiting) == (4.0, 3.0)
+
+
+async def test_sglang_whose_data_parallel_ranks_add_up(serve: Serve, bench: Any) -> None:
+    seen = await bench("sglang", serve(expositions.sglang(4.0, 1.0, 0.5, parallel=("0", "1", "2")))).scrape()
+    assert (seen.running, seen.waiting, seen.kv_used) == (12.0, 3.0, 0.5)
+
+
+@pytest.mark.parametrize(("grammar", "waiting"), [(None, 1.0), (2.0, 3.0)])
+async def test_sglang_in_which_requests_wait_for_their_grammar_too(
+    serve: Serve, bench: Any, grammar: float | None, waiting: float
+) -> None:
+    assert (await bench("sglang", serve(expositions.sglang(queue=1.0, grammar=grammar))).scrape()).waiting == waiting
+
+
+@pytest.mark.parametrize("steps", [False, True])
+async def test_sglang_by_its_counters_once_it_has_answered(serve: Serve, bench: Any, *, steps: bool) -> None:
+    def told(tokens: float, **more: Any) -> str:
+        return expositions.sglang(
+            throughput=7.0, decoded=tokens if steps else None, ended=None if steps else tokens, **more
+        )
+
+    server = serve(told(1000.0, ttft=(5.0, 50.0), itl=(1.0, 90.0), statuses={"503": 2.0}))
+    scraping = bench("sglang", server)
+    await scraping.scrape(0.0)
+    server.body = told(1100.0, ttft=(6.0, 52.0), itl=(2.0, 140.0), statuses={"400": 99.0, "500": 3.0, "503": 3.0})
+    seen = await scraping.scrape(2.0)
+    assert (seen.first_token_seconds, seen.seconds_per_token) == (0.5, pytest.approx(0.02))
+    assert (seen.tokens_per_second, seen.errors_per_second) == (50.0, 2.0)
+
+
 async def test_tgi_whose_first_token_takes_queue_and_prefill(serve: Serve, bench: Any) -> None:
-    failed = 'tgi_request_failure{err="overloaded"} %d\ntgi_request_failure{err="generation"} 1\n'
-    server = serve(expositions.tgi(5.0, 7.0, failures=failed % 2))
+    failed = {"overloaded": 2.0, "generation": 1.0, "incomplete": 0.0, "validation": 5.0, "dropped": 1.0}
+    server = serve(expositions.tgi(5.0, 7.0, failures=failed))
     scraping = bench("tgi", server)
     await scraping.scrape(0.0)
     server.body = expositions.tgi(
-        waited=(4.0, 8.0), prefill=(1.0, 10.0), per_token=(0.3, 10.0), generated=(500.0, 8.0), failures=failed % 8
+        waited=(4.0, 8.0),
+        prefill=(1.0, 10.0),
+        per_token=(0.3, 10.0),
+        generated=(500.0, 8.0),
+        failures={"overloaded": 6.0, "generation": 2.0, "incomplete": 1.0, "validation": 50.0, "dropped": 10.0},
     )
     seen = await scraping.scrape(2.0)
     assert (seen.running, seen.waiting) == (5.0, 7.0)
@@ -109,13 +148,17 @@ async def test_tgi_whose_first_token_takes_queue_and_prefill(serve: Serve, bench
     assert (seen.tokens_per_second, seen.errors_per_second) == (250.0, 3.0)
 
 
-async def test_llamacpp_whose_time_for_a_token_is_a_quotient_of_counters(serve: Serve, bench: Any) -> None:
-    server = serve(expositions.llamacpp(2.0, 6.0, tokens=100.0, seconds=3.0))
+@pytest.mark.parametrize("old", [False, True])
+async def test_llamacpp_whose_time_for_a_token_is_a_quotient_of_counters(
+    serve: Serve, bench: Any, *, old: bool
+) -> None:
+    server = serve(expositions.llamacpp(2.0, 6.0, tokens=100.0, seconds=3.0, old=old))
     scraping = bench("llamacpp", server)
     await scraping.scrape(0.0)
-    server.body = expositions.llamacpp(2.0, 6.0, tokens=200.0, seconds=5.0)
+    server.body = expositions.llamacpp(2.0, 6.0, tokens=200.0, seconds=5.0, old=old)
     seen = await scraping.scrape(4.0)
-    assert (seen.running, seen.waiting, seen.kv_used) == (2.0, 6.0, 0.125)
+    assert (seen.running, seen.waiting) == (2.0, 6.0)
+    assert seen.kv_used == 0.125 if old else isnan(seen.kv_used)
     assert seen.seconds_per_token == pytest.approx(0.02)
     assert seen.tokens_per_second == 25.0
 

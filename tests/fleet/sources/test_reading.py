@@ -125,8 +125,7 @@ def test_a_label_that_no_row_has_yet_is_a_counter_at_zero() -> None:
     tgi = engines({})["tgi"]
     replica = Replica(tgi, 15.0)
     for now, failures in enumerate((5, 9)):
-        line = f'tgi_request_failure{{err="validation"}} {failures}\n'
-        replica.hear(read(tgi, expositions.tgi(failures=line)), float(now))
+        replica.hear(read(tgi, expositions.tgi(failures={"validation": float(failures)})), float(now))
     assert observe(tgi, [replica], 0.0).errors_per_second == 0.0
 
 

@@ -57,3 +57,8 @@ def test_rows_of_ranks_are_one_row_and_other_rows_are_not() -> None:
     rows = [({"tp_rank": "0", "dp": "0"}, 4.0), ({"tp_rank": "1", "dp": "0"}, 5.0), ({"tp_rank": "0", "dp": "1"}, 2.0)]
     assert sorted(matching(rows, ())) == [2.0, 5.0]
     assert matching(rows, (("dp", "1"),)) == [2.0]
+
+
+def test_an_empty_label_is_one_that_is_missing() -> None:
+    rows = [({"priority": ""}, 4.0), ({"priority": "1"}, 3.0), ({}, 9.0)]
+    assert matching(rows, (("priority", ""),)) == [4.0, 9.0]

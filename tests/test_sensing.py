@@ -1,0 +1,58 @@
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from sidecar.config import CandidateConfig, Config
+from sidecar.fleet.settings import FleetConfig
+from sidecar.routing.decision import Choice
+from sidecar.routing.policy import Terms
+from sidecar.sensing import OwnMemory, Sensed, Sensing
+from tests.fleet.stage import UNIX, Clock
+from tests.routing.fleet import ask_for, scores_of, table_of
+
+# A slot each, and calls that last a second; the bundle's answers are 100 tokens long.
+ENTRIES = tuple(
+    CandidateConfig(name=name, first_token_seconds=0.0, seconds_per_output_token=0.01, concurrency=1)
+    for name in ("small", "medium", "large")
+)
+Sense = Callable[[FleetConfig], Sensed]
+
+
+@pytest.fixture
+def sense() -> Iterator[Sense]:
+    """Makes a worker's decision rule with its own memory, on a clock that stands still."""
+    clock, made = Clock(UNIX), []
+
+    def sensed(fleet: FleetConfig) -> Sensed:
+        config = Config(candidates=ENTRIES, fleet=fleet)
+        memory = OwnMemory(config)
+        sensing = Sensing(config, 0, memory.directory, clock=clock, unix=clock, draw=lambda: 0.0)
+        made.append((sensing, memory))
+        return sensing.of(table_of(*ENTRIES))
+
+    yield sensed
+    for sensing, memory in made:
+        sensing.close()
+        memory.close()
+
+
+def first_choices(rule: Sensed, amount: int) -> list[int]:
+    """Of requests that come one by one, and of which none ends."""
+    ask, scores = ask_for(terms=Terms(1.0, 0.01), prompt_tokens=0), scores_of([[0.80, 0.76, 0.1]])
+    found = []
+    for number in range(amount):
+        decision = rule.choose([ask], scores)
+        rule.took(number, [ask], decision)
+        (choice,) = decision[1]
+        assert isinstance(choice, Choice)
+        found.append(choice.ranking[0])
+    return found
+
+
+def test_by_default_a_queue_is_left_before_its_own_wait_outweighs_the_better_answer(sense: Sense) -> None:
+    # 0.04 of quality are four seconds; two calls that wait cost two seconds, which counts for six.
+    assert first_choices(sense(FleetConfig()), 4) == [0, 0, 1, 0]
+
+
+def test_each_request_minds_only_itself_where_the_operator_says_so(sense: Sense) -> None:
+    assert first_choices(sense(FleetConfig(congestion_factor=1.0)), 6) == [0, 0, 0, 0, 0, 1]
