@@ -9,9 +9,8 @@ Silence has other causes, and none of them may take a candidate away:
 
 - Nobody reports outcomes, or somebody reports late and in heaps: times are measured to when the sidecar hears of an answer,
   so late is usual there; and a silence must be longer than any that an answer has ended lately.
-- The gateway reports nothing any more. So the silence is as of its latest report, of whatever candidate.
-- The gateway was restarted, and will never report the calls that it had. Only calls count that it surely remembers: since
-  the last sign of life it has reported some call, of any candidate, that was not decided later than they.
+- The gateway reports nothing any more, or was restarted and will never report the calls that it had. So a call counts only
+  up to when the gateway surely remembered it (see reports.py).
 - A server is slow, or the prompts are long: times count relative to what was expected of the call, to how many tokens it
   has, and to how much slower than usual the latest answers were.
 - Answers come rarely: some calls must be overdue together, and others have been sent since the last sign of life.
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidecar.fleet.reckoning import Call, Open
+from sidecar.fleet.reports import Reports
 from sidecar.fleet.settings import BreakerConfig
 
 Column = NDArray[np.float64]
@@ -46,13 +46,13 @@ OVERDUE = math.log(0.5)
 
 
 class Found(NamedTuple):
-    """As of the latest report.
+    """What a look has found.
 
     Attributes:
         due: [n] of this process's calls, those that are overdue.
         surprise: [n] nats.
         suspects: rows of the candidates that hang.
-        late: [calls] ln S of each call in flight.
+        late: [calls] ln S of each call in flight, at the age to which it was surely remembered.
     """
 
     due: Column
@@ -89,19 +89,16 @@ class Silence:
         self._longest = np.zeros(names)
         self._suspected = np.zeros(names, np.bool_)
         self._started = np.zeros(names)  # decisions as of the last sign
-        self._memory = np.full(names, math.inf)  # the oldest decision that was reported since the last sign
-        self._reported = math.inf  # the same since the last look
-        self._reported_at = 0.0
+        self._reports = Reports()
         self._at = 0.0
 
     def reported(self, decided: float, now: float) -> None:
         """An outcome of whatever kind came; the call was decided then."""
-        self._reported = min(self._reported, decided)
-        self._reported_at = max(self._reported_at, now)
+        self._reports.add(decided, now)
 
     def remembers(self, row: int, decided: float) -> bool:
         """Whether a call of which nothing was heard would have been reported."""
-        return decided >= min(float(self._memory[row]), self._reported)
+        return self._reports.until(decided) > float(self._sign[row])
 
     def sign(self, row: int, now: float) -> None:
         """A candidate gave a sign of life: an answer, or its first token."""
@@ -133,24 +130,26 @@ class Silence:
         n = len(signs)
         answers, tail, stretch = self._habits(n, now)
         self._take_signs(signs, started)
-        rows, as_of = calls.rows, self._reported_at
+        rows, as_of = calls.rows, self._reports.all_until(calls.decided)
         allowed = (calls.seconds + WAY_S) * stretch[rows]
         allowed *= np.maximum(1.0, calls.tokens / np.array(self._usual_tokens[:n])[rows])
         late = _log_share(tail, rows, np.maximum(as_of - calls.decided, 0.0) / allowed)
         before = _log_share(tail, rows, np.maximum(signs[rows] - calls.decided, 0.0) / allowed)
-        remembered = calls.decided >= self._memory[rows]
-        surprise = np.bincount(rows, np.where(remembered, np.maximum(before - late, 0.0), 0.0), n)
-        due = np.bincount(rows, np.where(remembered & (late < OVERDUE), 1.0, 0.0), n)
-        overdue = due + others[0] >= self._least_calls
+        surprise = np.bincount(rows, np.maximum(before - late, 0.0), n)
+        missed = (late < OVERDUE) & (as_of > signs[rows])
+        due = np.bincount(rows[missed], minlength=n)
+        latest = np.full(n, -math.inf)
+        np.maximum.at(latest, rows[missed], as_of[missed])
+        overdue = (due > 0) & (due + others[0] >= self._least_calls)
         quiet = self._quiet[:n]
         quiet[~overdue] = math.inf
-        quiet[overdue & (quiet == math.inf)] = as_of
+        begun = overdue & (quiet == math.inf)
+        quiet[begun] = latest[begun]
         self._since[:n] = np.maximum(quiet, signs)
         limit = np.maximum(self._least_s, LONGER * self._longest[:n])
         self._suspected[:n] = (
             overdue
-            & (due > 0.0)
-            & (as_of - self._since[:n] >= limit)
+            & (latest - self._since[:n] >= limit)
             & (surprise + others[1] >= self._most_nats)
             & (started - self._started[:n] >= self._least_calls)
             & (answers >= LEAST_ANSWERS)
@@ -176,15 +175,12 @@ class Silence:
     def _take_signs(self, signs: Column, started: Column) -> None:
         """Those that came since the last look end the silences, and these were not too long."""
         n = len(signs)
-        self._memory[:n] = np.minimum(self._memory[:n], self._reported)
-        self._reported = math.inf
         for row in np.flatnonzero(signs > self._sign[:n]).tolist():
             if self._quiet[row] < math.inf:
                 length = self._first_sign.get(row, float(signs[row])) - self._since[row]
                 if self._suspected[row]:  # it did hang, or not; so in doubt it takes longer next time, but not for ever
                     length = min(length, max(self._least_s, LONGER * self._longest[row]))
                 self._longest[row] = max(self._longest[row], length)
-            self._memory[row] = math.inf
             self._started[row] = started[row]
         self._sign[:n] = signs
         self._first_sign.clear()
