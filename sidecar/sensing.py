@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from sidecar.config import Config
+from sidecar.errors import OverBudget
 from sidecar.fleet import sessions
 from sidecar.fleet.budget import Budgets, BudgetView
+from sidecar.fleet.closed import Closed
 from sidecar.fleet.estimate import Priors
 from sidecar.fleet.live import LiveFleet
 from sidecar.fleet.outcome import Fault, Outcome
@@ -21,7 +23,7 @@ from sidecar.fleet.telemetry import Telemetry
 from sidecar.fleet.view import FleetView
 from sidecar.routing.ask import Ask
 from sidecar.routing.assign import Assignment, Rules
-from sidecar.routing.candidates import CandidateTable, Mask
+from sidecar.routing.candidates import CandidateTable
 from sidecar.routing.conversations import Conversations
 from sidecar.routing.counts import Counts
 from sidecar.routing.decision import Choice
@@ -220,6 +222,7 @@ class Sensed:
         reasons = counts.reasons
         for row, (ask, outcome) in enumerate(zip(asks, outcomes, strict=True)):
             if not isinstance(outcome, Choice):
+                counts.over_budget += isinstance(outcome, OverBudget)
                 continue
             reasons[outcome.reasons] = reasons.get(outcome.reasons, 0) + 1
             chosen = outcome.ranking[0]
@@ -252,9 +255,8 @@ class Sensed:
             self._live = Live(fleet, self._barred, self._blur_s, self._congestion)
         return self._live
 
-    def _used_up(self, segment: str) -> Mask | None:
-        closed = self._budgets.closed(segment, self._clock()) if self._budgets else None
-        return None if closed is None else closed.exhausted
+    def _used_up(self, segment: str) -> Closed | None:
+        return self._budgets.closed(segment, self._clock()) if self._budgets else None
 
 
 def priors_of(table: CandidateTable) -> Priors:

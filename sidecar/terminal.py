@@ -195,7 +195,8 @@ def render_info(reply: pb.InfoResponse) -> list[str]:
         f"{limits.max_score_batch} requests a run, {limits.max_scored_chars} characters scored, "
         f"{limits.max_waiting} waiting for at most {limits.max_queue_ms:g} ms, then {limits.overload_action}",
         f"served: {counters.decisions} decisions in {counters.batches} runs, {counters.degraded} degraded, "
-        f"{counters.invalid} invalid, {counters.shed} shed, {counters.expired} expired, {counters.cancelled} cancelled; "
+        f"{counters.invalid} invalid, {counters.shed} shed, {counters.over_budget} over budget, {counters.expired} expired, "
+        f"{counters.cancelled} cancelled; "
         f"by {reply.workers or 'an unknown number of'} worker(s), this is number {reply.worker}",
         _cache(reply),
         *_coverage(reply.coverage),

@@ -7,11 +7,11 @@ Money is counted by days of UTC.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sidecar.fleet.closed import Closed, Refusal
 from sidecar.fleet.columns import COLUMNS, DAY, STARTED, TOKENS_STARTED, USD
 from sidecar.fleet.live import LiveFleet
 from sidecar.fleet.settings import BudgetConfig
@@ -20,20 +20,6 @@ DAY_S = 86400.0
 MINUTE_S = 60.0
 # A row of the fleet table whose name begins so is a budget's; no model is called like this.
 PREFIX = "\x01budget/"
-
-
-class Closed(NamedTuple):
-    """What a segment may not choose, each [C].
-
-    Attributes:
-        exhausted: some budget that covers the segment and the candidate is used up.
-        recovery_seconds: until none is; 0 where none is.
-        names: of the budgets that are used up.
-    """
-
-    exhausted: NDArray[np.bool_]
-    recovery_seconds: NDArray[np.float64]
-    names: tuple[str, ...]
 
 
 class Bucket:
@@ -93,6 +79,12 @@ class Budgets:
         unix: Unix seconds.
         now: monotonic seconds.
 
+    Attributes:
+        live: as given.
+        buckets: in the order of the configuration.
+        version: of the fleet, as of the last refresh.
+        refreshed_unix: Unix seconds of it.
+
     Raises:
         ConfigError: a name is too long, or there are too many.
     """
@@ -102,6 +94,7 @@ class Budgets:
         self.live = live
         self.buckets = tuple(Bucket(config, row) for config, row in zip(configs, rows, strict=True))
         self.version = -1
+        self.refreshed_unix = 0.0
         self._unix = unix
         self.refresh(now)  # what is used from here on counts
 
@@ -110,7 +103,7 @@ class Budgets:
         if self.version == self.live.version:
             return
         self.version = self.live.version
-        unix = self._unix()
+        self.refreshed_unix = unix = self._unix()
         for bucket in self.buckets:
             bucket.refresh(self.live.block[:, bucket.row], now, unix)
 
@@ -188,4 +181,13 @@ class BudgetView:
             return None
         recovery = np.array(waits)
         used_up = {bucket.config.name for buckets in cover for bucket in buckets if bucket.wait_s}
-        return Closed(recovery > 0.0, recovery, tuple(sorted(used_up)))
+        refusals = tuple(map(self._refusal, cover))
+        refused = np.array([refusal is not None for refusal in refusals])
+        return Closed(recovery > 0.0, recovery, refused, refusals, tuple(sorted(used_up)))
+
+    def _refusal(self, buckets: tuple[Bucket, ...]) -> Refusal | None:
+        refusing = [bucket for bucket in buckets if bucket.wait_s and bucket.config.when_used_up == "refuse"]
+        if not refusing:
+            return None
+        last = max(refusing, key=lambda bucket: bucket.wait_s)
+        return Refusal(last.config.name, last.wait_s, self._budgets.refreshed_unix + last.wait_s)

@@ -2,12 +2,15 @@
 
 import enum
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sidecar.errors import NoCandidate
+from sidecar.errors import NoCandidate, OverBudget
+from sidecar.fleet.closed import Closed
 from sidecar.routing.ask import Ask
 from sidecar.routing.candidates import CandidateTable, Mask
 from sidecar.types import Scores
@@ -70,7 +73,7 @@ class Choice(NamedTuple):
     recovery_s: float = 0.0
 
 
-Outcome = Choice | NoCandidate
+Outcome = Choice | NoCandidate | OverBudget
 
 
 class Needs(NamedTuple):
@@ -185,6 +188,20 @@ def no_candidate(table: CandidateTable, ask: Ask, expected: Expectations, row: i
             return NoCandidate(f"{field}: no admissible candidate is within this limit; {remedy}.")
         left = left & passing
     raise AssertionError("asked for the reason why no candidate is left, but one is")
+
+
+def over_budget(closed: Closed, admitted: Mask, ask: Ask) -> OverBudget:
+    """Says which budget it is that refuses a request, and when it opens: of its candidates' ones, the next to open.
+
+    Args:
+        closed: to its segment.
+        admitted: [C] the candidates that it allows, all of them refused.
+        ask: the request.
+    """
+    refusals = [refusal for refusal, left in zip(closed.refusals, admitted.tolist(), strict=True) if left and refusal]
+    first = min(refusals, key=lambda refusal: refusal.wait_seconds)
+    opens = datetime.fromtimestamp(ceil(first.opens_unix), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return OverBudget(first.budget, ask.segment, first.wait_seconds, opens)
 
 
 def _named(table: CandidateTable, ask: Ask) -> Mask:
