@@ -13,11 +13,12 @@ import numpy as np
 from sidecar.config import Config
 from sidecar.errors import OverBudget
 from sidecar.fleet import sessions
-from sidecar.fleet.budget import Budgets, BudgetView
+from sidecar.fleet.budget import Budgets, BudgetView, Use
 from sidecar.fleet.closed import Closed
 from sidecar.fleet.estimate import Priors
 from sidecar.fleet.live import LiveFleet
 from sidecar.fleet.outcome import Fault, Outcome
+from sidecar.fleet.settings import BudgetConfig
 from sidecar.fleet.table import FleetTable
 from sidecar.fleet.telemetry import Telemetry
 from sidecar.fleet.view import FleetView
@@ -154,7 +155,16 @@ class Sensing:
 
     def between(self) -> None:
         """Hears what others found out; to be called after each batch, and now and then when none comes."""
-        self.live.refresh(self.clock())
+        now = self.clock()
+        self.live.refresh(now)
+        # Else a worker without requests would take what the others use for one burst, when its own next one comes.
+        if self._budgets:
+            self._budgets.refresh(now)
+
+    def uses(self) -> list[tuple[BudgetConfig, float, list[Use]]]:
+        """The budgets, in the order of the configuration: seconds until each opens, and what is used of it. From any thread."""
+        buckets = self._budgets.buckets if self._budgets else ()
+        return [(bucket.config, bucket.wait_s, bucket.uses()) for bucket in buckets]
 
     def close(self) -> None:
         """Leaves the worker's section of the fleet table to its successor."""

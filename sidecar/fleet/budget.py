@@ -7,6 +7,7 @@ Money is counted by days of UTC.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,22 @@ DAY_S = 86400.0
 MINUTE_S = 60.0
 # A row of the fleet table whose name begins so is a budget's; no model is called like this.
 PREFIX = "\x01budget/"
+
+
+class Use(NamedTuple):
+    """What is used of one of a budget's limits.
+
+    Attributes:
+        unit: `requests`, `tokens` or `usd`.
+        used: of what may be used at once; more than that where it is overdrawn.
+        limit: what may be used at once.
+        window_seconds: the time in which the limit fills up again; a day of UTC for money.
+    """
+
+    unit: str
+    used: float
+    limit: float
+    window_seconds: float
 
 
 class Bucket:
@@ -41,6 +58,7 @@ class Bucket:
         self._levels = [rate * config.burst_seconds for rate in self._rates]
         self._used: list[float] = []
         self._at = 0.0
+        self._spent_usd = 0.0
 
     def refresh(self, rows: NDArray[np.float64], now: float, unix: float) -> None:
         """Takes off what was used since the last time.
@@ -64,10 +82,20 @@ class Bucket:
         self._used, self._at = used, now
         if self.config.usd_per_day is not None:
             day = unix // DAY_S
-            spent = float(rows[rows[:, DAY] == day, USD].sum())
-            if spent >= self.config.usd_per_day:
+            self._spent_usd = float(rows[rows[:, DAY] == day, USD].sum())
+            if self._spent_usd >= self.config.usd_per_day:
                 wait_s = max(wait_s, (day + 1.0) * DAY_S - unix)
         self.wait_s = wait_s
+
+    def uses(self) -> list[Use]:
+        """What was used as of the last time, by limit. From any thread."""
+        config, burst_s = self.config, self.config.burst_seconds
+        found = [
+            Use(unit, rate * burst_s - level, rate * burst_s, burst_s)
+            for unit, rate, level in zip(("requests", "tokens"), self._rates, self._levels, strict=True)
+            if rate < np.inf
+        ]
+        return [*found, Use("usd", self._spent_usd, config.usd_per_day, DAY_S)] if config.usd_per_day else found
 
 
 class Budgets:

@@ -200,7 +200,7 @@ def over_budget(closed: Closed, admitted: Mask, ask: Ask) -> OverBudget:
     """
     refusals = [refusal for refusal, left in zip(closed.refusals, admitted.tolist(), strict=True) if left and refusal]
     first = min(refusals, key=lambda refusal: refusal.wait_seconds)
-    opens = datetime.fromtimestamp(ceil(first.opens_unix), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    opens = datetime.fromtimestamp(ceil(first.opens_unix), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return OverBudget(first.budget, ask.segment, first.wait_seconds, opens)
 
 

@@ -7,11 +7,14 @@ from typing import Any
 
 import grpc
 import pytest
+from click.testing import CliRunner
 
+from sidecar.cli import main
 from sidecar.errors import OverBudget
 from sidecar.fleet.settings import BudgetConfig
 from sidecar.lanes.lane import trailers
 from sidecar.ledger.settings import LedgerConfig
+from sidecar.wire import fleet_pb2, fleet_pb2_grpc
 from sidecar.wire import router_pb2 as pb
 from tests.lanes.asking import PLAIN
 from tests.lanes.conftest import Running, Start
@@ -62,7 +65,7 @@ def test_a_used_up_budget_refuses_its_segment_alone_and_says_when_it_opens(spent
     error = refused(spent)
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert error.details().startswith("budgets.slow: is used up for segment 'free' and opens in ")
-    assert " UTC)" in error.details()
+    assert "Z); try again then" in error.details()
     told = dict(error.trailing_metadata())
     assert told["grpc-retry-pushback-ms"] == "-1"  # a client that obeys would hold the call until then
     assert int(told["retry-after-ms"]) == OPENS_MS
@@ -125,3 +128,32 @@ def test_what_is_refused_is_not_in_the_ledger(start: Start, lane: str, tmp_path:
     assert journal is not None
     sidecar.drain()
     assert journal.counts().decisions == 1
+
+
+def test_the_fleet_tells_what_is_used_of_each_budget_and_when_it_opens(start: Start, lane: str) -> None:
+    money = BudgetConfig(name="money", candidates=("large",), usd_per_day=9.0, tokens_per_minute=6e6)
+    sidecar = start(lane, budgets=(SLOW, money))
+    spend(sidecar)
+    stub: Any = fleet_pb2_grpc.FleetServiceStub(sidecar.channel)  # type: ignore[no-untyped-call]
+    reply = stub.Fleet(fleet_pb2.FleetRequest(), timeout=PATIENCE_S)
+    slow, open_ = reply.budgets
+    assert (slow.budget, list(slow.segments), list(slow.candidates)) == ("slow", ["free"], [])
+    assert (slow.exhausted, slow.refuses, open_.exhausted, open_.refuses) == (True, True, False, False)
+    (requests,) = slow.limits
+    assert (requests.unit, requests.window_seconds) == (fleet_pb2.BUDGET_UNIT_REQUESTS, 3600.0)
+    assert (requests.used, requests.limit) == (pytest.approx(1.0, abs=0.02), pytest.approx(1.2))
+    assert 1000.0 * slow.recovery_seconds == OPENS_MS
+    assert slow.opens.seconds - reply.time.seconds == pytest.approx(slow.recovery_seconds, abs=2.0)
+    assert not open_.HasField("recovery_seconds")
+    assert not open_.HasField("opens")
+    assert [(each.unit, each.limit, each.window_seconds) for each in open_.limits] == [
+        (fleet_pb2.BUDGET_UNIT_TOKENS, 1e6, 10.0),
+        (fleet_pb2.BUDGET_UNIT_USD, 9.0, 86400.0),
+    ]
+    printed = CliRunner().invoke(main, ["fleet", "--target", sidecar.address]).output.splitlines()
+    heading = next(line for line in printed if line.startswith("budget "))
+    below = printed[printed.index(heading) + 2 :]
+    assert [line.split()[0] for line in below] == ["slow", "money", "money"]
+    assert "refuses" in below[0]
+    assert below[0].rstrip().endswith("Z")
+    assert below[2].split()[3:] == ["usd", "0.0000", "9", "a", "day", "last", "resort", "-"]

@@ -228,7 +228,7 @@ def test_where_only_budgets_that_refuse_are_left_the_next_to_open_refuses(scored
     )
     assert isinstance(outcome, OverBudget)
     assert str(outcome).startswith(
-        "budgets.of medium: is used up for segment 'free' and opens in 60 s (2027-01-15 08:01:01 UTC)"
+        "budgets.of medium: is used up for segment 'free' and opens in 60 s (2027-01-15T08:01:01Z)"
     )
     assert (outcome.retry_after_ms, outcome.pushback_ms) == (60_000, -1)
 
