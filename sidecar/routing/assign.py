@@ -142,7 +142,8 @@ class Assignment:
             left, closed = self._named(ask), _closed(live, ask)
             open_ = _open(left & ~live.fleet.open, closed)
             if open_.any():
-                outcomes.append(Choice([c for c in preferred if open_[c]], (Reason.DEGRADED,), 1.0))
+                ranking = [c for c in preferred if open_[c]]
+                outcomes.append(Choice(ranking, (Reason.DEGRADED,), 1.0, admitted=left, closed=closed))
             elif left.any():
                 outcomes.append(self._last(ask, left, live, closed, expected.utility[row], (Reason.DEGRADED,), 1.0))
             else:
@@ -192,7 +193,7 @@ class Assignment:
         else:
             reasons += self._why(chosen, propensity, unloaded, admitted)
         order = np.argsort(np.where(open_, -utility, np.inf), kind="stable")[: int(open_.sum())].tolist()
-        return Choice(_first(chosen, order), reasons, float(novelty), propensity)
+        return Choice(_first(chosen, order), reasons, float(novelty), propensity, 0.0, admitted, closed)
 
     def _why(self, chosen: int, propensity: float, unloaded: Column, admitted: Mask) -> tuple[Reason, ...]:
         """What else beside the learned quality decided."""
@@ -238,19 +239,18 @@ class Assignment:
         Who works comes before who does not, whatever its budgets say; but whom one of them refuses does not answer at all.
         In log-only mode the caller's own model does, so nobody is refused.
         """
-        works, opens = live.fleet.recovery_seconds, np.zeros(len(admitted))
+        works, opens, left = live.fleet.recovery_seconds, np.zeros(len(admitted)), admitted
         if closed is not None:
             opens = closed.recovery_seconds
             left = admitted if ask.log_only else admitted & ~closed.refused
             if not left.any():
                 return over_budget(closed, admitted, ask)
-            admitted = left
-        order = [int(c) for c in np.lexsort((-utility, opens, works)) if admitted[c]]
+        order = [int(c) for c in np.lexsort((-utility, opens, works)) if left[c]]
         safe = self._table.safe
-        if self._rules.last_resort == "safe" and admitted[safe]:
+        if self._rules.last_resort == "safe" and left[safe]:
             order = _first(safe, order)
         recovery_s = float(max(works[order[0]], opens[order[0]]))
-        return Choice(order, (*reasons, Reason.LAST_RESORT), novelty, recovery_s=recovery_s)
+        return Choice(order, (*reasons, Reason.LAST_RESORT), novelty, 1.0, recovery_s, admitted, closed)
 
     def _plain(self, ask: Ask, live: Live) -> bool:
         """Whether a request limits nothing."""

@@ -1,5 +1,6 @@
 """Budgets that refuse, over real gRPC on both lanes."""
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +11,14 @@ import pytest
 from click.testing import CliRunner
 
 from sidecar.cli import main
+from sidecar.config import CandidateConfig
 from sidecar.errors import OverBudget
 from sidecar.fleet.settings import BudgetConfig
 from sidecar.lanes.lane import trailers
+from sidecar.ledger.importer import Importer
 from sidecar.ledger.settings import LedgerConfig
+from sidecar.ledger.state import existing_store
+from sidecar.routing.exclusion import Exclusion
 from sidecar.wire import fleet_pb2, fleet_pb2_grpc
 from sidecar.wire import router_pb2 as pb
 from tests.lanes.asking import PLAIN
@@ -157,3 +162,36 @@ def test_the_fleet_tells_what_is_used_of_each_budget_and_when_it_opens(start: St
     assert "refuses" in below[0]
     assert below[0].rstrip().endswith("Z")
     assert below[2].split()[3:] == ["usd", "0.0000", "9", "a", "day", "last", "resort", "-"]
+
+
+def test_the_ledger_tells_of_each_candidate_why_it_could_not_be_chosen(start: Start, lane: str, tmp_path: Path) -> None:
+    ledger = LedgerConfig(directory=str(tmp_path / "ledger"), flush_ms=2.0)
+    budget = BudgetConfig(name="slow", candidates=("large",), requests_per_minute=0.02, burst_seconds=3600.0)
+    entries = (CandidateConfig(name="small", context_window=50), CandidateConfig(name="large"))
+    sidecar = start(lane, budgets=(budget,), ledger=ledger, candidates=entries)
+    large = pb.RouteRequest(text=PLAIN, constraints=pb.Constraints(allow=["large"]))
+    spend(sidecar, large)
+    ids = [
+        sidecar.stub.Route(request, timeout=PATIENCE_S).decision_id
+        for request in (FREE, large, pb.RouteRequest(text=PLAIN, prompt_tokens=60))
+    ]
+    sidecar.drain()
+    importer, stop = Importer(ledger), threading.Event()
+    stop.set()
+    importer.run(stop)
+    store = existing_store(ledger)
+    found = {each.decision_id.hex(): each for each in store.find([bytes.fromhex(each) for each in ids])}
+    store.close()
+    order = [found[ids[0]].candidates.index(each) for each in ("small", "medium", "large")]
+    told = []
+    for each in ids:
+        excluded = found[each].excluded()
+        assert excluded is not None
+        told.append([excluded[index] for index in order])
+    assert told == [
+        [Exclusion.NONE, Exclusion.NOT_OFFERED, Exclusion.BUDGET],
+        [Exclusion.REQUEST, Exclusion.NOT_OFFERED, Exclusion.BUDGET],
+        [Exclusion.CONTEXT_WINDOW, Exclusion.NOT_OFFERED, Exclusion.BUDGET],
+    ]
+    assert "LAST_RESORT" in found[ids[1]].reasons
+    assert "LAST_RESORT" in found[ids[2]].reasons
