@@ -46,11 +46,13 @@ def _segments(config: Config) -> Iterator[str]:
 
 def _budgets(config: Config, offered: Collection[str]) -> Iterator[str]:
     for budget in config.budgets:
-        if not budget.candidates or (offered and set(budget.candidates) >= set(offered)):
+        if budget.when_used_up == "last_resort" and (
+            not budget.candidates or (offered and set(budget.candidates) >= set(offered))
+        ):
             yield (
                 f"budgets.{budget.name}.candidates: covers all of them, so when it is used up a last resort answers all the "
-                "same (reason LAST_RESORT), and spending goes on; leave a candidate out of it that may always answer, or "
-                "have the gateway heed the reason."
+                "same (reason LAST_RESORT), and spending goes on; leave a candidate out of it that may always answer, set "
+                'when_used_up = "refuse", or have the gateway heed the reason.'
             )
 
 

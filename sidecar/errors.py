@@ -4,6 +4,7 @@ Each class carries its status as data, so that one mapping in the lanes serves t
 file) and the remedy, and never quote a prompt.
 """
 
+from math import ceil
 from typing import ClassVar
 
 
@@ -13,6 +14,8 @@ class RouterError(Exception):
     status: ClassVar[str] = "INTERNAL"
     # Milliseconds after which a client with a retry policy may try again; negative: it need not; None: as it likes.
     pushback_ms: int | None = None
+    # Milliseconds after which the same request may be answered; None: nobody knows, or it never will.
+    retry_after_ms: int | None = None
 
 
 class InvalidRequest(RouterError):
@@ -48,7 +51,30 @@ class Overloaded(RouterError):
             f"overload: the queue needs {wait_s * 1000:.0f} ms; try again later, give a longer deadline, or set "
             "overload.action to degrade."
         )
-        self.pushback_ms = max(1, round(wait_s * 1000))
+        self.pushback_ms = self.retry_after_ms = max(1, round(wait_s * 1000))
+
+
+class OverBudget(RouterError):
+    """Budgets that refuse are used up, and no other candidate is left.
+
+    Args:
+        budget: name of the one that opens next.
+        segment: of the request.
+        wait_s: seconds until it opens.
+        opens: when that is, as told to a caller.
+    """
+
+    status = "RESOURCE_EXHAUSTED"
+    # A client that obeys a pushback waits with the call open, until its deadline if need be: beyond this it need not try.
+    LONGEST_PUSHBACK_MS: ClassVar[int] = 10_000
+
+    def __init__(self, budget: str, segment: str, wait_s: float, opens: str) -> None:
+        super().__init__(
+            f"budgets.{budget}: is used up for segment {segment!r} and opens in {wait_s:.0f} s ({opens}); try again then, "
+            f"allow a candidate that it does not cover, raise its limit, or set budgets.{budget}.when_used_up to last_resort."
+        )
+        self.retry_after_ms = wait_ms = max(1, ceil(wait_s * 1000))
+        self.pushback_ms = wait_ms if wait_ms <= self.LONGEST_PUSHBACK_MS else -1
 
 
 class TooMany(RouterError):

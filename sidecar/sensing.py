@@ -11,17 +11,20 @@ from pathlib import Path
 import numpy as np
 
 from sidecar.config import Config
+from sidecar.errors import OverBudget
 from sidecar.fleet import sessions
-from sidecar.fleet.budget import Budgets, BudgetView
+from sidecar.fleet.budget import Budgets, BudgetView, Use
+from sidecar.fleet.closed import Closed
 from sidecar.fleet.estimate import Priors
 from sidecar.fleet.live import LiveFleet
 from sidecar.fleet.outcome import Fault, Outcome
+from sidecar.fleet.settings import BudgetConfig
 from sidecar.fleet.table import FleetTable
 from sidecar.fleet.telemetry import Telemetry
 from sidecar.fleet.view import FleetView
 from sidecar.routing.ask import Ask
 from sidecar.routing.assign import Assignment, Rules
-from sidecar.routing.candidates import CandidateTable, Mask
+from sidecar.routing.candidates import CandidateTable
 from sidecar.routing.conversations import Conversations
 from sidecar.routing.counts import Counts
 from sidecar.routing.decision import Choice
@@ -155,7 +158,16 @@ class Sensing:
 
     def between(self) -> None:
         """Hears what others found out; to be called after each batch, and now and then when none comes."""
-        self.live.refresh(self.clock())
+        now = self.clock()
+        self.live.refresh(now)
+        # Else a worker without requests would take what the others use for one burst, when its own next one comes.
+        if self._budgets:
+            self._budgets.refresh(now)
+
+    def uses(self) -> list[tuple[BudgetConfig, float, list[Use]]]:
+        """The budgets, in the order of the configuration: seconds until each opens, and what is used of it. From any thread."""
+        buckets = self._budgets.buckets if self._budgets else ()
+        return [(bucket.config, bucket.wait_s, bucket.uses()) for bucket in buckets]
 
     def close(self) -> None:
         """Leaves the worker's section of the fleet table to its successor."""
@@ -223,6 +235,7 @@ class Sensed:
         reasons = counts.reasons
         for row, (ask, outcome) in enumerate(zip(asks, outcomes, strict=True)):
             if not isinstance(outcome, Choice):
+                counts.over_budget += isinstance(outcome, OverBudget)
                 continue
             reasons[outcome.reasons] = reasons.get(outcome.reasons, 0) + 1
             chosen = outcome.ranking[0]
@@ -255,9 +268,8 @@ class Sensed:
             self._live = Live(fleet, self._barred, self._blur_s, self._congestion)
         return self._live
 
-    def _used_up(self, segment: str) -> Mask | None:
-        closed = self._budgets.closed(segment, self._clock()) if self._budgets else None
-        return None if closed is None else closed.exhausted
+    def _used_up(self, segment: str) -> Closed | None:
+        return self._budgets.closed(segment, self._clock()) if self._budgets else None
 
 
 def priors_of(table: CandidateTable) -> Priors:

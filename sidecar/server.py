@@ -167,6 +167,7 @@ class Server:
         stats = Stats(
             reasons={reason: (number,) for reason, number in decided.by_reason().items()},
             log_only=decided.log_only,
+            over_budget=decided.over_budget,
             disagreements=decided.disagreements,
             switches=decided.switches,
             forced_stays=decided.forced_stays,

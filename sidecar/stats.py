@@ -16,6 +16,7 @@ class Stats(msgspec.Struct, frozen=True):
         versions: since the start, by version of the bundle: decisions, degraded ones among them, runs of the model.
         invalid: requests refused as invalid, since the start.
         shed: requests turned away for overload, since the start.
+        over_budget: requests refused since their budgets are used up, since the start.
         expired: requests whose deadline passed while they waited, since the start.
         cancelled: requests whose caller hung up while they waited, since the start.
         cache_hits: requests that the score cache knew the scores of, since the start.
@@ -43,6 +44,7 @@ class Stats(msgspec.Struct, frozen=True):
     versions: dict[str, Numbers] = {}
     invalid: int = 0
     shed: int = 0
+    over_budget: int = 0
     expired: int = 0
     cancelled: int = 0
     cache_hits: int = 0

@@ -195,7 +195,8 @@ def render_info(reply: pb.InfoResponse) -> list[str]:
         f"{limits.max_score_batch} requests a run, {limits.max_scored_chars} characters scored, "
         f"{limits.max_waiting} waiting for at most {limits.max_queue_ms:g} ms, then {limits.overload_action}",
         f"served: {counters.decisions} decisions in {counters.batches} runs, {counters.degraded} degraded, "
-        f"{counters.invalid} invalid, {counters.shed} shed, {counters.expired} expired, {counters.cancelled} cancelled; "
+        f"{counters.invalid} invalid, {counters.shed} shed, {counters.over_budget} over budget, {counters.expired} expired, "
+        f"{counters.cancelled} cancelled; "
         f"by {reply.workers or 'an unknown number of'} worker(s), this is number {reply.worker}",
         _cache(reply),
         *_coverage(reply.coverage),
@@ -270,7 +271,29 @@ def render_fleet(reply: fleet_pb.FleetResponse) -> list[str]:
         *("candidate", "state", "share", "in flight", "slots", "running", "waiting", "KV", "age s", "wait s"),
         *("TTFT s", "ms/token", "errors", "decisions", "outcomes", "back in s"),
     )
-    return [f"fleet at {second(reply.time.seconds)}", "", *table([heading, *rows])]
+    lines = [f"fleet at {second(reply.time.seconds)}", "", *table([heading, *rows])]
+    if reply.budgets:
+        uses = [_use(budget, limit) for budget in reply.budgets for limit in budget.limits]
+        lines += ["", *table([BUDGETS, *uses])]
+    return lines
+
+
+BUDGETS = ("budget", "candidates", "segments", "counts", "used", "limit", "in", "when used up", "opens again")
+
+
+def _use(budget: fleet_pb.BudgetLoad, limit: fleet_pb.BudgetLimit) -> tuple[str, ...]:
+    money = limit.unit == fleet_pb.BUDGET_UNIT_USD
+    return (
+        budget.budget,
+        ", ".join(budget.candidates) or "(all)",
+        ", ".join(segment or "(no segment)" for segment in budget.segments) or "(all)",
+        fleet_pb.BudgetUnit.Name(limit.unit).removeprefix("BUDGET_UNIT_").lower(),
+        f"{limit.used:.4f}" if money else f"{limit.used:.0f}",
+        f"{limit.limit:g}",
+        "a day" if money else f"{limit.window_seconds:g} s",
+        "refuses" if budget.refuses else "last resort",
+        second(budget.opens.seconds) if budget.exhausted else "-",
+    )
 
 
 def _figure(row: fleet_pb.CandidateLoad, name: str, form: str, times: float = 1.0) -> str:

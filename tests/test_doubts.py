@@ -16,7 +16,10 @@ def candidate(**figures: float) -> Config:
 def test_what_is_likely_meant_raises_no_doubt() -> None:
     ledger = LedgerConfig(directory="/var/lib/router")
     segments = ("acme", "quite another")
-    budgets = (BudgetConfig(name="b", segments=segments, candidates=("medium", "large"), usd_per_day=1.0),)
+    budgets = (
+        BudgetConfig(name="b", segments=segments, candidates=("medium", "large"), usd_per_day=1.0),
+        BudgetConfig(name="all", usd_per_day=1.0, when_used_up="refuse"),
+    )
     sound = Config(log_only=True, segments={"acme": SegmentConfig(policy="quality")}, budgets=budgets, ledger=ledger)
     assert doubts(sound, TRAINED) == []
     assert doubts(candidate(input_usd_per_mtok=0.02, output_usd_per_mtok=0.0), TRAINED) == []

@@ -1,12 +1,13 @@
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from sidecar.config import CandidateConfig, Config
-from sidecar.fleet.settings import FleetConfig
+from sidecar.fleet.settings import BudgetConfig, FleetConfig
 from sidecar.routing.decision import Choice
 from sidecar.routing.policy import Terms
-from sidecar.sensing import OwnMemory, Sensed, Sensing
+from sidecar.sensing import OwnMemory, Sensed, Sensing, Shared
 from tests.fleet.stage import UNIX, Clock
 from tests.routing.fleet import ask_for, scores_of, table_of
 
@@ -56,3 +57,25 @@ def test_by_default_a_queue_is_left_before_its_own_wait_outweighs_the_better_ans
 
 def test_each_request_minds_only_itself_where_the_operator_says_so(sense: Sense) -> None:
     assert first_choices(sense(FleetConfig(congestion_factor=1.0)), 6) == [0, 0, 0, 0, 0, 1]
+
+
+def test_a_worker_without_requests_does_not_take_what_another_used_meanwhile_for_one_burst(tmp_path: Path) -> None:
+    budget = BudgetConfig(name="rate", requests_per_minute=60.0, burst_seconds=5.0, when_used_up="refuse")
+    config, clock = Config(candidates=ENTRIES, budgets=(budget,)), Clock(UNIX)
+    shared = Shared(config, 2, tmp_path)
+    workers = [Sensing(config, number, tmp_path, clock=clock, unix=clock, draw=lambda: 0.0) for number in range(2)]
+    busy, idle = (worker.of(table_of(*ENTRIES)) for worker in workers)
+    ask, scores = ask_for(terms=Terms(1.0)), scores_of([[0.8, 0.7, 0.1]])
+    for number in range(120):  # half of what the budget allows
+        decision = busy.choose([ask], scores)
+        busy.took(number, [ask], decision)
+        clock.now += 2.0
+        for worker in workers:
+            worker.live.writer.beat()
+            worker.between()
+    (outcome,) = idle.choose([ask], scores)[1]
+    assert isinstance(outcome, Choice)
+    assert workers[1].uses()[0][1] == 0.0
+    for worker in workers:
+        worker.close()
+    shared.close()

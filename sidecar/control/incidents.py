@@ -126,7 +126,12 @@ class Incidents:
     def _budget(self, budget: Allowance, now: float) -> None:
         span, name = self._span("budget", budget.config.name), budget.config.name
         if span.begins(now, here=budget.recovery_seconds > 0.0):
-            log.warning("budget %r is used up; it allows another request in %.0f s", name, budget.recovery_seconds)
+            refuses = budget.config.when_used_up == "refuse"
+            log.warning(
+                "budget %r is used up; it allows another request in %.0f s%s",
+                *(name, budget.recovery_seconds),
+                "; until then what it leaves no candidate for is refused" if refuses else "",
+            )
         elif (lasted := span.ended(now)) is not None:
             log.info("budget %r allows requests again after %.0f s, used up %d times", name, lasted, span.counted())
 

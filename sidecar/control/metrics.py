@@ -62,7 +62,7 @@ class Metrics:
         drops = CounterMetricFamily(
             "router_drops", "Requests without a decision of their own, by reason.", labels=["reason"]
         )
-        for reason in ("invalid", "shed", "expired", "cancelled"):
+        for reason in ("invalid", "shed", "over_budget", "expired", "cancelled"):
             drops.add_metric([reason], getattr(stats, reason))
         yield drops
         yield from _cache(stats)

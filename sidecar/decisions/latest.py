@@ -24,6 +24,8 @@ class Expected(msgspec.Struct, frozen=True):
         candidate: its name.
         model: the name that the gateway knows.
         admissible: whether it could be chosen; None where that was not recorded.
+        excluded: why it could not be chosen, as sidecar.routing.exclusion says; `NONE` if it could. Of a last resort, why it
+            could not have been chosen else. None where that was not recorded.
         quality: probability that the answer is acceptable.
         cost_usd: of the call.
         seconds: to the full answer; 0 where unknown.
@@ -33,6 +35,7 @@ class Expected(msgspec.Struct, frozen=True):
     candidate: str
     model: str
     admissible: bool | None
+    excluded: str | None
     quality: float
     cost_usd: float
     seconds: float
@@ -236,7 +239,10 @@ def _told(past: Past) -> Told:
 def _expected(decision: Decision, index: int) -> Expected:
     figures = decision.expectations()[:, index].tolist()
     admissible = None if decision.ranking is None else index in decision.admissible()
-    return Expected(decision.candidates[index], decision.models[index], admissible, *figures)
+    exclusions = decision.excluded()
+    exclusion = None if exclusions is None else exclusions[index]
+    excluded = None if exclusion is None else exclusion.name
+    return Expected(decision.candidates[index], decision.models[index], admissible, excluded, *figures)
 
 
 def _reported(report: Reported) -> dict[str, object]:

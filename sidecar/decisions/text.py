@@ -12,6 +12,16 @@ HEADING = (
     *("seconds", "propensity", "novelty", "was", "was USD", "was s", "error"),
 )
 MOST_CHARS = 40
+WHY_NOT = {
+    "NOT_OFFERED": "not offered",
+    "REQUEST": "allow, deny or capabilities",
+    "CONTEXT_WINDOW": "context window",
+    "MIN_QUALITY": "min_quality",
+    "MAX_COST_USD": "max_cost_usd",
+    "MAX_LATENCY_MS": "max_latency_ms",
+    "BUDGET": "budget used up",
+    "BREAKER": "breaker or cool-down",
+}
 
 
 def row(told: Told) -> tuple[str, ...]:
@@ -52,7 +62,7 @@ def show(whole: Whole) -> list[str]:
         "",
         *table(
             [
-                ("candidate", "model", "could be chosen", "quality", "cost USD", "seconds", "utility USD"),
+                ("candidate", "model", "could be chosen", "why not", "quality", "cost USD", "seconds", "utility USD"),
                 *(_ranked(each) for each in whole.candidates),
             ]
         ),
@@ -243,10 +253,12 @@ def _single(one: Single) -> tuple[str, ...]:
 
 def _ranked(one: Expected) -> tuple[str, ...]:
     could = {True: "yes", False: "no", None: "-"}[one.admissible]
+    why_not = WHY_NOT.get(one.excluded or "", "-")
     return (
         one.candidate,
         one.model,
-        could,
+        "last resort" if one.admissible and why_not != "-" else could,
+        why_not,
         *_figures(one.quality, one.cost_usd, one.seconds),
         f"{one.utility_usd:.6f}",
     )

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sidecar.fleet.closed import Closed, Refusal
 from sidecar.fleet.columns import COLUMNS, DAY, STARTED, TOKENS_STARTED, USD
 from sidecar.fleet.live import LiveFleet
 from sidecar.fleet.settings import BudgetConfig
@@ -22,18 +23,20 @@ MINUTE_S = 60.0
 PREFIX = "\x01budget/"
 
 
-class Closed(NamedTuple):
-    """What a segment may not choose, each [C].
+class Use(NamedTuple):
+    """What is used of one of a budget's limits.
 
     Attributes:
-        exhausted: some budget that covers the segment and the candidate is used up.
-        recovery_seconds: until none is; 0 where none is.
-        names: of the budgets that are used up.
+        unit: `requests`, `tokens` or `usd`.
+        used: of what may be used at once; more than that where it is overdrawn.
+        limit: what may be used at once.
+        window_seconds: the time in which the limit fills up again; a day of UTC for money.
     """
 
-    exhausted: NDArray[np.bool_]
-    recovery_seconds: NDArray[np.float64]
-    names: tuple[str, ...]
+    unit: str
+    used: float
+    limit: float
+    window_seconds: float
 
 
 class Bucket:
@@ -55,6 +58,7 @@ class Bucket:
         self._levels = [rate * config.burst_seconds for rate in self._rates]
         self._used: list[float] = []
         self._at = 0.0
+        self._spent_usd = 0.0
 
     def refresh(self, rows: NDArray[np.float64], now: float, unix: float) -> None:
         """Takes off what was used since the last time.
@@ -78,10 +82,20 @@ class Bucket:
         self._used, self._at = used, now
         if self.config.usd_per_day is not None:
             day = unix // DAY_S
-            spent = float(rows[rows[:, DAY] == day, USD].sum())
-            if spent >= self.config.usd_per_day:
+            self._spent_usd = float(rows[rows[:, DAY] == day, USD].sum())
+            if self._spent_usd >= self.config.usd_per_day:
                 wait_s = max(wait_s, (day + 1.0) * DAY_S - unix)
         self.wait_s = wait_s
+
+    def uses(self) -> list[Use]:
+        """What was used as of the last time, by limit. From any thread."""
+        config, burst_s = self.config, self.config.burst_seconds
+        found = [
+            Use(unit, rate * burst_s - level, rate * burst_s, burst_s)
+            for unit, rate, level in zip(("requests", "tokens"), self._rates, self._levels, strict=True)
+            if rate < np.inf
+        ]
+        return [*found, Use("usd", self._spent_usd, config.usd_per_day, DAY_S)] if config.usd_per_day else found
 
 
 class Budgets:
@@ -93,6 +107,12 @@ class Budgets:
         unix: Unix seconds.
         now: monotonic seconds.
 
+    Attributes:
+        live: as given.
+        buckets: in the order of the configuration.
+        version: of the fleet, as of the last refresh.
+        refreshed_unix: Unix seconds of it.
+
     Raises:
         ConfigError: a name is too long, or there are too many.
     """
@@ -102,6 +122,7 @@ class Budgets:
         self.live = live
         self.buckets = tuple(Bucket(config, row) for config, row in zip(configs, rows, strict=True))
         self.version = -1
+        self.refreshed_unix = 0.0
         self._unix = unix
         self.refresh(now)  # what is used from here on counts
 
@@ -110,7 +131,7 @@ class Budgets:
         if self.version == self.live.version:
             return
         self.version = self.live.version
-        unix = self._unix()
+        self.refreshed_unix = unix = self._unix()
         for bucket in self.buckets:
             bucket.refresh(self.live.block[:, bucket.row], now, unix)
 
@@ -188,4 +209,13 @@ class BudgetView:
             return None
         recovery = np.array(waits)
         used_up = {bucket.config.name for buckets in cover for bucket in buckets if bucket.wait_s}
-        return Closed(recovery > 0.0, recovery, tuple(sorted(used_up)))
+        refusals = tuple(map(self._refusal, cover))
+        refused = np.array([refusal is not None for refusal in refusals])
+        return Closed(recovery > 0.0, recovery, refused, refusals, tuple(sorted(used_up)))
+
+    def _refusal(self, buckets: tuple[Bucket, ...]) -> Refusal | None:
+        refusing = [bucket for bucket in buckets if bucket.wait_s and bucket.config.when_used_up == "refuse"]
+        if not refusing:
+            return None
+        last = max(refusing, key=lambda bucket: bucket.wait_s)
+        return Refusal(last.config.name, last.wait_s, self._budgets.refreshed_unix + last.wait_s)

@@ -1,7 +1,7 @@
 """What the configuration says about the fleet's live state."""
 
 from collections.abc import Collection, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -141,6 +141,11 @@ class BudgetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         tokens_per_minute: of prompt and answer, as expected at the decision; None is no limit.
         usd_per_day: as expected at the decision, by days of UTC; None is no limit.
         burst_seconds: what was not used in so many seconds may be used at once.
+        when_used_up: what becomes of a request that nothing but candidates with used-up budgets is left for. `last_resort`: one
+            of them answers all the same (reason LAST_RESORT), so the budget steers, and does not cap. `refuse`: the request
+            gets RESOURCE_EXHAUSTED and the time when the budget opens again, so it does cap, but for what is decided between
+            two merges. Candidates whose budgets do not refuse are a last resort even then; requests in log-only mode are never
+            refused, since their callers' own models answer.
     """
 
     name: str
@@ -150,6 +155,7 @@ class BudgetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     tokens_per_minute: Limit | None = None
     usd_per_day: Limit | None = None
     burst_seconds: Annotated[float, msgspec.Meta(ge=1.0, le=3600.0)] = 10.0
+    when_used_up: Literal["last_resort", "refuse"] = "last_resort"
 
 
 def check_budgets(budgets: Sequence[BudgetConfig], candidates: Collection[str] = ()) -> None:

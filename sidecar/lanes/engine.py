@@ -72,7 +72,13 @@ class Engine:
         self.version = f"{name} {version}".strip()
         self.digest = bundle.manifest_sha256 if bundle else ""
         models = tuple(row.model for row in self.table.rows)
-        self.origin = Origin((name, version, self.digest), self.table.names, models)
+        self.origin = Origin(
+            (name, version, self.digest),
+            self.table.names,
+            models,
+            tuple(self.table.offered.tolist()),
+            tuple(self.table.context_window.tolist()),
+        )
         self.intake = Intake(config, self.table, bundle.manifest.text_recipe if bundle else TextRecipe(), clock)
         self.recent: deque[Ask] = deque(maxlen=config.gate.sample)
         me = weakref.ref(self)  # no cycle: an engine whose turn is over goes at once, with its bundle

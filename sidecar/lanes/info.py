@@ -102,6 +102,7 @@ class Info:
                 invalid=served.invalid,
                 batches=sum(one.batches for one in decided),
                 shed=served.shed,
+                over_budget=served.over_budget,
                 expired=served.expired,
                 cancelled=served.cancelled,
                 cache_hits=served.cache_hits,

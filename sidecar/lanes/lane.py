@@ -97,8 +97,9 @@ class Lane(Protocol):
 
 
 def trailers(error: RouterError) -> tuple[tuple[str, str], ...] | None:
-    """What goes with an error's status: when to try again (gRFC A6)."""
-    return None if error.pushback_ms is None else (("grpc-retry-pushback-ms", str(error.pushback_ms)),)
+    """What goes with an error's status: when gRPC is to try again (gRFC A6), and when anybody may."""
+    named = (("grpc-retry-pushback-ms", error.pushback_ms), ("retry-after-ms", error.retry_after_ms))
+    return tuple((name, str(ms)) for name, ms in named if ms is not None) or None
 
 
 def status_of(error: RouterError) -> grpc.StatusCode:

@@ -38,7 +38,7 @@ class BatchResult:
 def _result(encoded: Encoded) -> bytes:
     if isinstance(encoded, bytes):
         return delimited(RESPONSE, encoded)
-    error = pb.RouteError(code=status_of(encoded).value[0], message=str(encoded))
+    error = pb.RouteError(code=status_of(encoded).value[0], message=str(encoded), retry_after_ms=encoded.retry_after_ms)
     return delimited(ERROR, error.SerializeToString())
 
 

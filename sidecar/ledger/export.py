@@ -182,6 +182,7 @@ def _columns(candidates: Sequence[str]) -> dict[str, tuple[Any, Value]]:
         },
         "candidates": (_STRINGS, lambda past: past.decision.candidates),
         "ranking": (_STRINGS, lambda past: [past.decision.candidates[index] for index in past.decision.admissible()]),
+        "exclusions": (_STRINGS, _exclusions),
         **{f"expected_{name}": (_FLOATS, _expected(part)) for part, name in enumerate(parts)},
         "embedding": (_FLOATS, _embedding),
         "answered": (pa.string(), lambda past: past.served()[0] or None),
@@ -217,6 +218,11 @@ def _of_served(field: str) -> Value:
 def _embedding(past: Past) -> Any:
     stored = past.decision.embedding
     return None if stored is None else np.frombuffer(stored, "<f2").astype(np.float32)
+
+
+def _exclusions(past: Past) -> list[str | None] | None:
+    excluded = past.decision.excluded()
+    return None if excluded is None else [None if each is None else each.name for each in excluded]
 
 
 def _labels(past: Past) -> str | None:

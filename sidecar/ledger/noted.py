@@ -14,6 +14,7 @@ from sidecar.ledger.records import DecisionBatch
 from sidecar.ledger.settings import LedgerConfig
 from sidecar.routing.ask import Ask
 from sidecar.routing.decision import Choice, Expectations, Outcome, Reason
+from sidecar.routing.exclusion import Exclusions
 from sidecar.types import Floats
 
 log = logging.getLogger(__name__)
@@ -33,11 +34,15 @@ class Origin(NamedTuple):
         bundle: name, version and digest of its manifest; empty strings if there is none.
         candidates: [C] names in output order.
         models: [C] the names that the gateway knows.
+        offered: [C] whether the operator offers it; empty: all are.
+        windows: [C] tokens of its context, inf where unknown; empty: nobody's is known.
     """
 
     bundle: tuple[str, str, str]
     candidates: tuple[str, ...]
     models: tuple[str, ...]
+    offered: tuple[bool, ...] = ()
+    windows: tuple[float, ...] = ()
 
 
 class Noted(NamedTuple):
@@ -74,6 +79,7 @@ class Recorder:
         self.unredacted = 0
         self._keep_prompt = keep_prompt
         self._reasons: dict[tuple[Reason, ...], str] = {}
+        self._exclusions: tuple[Origin, Exclusions] | None = None  # of the latest origin
 
     def __call__(self, noted: Sequence[Noted]) -> Iterator[DecisionBatch]:
         """Records of batches; neighbours of one origin share one."""
@@ -96,6 +102,7 @@ class Recorder:
         asks = one.asks
         expected = np.array(one.expected[:MEASURES], "<f4").transpose(1, 0, 2)
         rankings = [choice.ranking for choice in choices]
+        excluded = self._excluded(origin)
         pack: Callable[[list[int]], bytes] = bytes if len(origin.candidates) <= ONE_BYTE else _two_bytes
         return DecisionBatch(
             bundle=origin.bundle,
@@ -119,7 +126,16 @@ class Recorder:
             width=_width(one),
             embedding=b"" if one.embedding is None else one.embedding.astype("<f2").tobytes(),
             prompts=[] if self._keep_prompt is None else [self._kept(ask.text) for ask in asks],
+            exclusions=[
+                excluded(ask, choice, one.expected, row)
+                for row, (ask, choice) in enumerate(zip(asks, choices, strict=True))
+            ],
         )
+
+    def _excluded(self, origin: Origin) -> Exclusions:
+        if self._exclusions is None or self._exclusions[0] is not origin:
+            self._exclusions = origin, Exclusions(origin.offered, origin.windows)
+        return self._exclusions[1]
 
     def _named(self, reasons: tuple[Reason, ...]) -> str:
         named = self._reasons.get(reasons)

@@ -21,7 +21,7 @@ CONNECT_S = 5
 _LOCK = 0x726F757465
 _INCOMING = {"decisions": schema.DECISIONS, "outcomes": schema.OUTCOMES}
 _KINDS = dict.fromkeys((*schema.DECISIONS, *schema.OUTCOMES), "text") | {
-    **dict.fromkeys(("decision_id", "expected", "ranking", "embedding"), "bytea"),
+    **dict.fromkeys(("decision_id", "expected", "ranking", "embedding", "exclusions"), "bytea"),
     **dict.fromkeys(("applied", "shadow"), "bool"),
     **dict.fromkeys(
         (

@@ -37,6 +37,8 @@ class DecisionBatch(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
         width: D, numbers of an embedding; 0 if there is none.
         embedding: N times [D] float16, little endian.
         prompts: the text that was scored, or None where it is not kept; empty if none is.
+        exclusions: why each candidate could not be chosen: N times [C] numbers of Exclusion, a byte each, or nothing where all
+            could; empty if that was not recorded.
     """
 
     bundle: tuple[str, str, str]
@@ -60,6 +62,7 @@ class DecisionBatch(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     width: int = 0
     embedding: bytes = b""
     prompts: list[str | None] = []
+    exclusions: list[bytes] = []
 
 
 class Drops(msgspec.Struct, frozen=True, array_like=True, kw_only=True):

@@ -10,12 +10,14 @@ import numpy as np
 
 from sidecar.ledger.outcome import Outcome
 from sidecar.ledger.records import DecisionBatch, Drops, Record, Unreadable
+from sidecar.routing.exclusion import Exclusion
 from sidecar.types import Floats
 
 ID_BYTES = 16
 PARTS = 4  # quality, cost, seconds, utility
 ONE_BYTE = 256
 Row = tuple[Any, ...]
+_EXCLUSIONS = {int(each): each for each in Exclusion}
 
 
 class Decision(NamedTuple):
@@ -26,6 +28,7 @@ class Decision(NamedTuple):
         candidate: name of the chosen one.
         embedding: [D] float16, little endian; None if there is none.
         prompt: None if it is not kept.
+        exclusions: as in the record; None if they were not recorded.
         bundle: name, version and digest.
         candidates: [C] names.
         models: [C] names that the gateway knows.
@@ -51,6 +54,7 @@ class Decision(NamedTuple):
     ranking: bytes | None
     embedding: bytes | None
     prompt: str | None
+    exclusions: bytes | None
     bundle: tuple[str, str, str]
     candidates: tuple[str, ...]
     models: tuple[str, ...]
@@ -64,6 +68,13 @@ class Decision(NamedTuple):
         kind = "u1" if len(self.candidates) <= ONE_BYTE else "<u2"
         indices: list[int] = np.frombuffer(self.ranking or b"", kind).tolist()
         return indices
+
+    def excluded(self) -> list[Exclusion | None] | None:
+        """Why each candidate could not be chosen, None for what this version does not know; None where it was not recorded."""
+        if self.exclusions is None:
+            return None
+        numbers = self.exclusions or bytes(len(self.candidates))
+        return [_EXCLUSIONS.get(number) for number in numbers]
 
     def served(self) -> str:
         """The model that answered if the gateway did as it said it would; empty if that is not known."""
@@ -141,6 +152,7 @@ class Import:
         names, models = batch.candidates, batch.models
         bundle, chosen_from = identity(batch.bundle), identity((names, models))
         ids = list(_slices(batch.ids, ID_BYTES))
+        exclusions: Sequence[bytes | None] = batch.exclusions or [None] * len(ids)
         try:
             chosen = [names[index] for index in batch.chosen]
         except IndexError:
@@ -166,6 +178,7 @@ class Import:
             batch.rankings,
             _slices(batch.embedding, 2 * batch.width) if batch.width else [None] * len(ids),
             batch.prompts or [None] * len(ids),
+            exclusions,
             strict=True,
         )
         try:

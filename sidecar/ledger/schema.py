@@ -73,6 +73,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX decisions_of_segment ON decisions (segment, decision_id)",
         "CREATE INDEX decisions_unapplied ON decisions (decision_id) WHERE NOT applied",
     ),
+    (
+        # Why each candidate could not be chosen, for whoever must account for a decision.
+        "ALTER TABLE decisions ADD COLUMN exclusions {BYTES}",
+    ),
 )
 VERSION = len(MIGRATIONS)
 
@@ -119,6 +123,7 @@ DECISIONS = (
     "ranking",
     "embedding",
     "prompt",
+    "exclusions",
 )
 OUTCOMES = (
     "decision_id",

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from sidecar.fleet.closed import Closed
 from sidecar.fleet.view import Fleet
 from sidecar.routing.ask import Ask
 from sidecar.routing.candidates import CandidateTable, Column, Mask
@@ -28,6 +29,7 @@ from sidecar.routing.decision import (
     fits,
     needs_of,
     no_candidate,
+    over_budget,
 )
 from sidecar.routing.draw import Draw, pick
 from sidecar.routing.few import Few
@@ -137,16 +139,13 @@ class Assignment:
         ]
         outcomes: list[Outcome] = []
         for row, ask in enumerate(asks):
-            left = self._named(ask)
-            open_ = left & ~live.fleet.open & np.logical_not(_barred(live, ask))
+            left, closed = self._named(ask), _closed(live, ask)
+            open_ = _open(left & ~live.fleet.open, closed)
             if open_.any():
-                outcomes.append(Choice([c for c in preferred if open_[c]], (Reason.DEGRADED,), 1.0))
+                ranking = [c for c in preferred if open_[c]]
+                outcomes.append(Choice(ranking, (Reason.DEGRADED,), 1.0, admitted=left, closed=closed))
             elif left.any():
-                ranking = self._by_recovery(left, live, expected.utility[row])
-                reasons = (Reason.DEGRADED, Reason.LAST_RESORT)
-                outcomes.append(
-                    Choice(ranking, reasons, 1.0, recovery_s=float(live.fleet.recovery_seconds[ranking[0]]))
-                )
+                outcomes.append(self._last(ask, left, live, closed, expected.utility[row], (Reason.DEGRADED,), 1.0))
             else:
                 outcomes.append(no_candidate(table, ask, expected, row, live.fleet.known))
         return expected, outcomes
@@ -183,11 +182,10 @@ class Assignment:
         if not admitted.any():
             return no_candidate(table, ask, expected, row, live.fleet.known)
         reasons = _learned(novelty)
-        open_ = admitted & room.open & np.logical_not(_barred(live, ask))
+        closed = _closed(live, ask)
+        open_ = _open(admitted & room.open, closed)
         if not open_.any():
-            ranking = self._by_recovery(admitted, live, utility)
-            recovery_s = float(live.fleet.recovery_seconds[ranking[0]])
-            return Choice(ranking, (*reasons, Reason.LAST_RESORT), novelty, recovery_s=recovery_s)
+            return self._last(ask, admitted, live, closed, utility, reasons, novelty)
         chosen, propensity = pick(utility, open_, live.fleet.share, live.blur * price, self._draw)
         keep = -1 if held is None else self._keeps(chosen, held, ask, expected, row, open_)
         if keep >= 0:
@@ -195,7 +193,7 @@ class Assignment:
         else:
             reasons += self._why(chosen, propensity, unloaded, admitted)
         order = np.argsort(np.where(open_, -utility, np.inf), kind="stable")[: int(open_.sum())].tolist()
-        return Choice(_first(chosen, order), reasons, float(novelty), propensity)
+        return Choice(_first(chosen, order), reasons, float(novelty), propensity, 0.0, admitted, closed)
 
     def _why(self, chosen: int, propensity: float, unloaded: Column, admitted: Mask) -> tuple[Reason, ...]:
         """What else beside the learned quality decided."""
@@ -226,11 +224,33 @@ class Assignment:
         without[held.candidate] -= loss
         return -1 if int(without.argmax()) == held.candidate else held.candidate
 
-    def _by_recovery(self, admitted: Mask, live: Live, utility: Matrix) -> list[int]:
-        """Everybody is blocked: who is expected back first, of equals the best; or first the safe candidate."""
-        order = [int(c) for c in np.lexsort((-utility, live.fleet.recovery_seconds)) if admitted[c]]
+    def _last(
+        self,
+        ask: Ask,
+        admitted: Mask,
+        live: Live,
+        closed: Closed | None,
+        utility: Matrix,
+        reasons: tuple[Reason, ...],
+        novelty: float,
+    ) -> Outcome:
+        """Everybody is blocked: who is expected back first, of equals the best; or first the safe candidate.
+
+        Who works comes before who does not, whatever its budgets say; but whom one of them refuses does not answer at all.
+        In log-only mode the caller's own model does, so nobody is refused.
+        """
+        works, opens, left = live.fleet.recovery_seconds, np.zeros(len(admitted)), admitted
+        if closed is not None:
+            opens = closed.recovery_seconds
+            left = admitted if ask.log_only else admitted & ~closed.refused
+            if not left.any():
+                return over_budget(closed, admitted, ask)
+        order = [int(c) for c in np.lexsort((-utility, opens, works)) if left[c]]
         safe = self._table.safe
-        return _first(safe, order) if self._rules.last_resort == "safe" and admitted[safe] else order
+        if self._rules.last_resort == "safe" and left[safe]:
+            order = _first(safe, order)
+        recovery_s = float(max(works[order[0]], opens[order[0]]))
+        return Choice(order, (*reasons, Reason.LAST_RESORT), novelty, 1.0, recovery_s, admitted, closed)
 
     def _plain(self, ask: Ask, live: Live) -> bool:
         """Whether a request limits nothing."""
@@ -266,9 +286,12 @@ def _first(chosen: int, ranking: list[int]) -> list[int]:
     return ranking
 
 
-def _barred(live: Live, ask: Ask) -> Mask | bool:
-    barred = live.barred(ask.segment) if live.barred else None
-    return False if barred is None else barred
+def _closed(live: Live, ask: Ask) -> Closed | None:
+    return live.barred(ask.segment) if live.barred else None
+
+
+def _open(left: Mask, closed: Closed | None) -> Mask:
+    return left if closed is None else left & ~closed.exhausted
 
 
 def _wide(scores: Scores) -> tuple[Matrix, Matrix]:

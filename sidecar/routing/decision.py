@@ -2,12 +2,15 @@
 
 import enum
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sidecar.errors import NoCandidate
+from sidecar.errors import NoCandidate, OverBudget
+from sidecar.fleet.closed import Closed
 from sidecar.routing.ask import Ask
 from sidecar.routing.candidates import CandidateTable, Mask
 from sidecar.types import Scores
@@ -61,6 +64,8 @@ class Choice(NamedTuple):
         novelty: of the prompt.
         propensity: probability with which the first was chosen.
         recovery_s: seconds until it is expected back, if it was chosen although it cools down; else 0.
+        admitted: [C] whom the request's limits left; None: they left everybody who is offered.
+        closed: what budgets closed then; None: nothing.
     """
 
     ranking: list[int]
@@ -68,9 +73,11 @@ class Choice(NamedTuple):
     novelty: float
     propensity: float = 1.0
     recovery_s: float = 0.0
+    admitted: Mask | None = None
+    closed: Closed | None = None
 
 
-Outcome = Choice | NoCandidate
+Outcome = Choice | NoCandidate | OverBudget
 
 
 class Needs(NamedTuple):
@@ -124,8 +131,10 @@ def choose(table: CandidateTable, asks: Sequence[Ask], scores: Scores) -> tuple[
     for row, ask in enumerate(asks):
         ranking = order[row]
         reasons = (Reason.LEARNED, Reason.NOVEL) if novelty[row] > NOVEL_FROM else (Reason.LEARNED,)
+        admitted: Mask | None = None
         if ask.admitted is not None or ask.limited:
-            admissible = _admissible(table, ask, expected, row)
+            admitted = _admissible(table, ask, expected, row)
+            admissible = admitted.tolist()
             # What the operator does not offer at all is no constraint of the request's.
             best = next(index for index in ranking if offered[index])
             ranking = [index for index in ranking if admissible[index]]
@@ -134,7 +143,7 @@ def choose(table: CandidateTable, asks: Sequence[Ask], scores: Scores) -> tuple[
                 continue
             if ranking[0] != best:
                 reasons = (*reasons, Reason.CONSTRAINT)
-        outcomes.append(Choice(ranking, reasons, novelty[row]))
+        outcomes.append(Choice(ranking, reasons, novelty[row], admitted=admitted))
     return expected, outcomes
 
 
@@ -154,7 +163,7 @@ def degrade(table: CandidateTable, asks: Sequence[Ask]) -> tuple[Expectations, l
         admissible = _named(table, ask)
         ranking = [index for index in preferred if admissible[index]]
         outcomes.append(
-            Choice(ranking, (Reason.DEGRADED,), 1.0)
+            Choice(ranking, (Reason.DEGRADED,), 1.0, admitted=admissible)
             if ranking
             else no_candidate(table, ask, expected, row, table.latency_known)
         )
@@ -187,18 +196,31 @@ def no_candidate(table: CandidateTable, ask: Ask, expected: Expectations, row: i
     raise AssertionError("asked for the reason why no candidate is left, but one is")
 
 
+def over_budget(closed: Closed, admitted: Mask, ask: Ask) -> OverBudget:
+    """Says which budget it is that refuses a request, and when it opens: of its candidates' ones, the next to open.
+
+    Args:
+        closed: to its segment.
+        admitted: [C] the candidates that it allows, all of them refused.
+        ask: the request.
+    """
+    refusals = [refusal for refusal, left in zip(closed.refusals, admitted.tolist(), strict=True) if left and refusal]
+    first = min(refusals, key=lambda refusal: refusal.wait_seconds)
+    opens = datetime.fromtimestamp(ceil(first.opens_unix), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return OverBudget(first.budget, ask.segment, first.wait_seconds, opens)
+
+
 def _named(table: CandidateTable, ask: Ask) -> Mask:
     left = table.offered if ask.admitted is None else ask.admitted
     return left & fits(table, ask)
 
 
-def _admissible(table: CandidateTable, ask: Ask, expected: Expectations, row: int) -> list[bool]:
+def _admissible(table: CandidateTable, ask: Ask, expected: Expectations, row: int) -> Mask:
     left = _named(table, ask)
     if ask.limited:
         left = left & (expected.quality[row] >= ask.terms.min_quality) & (expected.cost[row] <= ask.terms.max_cost_usd)
         left &= _quick(table.latency_known, ask, expected.seconds[row])
-    admissible: list[bool] = left.tolist()
-    return admissible
+    return left
 
 
 def fits(table: CandidateTable, ask: Ask) -> Mask:

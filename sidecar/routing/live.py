@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sidecar.fleet.closed import Closed
 from sidecar.fleet.view import Fleet
 from sidecar.routing.candidates import CandidateTable, Column, Mask
 
-Barred = Callable[[str], Mask | None]  # by segment: [C] whose budget is used up; None where nobody's is
+Barred = Callable[[str], Closed | None]  # by segment: whose budget is used up; None where nobody's is
 
 
 class Live(NamedTuple):

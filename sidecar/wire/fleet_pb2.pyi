@@ -10,6 +10,13 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class BudgetUnit(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BUDGET_UNIT_UNSPECIFIED: _ClassVar[BudgetUnit]
+    BUDGET_UNIT_REQUESTS: _ClassVar[BudgetUnit]
+    BUDGET_UNIT_TOKENS: _ClassVar[BudgetUnit]
+    BUDGET_UNIT_USD: _ClassVar[BudgetUnit]
+
 class CandidateState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CANDIDATE_STATE_UNSPECIFIED: _ClassVar[CandidateState]
@@ -19,6 +26,10 @@ class CandidateState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CANDIDATE_STATE_SLOW_START: _ClassVar[CandidateState]
     CANDIDATE_STATE_COOLING: _ClassVar[CandidateState]
     CANDIDATE_STATE_SILENT: _ClassVar[CandidateState]
+BUDGET_UNIT_UNSPECIFIED: BudgetUnit
+BUDGET_UNIT_REQUESTS: BudgetUnit
+BUDGET_UNIT_TOKENS: BudgetUnit
+BUDGET_UNIT_USD: BudgetUnit
 CANDIDATE_STATE_UNSPECIFIED: CandidateState
 CANDIDATE_STATE_CLOSED: CandidateState
 CANDIDATE_STATE_OPEN: CandidateState
@@ -87,12 +98,46 @@ class FleetRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class FleetResponse(_message.Message):
-    __slots__ = ("candidates", "time")
+    __slots__ = ("candidates", "time", "budgets")
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
+    BUDGETS_FIELD_NUMBER: _ClassVar[int]
     candidates: _containers.RepeatedCompositeFieldContainer[CandidateLoad]
     time: _timestamp_pb2.Timestamp
-    def __init__(self, candidates: _Optional[_Iterable[_Union[CandidateLoad, _Mapping]]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    budgets: _containers.RepeatedCompositeFieldContainer[BudgetLoad]
+    def __init__(self, candidates: _Optional[_Iterable[_Union[CandidateLoad, _Mapping]]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., budgets: _Optional[_Iterable[_Union[BudgetLoad, _Mapping]]] = ...) -> None: ...
+
+class BudgetLoad(_message.Message):
+    __slots__ = ("budget", "candidates", "segments", "limits", "exhausted", "refuses", "recovery_seconds", "opens")
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    EXHAUSTED_FIELD_NUMBER: _ClassVar[int]
+    REFUSES_FIELD_NUMBER: _ClassVar[int]
+    RECOVERY_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    OPENS_FIELD_NUMBER: _ClassVar[int]
+    budget: str
+    candidates: _containers.RepeatedScalarFieldContainer[str]
+    segments: _containers.RepeatedScalarFieldContainer[str]
+    limits: _containers.RepeatedCompositeFieldContainer[BudgetLimit]
+    exhausted: bool
+    refuses: bool
+    recovery_seconds: float
+    opens: _timestamp_pb2.Timestamp
+    def __init__(self, budget: _Optional[str] = ..., candidates: _Optional[_Iterable[str]] = ..., segments: _Optional[_Iterable[str]] = ..., limits: _Optional[_Iterable[_Union[BudgetLimit, _Mapping]]] = ..., exhausted: bool = ..., refuses: bool = ..., recovery_seconds: _Optional[float] = ..., opens: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class BudgetLimit(_message.Message):
+    __slots__ = ("unit", "used", "limit", "window_seconds")
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    unit: BudgetUnit
+    used: float
+    limit: float
+    window_seconds: float
+    def __init__(self, unit: _Optional[_Union[BudgetUnit, str]] = ..., used: _Optional[float] = ..., limit: _Optional[float] = ..., window_seconds: _Optional[float] = ...) -> None: ...
 
 class CandidateLoad(_message.Message):
     __slots__ = ("candidate", "state", "share", "recovery_seconds", "in_flight", "own_in_flight", "tokens_in_flight", "slots", "wait_seconds", "first_token_seconds", "seconds_per_token", "uncertainty_seconds", "evidence", "error_rate", "running", "waiting", "kv_used", "telemetry_age_seconds", "decisions", "tokens", "outcomes", "faults", "expired", "suspicions")

@@ -225,12 +225,14 @@ class RouteResult(_message.Message):
     def __init__(self, response: _Optional[_Union[RouteResponse, _Mapping]] = ..., error: _Optional[_Union[RouteError, _Mapping]] = ...) -> None: ...
 
 class RouteError(_message.Message):
-    __slots__ = ("code", "message")
+    __slots__ = ("code", "message", "retry_after_ms")
     CODE_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
     code: int
     message: str
-    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
+    retry_after_ms: int
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
 
 class RouteStreamRequest(_message.Message):
     __slots__ = ("sequence", "request")
@@ -460,7 +462,7 @@ class Limits(_message.Message):
     def __init__(self, max_message_bytes: _Optional[int] = ..., max_batch_items: _Optional[int] = ..., max_score_batch: _Optional[int] = ..., max_scored_chars: _Optional[int] = ..., max_waiting: _Optional[int] = ..., max_queue_ms: _Optional[float] = ..., overload_action: _Optional[str] = ..., cache_max_bytes: _Optional[int] = ...) -> None: ...
 
 class Counters(_message.Message):
-    __slots__ = ("decisions", "degraded", "invalid", "batches", "shed", "expired", "cancelled", "cache_hits", "cache_misses", "cache_evictions", "cache_bytes")
+    __slots__ = ("decisions", "degraded", "invalid", "batches", "shed", "expired", "cancelled", "cache_hits", "cache_misses", "cache_evictions", "cache_bytes", "over_budget")
     DECISIONS_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     INVALID_FIELD_NUMBER: _ClassVar[int]
@@ -472,6 +474,7 @@ class Counters(_message.Message):
     CACHE_MISSES_FIELD_NUMBER: _ClassVar[int]
     CACHE_EVICTIONS_FIELD_NUMBER: _ClassVar[int]
     CACHE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    OVER_BUDGET_FIELD_NUMBER: _ClassVar[int]
     decisions: int
     degraded: int
     invalid: int
@@ -483,4 +486,5 @@ class Counters(_message.Message):
     cache_misses: int
     cache_evictions: int
     cache_bytes: int
-    def __init__(self, decisions: _Optional[int] = ..., degraded: _Optional[int] = ..., invalid: _Optional[int] = ..., batches: _Optional[int] = ..., shed: _Optional[int] = ..., expired: _Optional[int] = ..., cancelled: _Optional[int] = ..., cache_hits: _Optional[int] = ..., cache_misses: _Optional[int] = ..., cache_evictions: _Optional[int] = ..., cache_bytes: _Optional[int] = ...) -> None: ...
+    over_budget: int
+    def __init__(self, decisions: _Optional[int] = ..., degraded: _Optional[int] = ..., invalid: _Optional[int] = ..., batches: _Optional[int] = ..., shed: _Optional[int] = ..., expired: _Optional[int] = ..., cancelled: _Optional[int] = ..., cache_hits: _Optional[int] = ..., cache_misses: _Optional[int] = ..., cache_evictions: _Optional[int] = ..., cache_bytes: _Optional[int] = ..., over_budget: _Optional[int] = ...) -> None: ...

@@ -2,6 +2,7 @@ import logging
 from collections.abc import Sequence
 
 import pytest
+from msgspec import structs
 
 from sidecar.control.fleet import Load
 from sidecar.control.incidents import CALM_S, SILENT_CALLS, Incidents
@@ -90,6 +91,14 @@ def test_a_budget_that_is_used_up_is_told(caplog: pytest.LogCaptureFixture) -> N
     ]
     assert watch.see(budgets=[Allowance(BUDGET, 6.0, 2.0, 0.0, 0.0)], seconds=CALM_S) == [
         "INFO budget 'trial users' allows requests again after 60 s, used up 1 times"
+    ]
+
+
+def test_of_a_budget_that_refuses_it_is_told_that_it_does(caplog: pytest.LogCaptureFixture) -> None:
+    refusing = structs.replace(BUDGET, when_used_up="refuse")
+    assert Watch(caplog).see(budgets=[Allowance(refusing, 6.0, 2.0, 20.0, 3600.0)]) == [
+        "WARNING budget 'trial users' is used up; it allows another request in 3600 s; until then what it leaves no candidate "
+        "for is refused"
     ]
 
 

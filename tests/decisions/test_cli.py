@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -15,8 +16,11 @@ from sidecar.ledger.records import encode
 from sidecar.ledger.segments import HEAD
 from sidecar.ledger.settings import LedgerConfig
 from sidecar.ledger.store import Store
+from sidecar.routing.decision import Choice, Reason
+from sidecar.routing.policy import Terms
 from tests.decisions.conftest import log_only
 from tests.ledger.made import NOW, imported, name, noted, said
+from tests.routing.fleet import closed_of
 
 PROMPT = "the secret prompt"
 
@@ -99,10 +103,36 @@ def test_one_is_shown_in_full_and_its_prompt_is_not(store: Store, file: Path) ->
     whole = run("show", one, "--config", file, "--json")
     assert PROMPT not in whole.output
     assert [row["candidate"] for row in json.loads(whole.output)["candidates"]] == ["small", "large"]
+    assert [row["excluded"] for row in json.loads(whole.output)["candidates"]] == ["NONE", "NONE"]
     missing = run("show", name(NOW), "--config", file)
     assert (missing.exit_code, "holds no such decision" in missing.output) == (1, True)
     wrong = run("show", "12", "--config", file)
     assert (wrong.exit_code, "give the 32 hexadecimal digits" in wrong.output) == (1, True)
+
+
+def test_it_is_shown_why_candidates_could_not_be_chosen(store: Store, file: Path) -> None:
+    limited, last = name(NOW), name(NOW + 1)
+    batch = noted([limited, last], ranking=[0])
+    (ask, other), (choice, _) = batch.asks, batch.outcomes
+    assert isinstance(choice, Choice)
+    dear = choice._replace(admitted=np.array([True, False]))
+    closed = choice._replace(reasons=(Reason.LEARNED, Reason.LAST_RESORT), closed=closed_of([9.0, 0.0, 0.0]))
+    asks = [ask._replace(limited=True, terms=Terms(1.0, max_cost_usd=0.0)), other]
+    store.add(imported(batch._replace(asks=asks, outcomes=[dear, closed])))
+    shown = [
+        [" ".join(line.split()) for line in run("show", one, "--config", file).output.splitlines()]
+        for one in (limited, last)
+    ]
+    for lines, wanted in zip(
+        shown,
+        (
+            ("small acme/small-1 yes -", "large acme/large-2 no max_cost_usd"),
+            ("small acme/small-1 last resort budget used up", "large acme/large-2 no breaker or cool-down"),
+        ),
+        strict=True,
+    ):
+        for words in wanted:
+            assert any(line.startswith(f"{words} 0.") for line in lines), lines
 
 
 def test_disagreements_say_what_adoption_would_change(store: Store, file: Path) -> None:

@@ -108,6 +108,42 @@ def test_money_is_limited_by_the_day(table: FleetTable, clock: Clock) -> None:
     assert all(two.closed())
 
 
+def test_a_budget_that_refuses_says_so_of_its_candidates_with_the_time_when_it_opens(
+    table: FleetTable, clock: Clock
+) -> None:
+    rate = BudgetConfig(name="rate", requests_per_minute=60.0, burst_seconds=1.0, when_used_up="refuse")
+    money = BudgetConfig(name="money", candidates=("large",), usd_per_day=1.0, when_used_up="refuse")
+    lenient = BudgetConfig(name="lenient", candidates=("large",), usd_per_day=1.0)
+    worker = Spender(table, 0, clock, rate, money, lenient)
+    worker.spend(usd=2.0)
+    worker.look(0.006)
+    found = worker.limits.closed("", clock.now)
+    assert found is not None
+    assert found.names == ("lenient", "money", "rate")
+    assert found.refused.tolist() == [True, True]
+    small, large = found.refusals
+    assert small is not None
+    assert large is not None
+    assert (small.budget, large.budget) == ("rate", "money")
+    assert small.wait_seconds == pytest.approx(1.0, abs=0.05)
+    midnight = (clock.unix() // DAY_S + 1.0) * DAY_S
+    assert large.opens_unix == pytest.approx(midnight)
+    assert large.wait_seconds == pytest.approx(midnight - clock.unix(), abs=0.05)
+    worker.look(1.0)
+    found = worker.limits.closed("", clock.now)
+    assert found is not None
+    assert (found.refused.tolist(), found.refusals[0]) == ([False, True], None)
+
+
+def test_a_budget_that_does_not_refuse_refuses_nobody(table: FleetTable, clock: Clock) -> None:
+    worker = Spender(table, 0, clock, BudgetConfig(name="usd", usd_per_day=1.0))
+    worker.spend(usd=2.0)
+    worker.look(0.006)
+    found = worker.limits.closed("", clock.now)
+    assert found is not None
+    assert (found.exhausted.tolist(), found.refused.tolist(), found.refusals) == ([True] * 2, [False] * 2, (None, None))
+
+
 def test_what_was_used_survives_the_worker_that_used_it(table: FleetTable, clock: Clock) -> None:
     config = BudgetConfig(name="usd", usd_per_day=1.0)
     one, two = (Spender(table, number, clock, config) for number in range(2))

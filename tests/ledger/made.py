@@ -41,15 +41,16 @@ def noted(  # noqa: PLR0913 - a test names what it is about
     current: Sequence[str] = (),
     applied: Sequence[bool] = (),
     propensity: Sequence[float] = (),
+    ranking: Sequence[int] = (),
 ) -> Noted:
     """A batch of these decisions; `excluded` rows got no candidate."""
     size, wide = len(ids), len(origin.candidates)
     grid = np.arange(size * wide, dtype=np.float64).reshape(size, wide)
-    ranking = [chosen, *(index for index in range(wide) if index != chosen)]
+    ranked = list(ranking) or [chosen, *(index for index in range(wide) if index != chosen)]
     outcomes = [
         NoCandidate("none")
         if row in excluded
-        else Choice(ranking, (Reason.LEARNED, Reason.NOVEL), 0.96, propensity[row] if propensity else 1.0)
+        else Choice(ranked, (Reason.LEARNED, Reason.NOVEL), 0.96, propensity[row] if propensity else 1.0)
         for row in range(size)
     ]
     asks = [

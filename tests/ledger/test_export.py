@@ -59,6 +59,7 @@ def test_a_row_says_what_was_decided_and_what_became_of_it(filled: Store, tmp_pa
         "day": "2027-01-14", "prompt": "the secret prompt 0", "segment": "shop", "prompt_tokens": 12,
         "candidate": "small", "propensity": 0.5, "applied": True, "reasons": ["LEARNED", "NOVEL"],
         "bundle_version": "3", "candidates": ["small", "large"], "ranking": ["small", "large"],
+        "exclusions": ["NONE", "NONE"],
         "answered": "small", "quality": 0.0, "quality_source": "judge", "labels": '{"a":"b"}',
         "q:small": 0.0, "q:large": 1.0, "out_tokens:small": 40.0, "out_tokens:large": None,
         "embedding": [0.0, 0.125, 0.25, 0.375], "expected_seconds": [0.0, 1.0],

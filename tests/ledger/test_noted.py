@@ -8,7 +8,7 @@ from sidecar.ledger import noted as module
 from sidecar.ledger.noted import Origin, Recorder, prompt_rule
 from sidecar.ledger.records import DecisionBatch
 from sidecar.ledger.settings import LedgerConfig
-from tests.ledger.made import imported, name, noted
+from tests.ledger.made import ORIGIN, imported, name, noted
 
 
 def test_neighbours_of_one_origin_share_a_record_in_their_order() -> None:
@@ -94,3 +94,11 @@ def test_nothing_of_a_record_depends_on_the_batch_it_came_from() -> None:
     assert isinstance(record, DecisionBatch)
     batch.expected.quality[:] = 7.0
     assert np.frombuffer(record.expected, "<f4")[0] == 0.0
+
+
+def test_why_candidates_could_not_be_chosen_goes_by_what_each_origin_offers() -> None:
+    recorder = Recorder(None)
+    for offered, told in (((True, False), b"\x00\x01"), ((False, True), b"\x01\x00"), ((True, False), b"\x00\x01")):
+        origin = ORIGIN._replace(offered=offered)
+        (record,) = recorder([noted([name()], origin=origin, ranking=[offered.index(True)])])
+        assert record.exclusions == [told]

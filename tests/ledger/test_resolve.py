@@ -12,7 +12,7 @@ ID = name()
 def decided(**more: object) -> Decision:
     """Small, which the gateway knows as acme/small-1, was chosen."""
     (row,) = imported(noted([ID], **more)).decisions  # type: ignore[arg-type]
-    return Decision._make((*row, *ORIGIN))
+    return Decision._make((*row, *ORIGIN[:3]))
 
 
 def reports(*outcomes: Outcome) -> list[Reported]:

@@ -10,6 +10,7 @@ from sidecar.ledger.records import Drops
 from sidecar.ledger.rows import Added, Import, first_id
 from sidecar.ledger.settings import LedgerConfig
 from sidecar.ledger.store import Store, StoreError, Unacceptable, open_store
+from sidecar.routing.exclusion import Exclusion
 from tests.ledger.made import NOW, ORIGIN, imported, name, noted, said
 
 ALL = (bytes(16), b"\xff" * 16)
@@ -26,7 +27,7 @@ def test_a_decision_comes_back_as_it_was_made(store: Store) -> None:
     assert first.decided_at == NOW
     assert (first.segment, first.session_id, first.policy) == ("shop", "s1", "balanced")
     assert (first.answer_value_usd, first.second_value_usd) == (0.01, 0.002)
-    assert (first.bundle, first.candidates, first.models) == tuple(ORIGIN)
+    assert (first.bundle, first.candidates, first.models) == ORIGIN[:3]
     assert (first.candidate, first.applied, first.current_model, first.propensity) == ("large", False, "gpt", 0.25)
     assert (first.reasons, first.novelty, first.prompt_tokens) == ("LEARNED,NOVEL", 0.96, 12)
     quality_cost_seconds_utility = [0.2, 0.3, 0.002, 0.003, 2.0, 3.0, 0.02, 0.03]
@@ -34,6 +35,22 @@ def test_a_decision_comes_back_as_it_was_made(store: Store) -> None:
     assert second.admissible() == [1, 0]
     assert second.embedding == b"\x00\x38\x00\x39\x00\x3a\x00\x3b"  # 0.5, 0.625, 0.75, 0.875 as float16
     assert (second.prompt, second.applied, second.served()) == ("THE SECRET PROMPT 1", True, "acme/large-2")
+
+
+def test_why_candidates_could_not_be_chosen_comes_back(store: Store) -> None:
+    origin = ORIGIN._replace(offered=(True, False))
+    ids = [name(), name(), name()]
+    store.add(imported(noted(ids[:1], origin=origin, ranking=[0])))
+    strange = imported(noted(ids[1:2]))
+    strange.decisions[0] = (*strange.decisions[0][:-1], bytes([Exclusion.BUDGET, 200]))  # of a later version
+    store.add(strange)
+    store.add(imported(noted(ids[2:])))
+    found = {decision.decision_id.hex(): decision.excluded() for decision in store.decisions(*ALL, 10)}
+    assert [found[each] for each in ids] == [
+        [Exclusion.NONE, Exclusion.NOT_OFFERED],
+        [Exclusion.BUDGET, None],
+        [Exclusion.NONE, Exclusion.NONE],
+    ]
 
 
 def test_what_is_not_known_stays_empty(store: Store) -> None:
@@ -237,14 +254,15 @@ def test_a_store_of_version_1_is_brought_to_the_present_with_its_rows(
     one = imported(noted([name()]), outcomes=[said(name(), quality=0.5)])
     with monkeypatch.context() as then:
         then.setattr(schema, "VERSION", 1)
-        then.setattr(schema, "DECISIONS", tuple(each for each in schema.DECISIONS if each != "ranking"))
+        later = ("ranking", "exclusions")
+        then.setattr(schema, "DECISIONS", tuple(each for each in schema.DECISIONS if each not in later))
         then.setattr(schema, "OUTCOMES", tuple(each for each in schema.OUTCOMES if each != "shadow"))
         old = connect()
         assert old.migrate() == 1
         ranking, shadow = 17, 7
         kept = [old._rows(f"SELECT count(*) FROM {table}")[0][0] for table in ("decisions", "outcomes")]  # type: ignore[attr-defined]  # noqa: S608
         assert kept == [0, 0]
-        decision = one.decisions[0][:ranking] + one.decisions[0][ranking + 1 :]
+        decision = one.decisions[0][:ranking] + one.decisions[0][ranking + 1 : -1]
         outcome = one.outcomes[0][:shadow] + one.outcomes[0][shadow + 1 :]
         for table, columns, row in (
             ("bundles", schema.BUNDLES, next(iter(one.bundles.values()))),
@@ -258,12 +276,13 @@ def test_a_store_of_version_1_is_brought_to_the_present_with_its_rows(
     store = connect()
     with pytest.raises(StoreError, match=f"has schema 1, and this program needs {schema.VERSION}"):
         store.check()
-    assert store.migrate() == schema.VERSION == 3
+    assert store.migrate() == schema.VERSION == 4
     (first,) = store.decisions(*ALL, 10)
-    assert (first.candidate, first.ranking, first.admissible()) == ("small", None, [])
+    assert (first.candidate, first.ranking, first.admissible(), first.excluded()) == ("small", None, [], None)
     assert [(outcome.quality, outcome.shadow) for outcome in store.outcomes(*ALL)] == [(0.5, False)]
     assert store.add(imported(noted([name()]), outcomes=[said(name(), error="")])) == Added(1, 1)
-    assert store.decisions(*ALL, 10)[1].admissible() == [0, 1]
+    second = store.decisions(*ALL, 10)[1]
+    assert (second.admissible(), second.excluded()) == ([0, 1], [Exclusion.NONE] * 2)
 
 
 def test_a_newer_schema_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from sidecar.bundle.manifest import TrainedCandidate
 from sidecar.config import CandidateConfig, Config
+from sidecar.fleet.closed import Closed, Refusal
 from sidecar.routing.ask import Ask
 from sidecar.routing.candidates import CandidateTable, join
 from sidecar.routing.policy import Terms
@@ -27,6 +28,20 @@ TRAINED = tuple(
 
 def table_of(*entries: CandidateConfig, safe: str = "") -> CandidateTable:
     return join(Config(candidates=entries, safe_candidate=safe), TRAINED)
+
+
+OPENS_UNIX = 1_800_000_000.5  # 2027-01-15 08:00:00 and a half, UTC
+
+
+def closed_of(seconds: Sequence[float], refused: Sequence[bool] = ()) -> Closed:
+    """Candidates whose budgets open after so many seconds; 0: is open. The budgets are called after their candidates."""
+    refusing = list(refused) or [False] * len(seconds)
+    refusals = [
+        Refusal(f"of {row.name}", wait, OPENS_UNIX + wait) if refuses else None
+        for row, wait, refuses in zip(TRAINED, seconds, refusing, strict=True)
+    ]
+    waits = np.array(seconds)
+    return Closed(waits > 0.0, waits, np.array(refusing), tuple(refusals), ())
 
 
 def ask_for(**changes: Any) -> Ask:

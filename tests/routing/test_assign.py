@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.config import CandidateConfig
-from sidecar.errors import NoCandidate
+from sidecar.errors import NoCandidate, OverBudget
+from sidecar.fleet.closed import Closed
 from sidecar.routing.assign import Assignment, Rules
 from sidecar.routing.candidates import CandidateTable
 from sidecar.routing.counts import Counts
@@ -17,7 +18,7 @@ from sidecar.routing.decision import Choice, Outcome, Reason, choose, degrade
 from sidecar.routing.live import Live, at_rest
 from sidecar.routing.policy import Terms
 from sidecar.routing.session import Held
-from tests.routing.fleet import ask_for, scores_of, table_of
+from tests.routing.fleet import ask_for, closed_of, scores_of, table_of
 
 TIMED = tuple(
     CandidateConfig(name=name, first_token_seconds=0.5, seconds_per_output_token=0.01)
@@ -175,7 +176,7 @@ def test_a_blocked_candidate_is_neither_chosen_nor_ranked(limited: bool) -> None
 
 def test_a_budget_of_one_segment_bars_only_that_segment() -> None:
     table = table_of(*TIMED)
-    live = at_rest(table)._replace(barred=lambda segment: np.array([False, False, segment == "free"]))
+    live = at_rest(table)._replace(barred=lambda segment: closed_of([0.0, 0.0, 9.0]) if segment == "free" else None)
     asks = [ask_for(terms=Terms(1.0), segment=segment) for segment in ("free", "paid")]
     _, outcomes = assignment(table).choose(asks, scores_of([[0.1, 0.2, 0.9]] * 2), live, [None, None])
     assert [choice_of(outcome).ranking[0] for outcome in outcomes] == [1, 2]
@@ -191,6 +192,87 @@ def test_where_all_cool_down_the_rule_says_who_answers(rule: str, first: int) ->
     assert choice.ranking[0] == first
     assert Reason.LAST_RESORT in choice.reasons
     assert choice.recovery_s == live.fleet.recovery_seconds[first]
+
+
+def barring(live: Live, closed: Closed) -> Live:
+    return live._replace(barred=lambda _segment: closed)
+
+
+def test_whoever_is_over_budget_comes_before_whoever_does_not_work_and_by_when_it_opens() -> None:
+    table = table_of(*TIMED)
+    live = live_of(table, open=[True, False, False], recovery_seconds=[2.0, 0.0, 0.0])
+    closed = closed_of([0.0, 900.0, 60.0])
+    _, (outcome,) = assignment(table).choose([ask_for()], scores_of([[0.9, 0.8, 0.1]]), barring(live, closed), [None])
+    choice = choice_of(outcome)
+    assert choice.ranking == [2, 1, 0]
+    assert choice.reasons == (Reason.LEARNED, Reason.LAST_RESORT)
+    assert choice.recovery_s == 60.0
+
+
+def test_the_last_resort_is_back_when_both_its_budget_and_itself_are() -> None:
+    table = table_of(*TIMED)
+    live = live_of(table, open=[True] * 3, recovery_seconds=[2.0, 9.0, 9.0])
+    for opens, back in ((1.0, 2.0), (60.0, 60.0)):
+        barred = barring(live, closed_of([opens, 0.0, 0.0]))
+        _, (outcome,) = assignment(table).choose([ask_for()], scores_of([[0.9] * 3]), barred, [None])
+        assert (choice_of(outcome).ranking[0], choice_of(outcome).recovery_s) == (0, back)
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_where_only_budgets_that_refuse_are_left_the_next_to_open_refuses(scored: bool) -> None:  # noqa: FBT001
+    table = table_of(*TIMED)
+    live = barring(at_rest(table), closed_of([900.0, 60.0, 300.0], [True] * 3))
+    ask, assigned = ask_for(segment="free"), assignment(table)
+    _, (outcome,) = (
+        assigned.choose([ask], scores_of([[0.9] * 3]), live, [None]) if scored else assigned.degrade([ask], live)
+    )
+    assert isinstance(outcome, OverBudget)
+    assert str(outcome).startswith(
+        "budgets.of medium: is used up for segment 'free' and opens in 60 s (2027-01-15T08:01:01Z)"
+    )
+    assert (outcome.retry_after_ms, outcome.pushback_ms) == (60_000, -1)
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_budgets_refuse_only_where_nobody_else_is_left(scored: bool) -> None:  # noqa: FBT001
+    table = table_of(*TIMED)
+    assigned = assignment(table)
+
+    def chosen(live: Live, **limits: object) -> Outcome:
+        asks = [ask_for(**limits)]
+        if scored:
+            return assigned.choose(asks, scores_of([[0.9] * 3]), live, [None])[1][0]
+        return assigned.degrade(asks, live)[1][0]
+
+    others = barring(at_rest(table), closed_of([60.0, 60.0, 0.0], [True, True, False]))
+    open_ = choice_of(chosen(others))
+    assert (open_.ranking, Reason.LAST_RESORT in open_.reasons) == ([2], False)
+    broken = barring(
+        live_of(table, open=[True] * 3, recovery_seconds=[1.0, 2.0, 3.0]),
+        closed_of([60.0, 60.0, 0.0], [True, True, False]),
+    )
+    last = choice_of(chosen(broken))
+    assert (last.ranking, Reason.LAST_RESORT in last.reasons, last.recovery_s) == ([2], True, 3.0)
+    lenient = barring(at_rest(table), closed_of([60.0, 60.0, 70.0], [True, True, False]))
+    assert choice_of(chosen(lenient)).ranking == [2]
+    assert isinstance(chosen(others, admitted=np.array([True, True, False])), OverBudget)
+    assert isinstance(chosen(others, admitted=np.zeros(3, np.bool_)), NoCandidate)
+
+
+def test_in_log_only_mode_no_budget_refuses() -> None:
+    table = table_of(*TIMED)
+    live = barring(at_rest(table), closed_of([60.0] * 3, [True] * 3))
+    ask = ask_for(log_only=True, current_model="small")
+    _, (outcome,) = assignment(table).choose([ask], scores_of([[0.1, 0.2, 0.9]]), live, [None])
+    assert (choice_of(outcome).ranking[0], Reason.LAST_RESORT in choice_of(outcome).reasons) == (2, True)
+
+
+def test_the_safe_candidate_is_no_last_resort_where_its_budget_refuses() -> None:
+    table = table_of(*TIMED, safe="large")
+    live = barring(at_rest(table), closed_of([60.0, 60.0, 60.0], [False, False, True]))
+    assigned = assignment(table, Rules(last_resort="safe"))
+    _, (outcome,) = assigned.choose([ask_for()], scores_of([[0.2, 0.1, 0.9]]), live, [None])
+    assert choice_of(outcome).ranking == [0, 1]
 
 
 def test_the_last_resort_respects_the_requests_own_limits() -> None:
