@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -149,7 +150,7 @@ async def _main(config: Config, runtime: Path, first: Path) -> None:
     serving = loop.create_task(control.run(runtime / SOCKET, lambda: _say({})))
     loop.add_signal_handler(signal.SIGTERM, serving.cancel)
     # No thread of the loop's pool: asyncio.run waits for these, and this one waits for as long as the supervisor lives.
-    threading.Thread(target=_end_with_the_supervisor, name="lifeline", daemon=True).start()
+    threading.Thread(target=_end_with_the_supervisor, args=(runtime,), name="lifeline", daemon=True).start()
     with suppress(asyncio.CancelledError):
         await serving
     if end:
@@ -158,9 +159,11 @@ async def _main(config: Config, runtime: Path, first: Path) -> None:
     os._exit(0)
 
 
-def _end_with_the_supervisor() -> None:
+def _end_with_the_supervisor(runtime: Path) -> None:
     while os.read(0, 1024):
         pass
+    # What it would have removed itself, had it not been killed; passwords may stand in it. Workers have open what they need.
+    shutil.rmtree(runtime, ignore_errors=True)
     os._exit(0)  # nothing is to be saved here
 
 

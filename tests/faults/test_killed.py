@@ -2,6 +2,7 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 
 import grpc
 import psutil
@@ -115,11 +116,14 @@ def test_when_the_supervisor_is_killed_the_others_end_and_the_port_is_free(serve
     sidecar = serve(2, lane)
     family = psutil.Process(sidecar.process.pid).children(recursive=True)
     assert len(family) == 3
+    runtimes = {Path(word) for each in family for word in each.cmdline() if Path(word).name.startswith("router-")}
+    assert [runtime.is_dir() for runtime in runtimes] == [True]
     with Load(sidecar) as load:
         killed = time.monotonic()
         sidecar.process.kill()
         _, alive = psutil.wait_procs(family, 20)
     assert alive == []
+    assert [runtime.exists() for runtime in runtimes] == [False]
     assert [call for call in load.calls if call.began < killed and call.status != "OK"] == []
     host, port = sidecar.address.rsplit(":", 1)
     with socket.socket() as next_one:
