@@ -42,7 +42,6 @@ class Hearing:
         self._silence = Silence(len(writer.rows), settings.breaker)
         self._attempts = Attempts()
         self._number, self._reports = writer.number, writer.table.reports
-        self._reported_at, self._oldest = 0.0, math.inf  # reports since the last sweep
         self._seen: list[float] = self._reports[:, 0].tolist()
         self._rows[:, (DUE, SURPRISE)] = 0.0  # the last owner's
 
@@ -66,11 +65,11 @@ class Hearing:
         row = call.row if said < 0 else said
         if not outcome.ended:
             if call.in_flight:
-                self._report(call.decided, now)
+                self._silence.reported(call.decided, now)
                 self._sign(row, call.decided, now)
             return call.in_flight
         if in_flight:
-            self._report(call.decided, now)
+            self._silence.reported(call.decided, now)
         if row != call.row:
             return self._fell_back(number, call, row, outcome, now)
         if in_flight or (self._attempts.known(number) and self._attempts.first(number, row)):
@@ -148,22 +147,16 @@ class Hearing:
         self.learn(row, outcome, None, max(begun, call.decided), now)
         return True
 
-    def _report(self, decided: float, now: float) -> None:
-        self._reported_at = now
-        self._oldest = min(self._oldest, decided)
-        self._silence.reported(decided, now)
-
     def _share_reports(self) -> None:
         """Whoever hears of calls knows that somebody reports them."""
-        if self._reported_at:
-            self._reports[self._number, 1] = self._oldest
-            self._reports[self._number, 0] = self._reported_at  # last: who sees it sees the other
-            self._reported_at, self._oldest = 0.0, math.inf
-        for writer, (at, oldest) in enumerate(self._reports.tolist()):
-            if at > self._seen[writer]:
-                self._seen[writer] = at
+        for writer, (end, begin) in enumerate(self._reports.tolist()):
+            if end > self._seen[writer]:
+                self._seen[writer] = end
                 if writer != self._number:
-                    self._silence.reported(oldest, at)
+                    self._silence.reported(begin, end)
+        begin, end = self._silence.reports.latest
+        self._reports[self._number, 1] = begin
+        self._reports[self._number, 0] = end  # last: who sees it sees the other
 
     def _sign(self, row: int, decided: float, now: float) -> None:
         self._silence.sign(row, now)

@@ -1,50 +1,50 @@
-"""Until when the gateway surely remembered a call: what its reports prove.
+"""When the gateway surely lived on: what its reports prove.
 
-A gateway that reports a call which was decided at d' has not forgotten what came after d' either: it was not restarted in
-between. So a call decided at d was remembered at the latest report of any call, of any candidate, that was decided no
-later than d.
+A gateway that reports a call at r which was decided at d was not restarted in between, or it would have forgotten the
+call. So each report proves a span of life, spans that touch are one, and what was decided within a span was remembered to
+its end. Where the spans of all its calls leave a gap, it may have been restarted there and have forgotten all before.
 """
 
 import math
-from bisect import bisect_right
-from itertools import takewhile
+from bisect import bisect_left, bisect_right
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Of decisions that lie so close together one stands for all; calls before it in the same step rest on the step before.
-STEP_S = 0.05
-MOST_STEPS = 4096
+# Where calls come one by one, each is a span of its own.
+MOST_SPANS = 256
 
 
 class Reports:
     """Of one gateway, or of several that are taken for one. Times are monotonic seconds."""
 
     def __init__(self) -> None:
-        # Both ascend: a report makes void all that were earlier and of calls decided later.
-        self._decided: list[float] = []
-        self._at: list[float] = []
+        # Disjoint; both ascend.
+        self._begins: list[float] = []
+        self._ends: list[float] = []
+
+    @property
+    def latest(self) -> tuple[float, float]:
+        """The latest span; zeros: there is none."""
+        return (self._begins[-1], self._ends[-1]) if self._ends else (0.0, 0.0)
 
     def add(self, decided: float, at: float) -> None:
         """A call was reported that was decided then."""
-        decisions, times = self._decided, self._at
-        place = bisect_right(decisions, decided)
-        if place and times[place - 1] >= at:
-            return  # it was known before
-        void = sum(1 for _ in takewhile(lambda time: time <= at, times[place:]))
-        step = place - (place > 0 and decisions[place - 1] // STEP_S == decided // STEP_S)
-        decisions[step : place + void] = [decided]
-        times[step : place + void] = [at]
-        if len(decisions) > MOST_STEPS:
-            del decisions[: MOST_STEPS // 2], times[: MOST_STEPS // 2]
+        begins, ends = self._begins, self._ends
+        first, beyond = bisect_left(ends, decided), bisect_right(begins, at)
+        if first < beyond:
+            decided, at = min(decided, begins[first]), max(at, ends[beyond - 1])
+        begins[first:beyond] = [decided]
+        ends[first:beyond] = [at]
+        if len(ends) > MOST_SPANS:
+            del begins[0], ends[0]
 
     def until(self, decided: float) -> float:
-        """When the gateway last remembered a call that was decided then; -inf: nothing is known."""
-        place = bisect_right(self._decided, decided)
-        return self._at[place - 1] if place else -math.inf
+        """To when a call that was decided then was surely remembered; -inf: nothing is known."""
+        place = bisect_right(self._begins, decided) - 1
+        return self._ends[place] if place >= 0 and self._ends[place] >= decided else -math.inf
 
     def all_until(self, decided: NDArray[np.float64]) -> NDArray[np.float64]:
         """The same for many calls: [calls] of [calls]."""
-        places = np.searchsorted(np.array(self._decided), decided, "right")
-        found: NDArray[np.float64] = np.array([-math.inf, *self._at])[places]
-        return found
+        ends = np.array([-math.inf, *self._ends])[np.searchsorted(np.array(self._begins), decided, "right")]
+        return np.where(ends >= decided, ends, -math.inf)

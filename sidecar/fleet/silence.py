@@ -10,7 +10,8 @@ Silence has other causes, and none of them may take a candidate away:
 - Nobody reports outcomes, or somebody reports late and in heaps: times are measured to when the sidecar hears of an answer,
   so late is usual there; and a silence must be longer than any that an answer has ended lately.
 - The gateway reports nothing any more, or was restarted and will never report the calls that it had. So a call counts only
-  up to when the gateway surely remembered it (see reports.py).
+  up to when the gateway surely remembered it (see reports.py). Where calls are so rare that none of the others is in flight
+  for a moment, that is not known beyond this moment.
 - A server is slow, or the prompts are long: times count relative to what was expected of the call, to how many tokens it
   has, and to how much slower than usual the latest answers were.
 - Answers come rarely: some calls must be overdue together, and others have been sent since the last sign of life.
@@ -67,6 +68,9 @@ class Silence:
     Args:
         names: rows.
         settings: when a silence is too long.
+
+    Attributes:
+        reports: when the gateway surely lived on.
     """
 
     def __init__(self, names: int, settings: BreakerConfig) -> None:
@@ -89,16 +93,19 @@ class Silence:
         self._longest = np.zeros(names)
         self._suspected = np.zeros(names, np.bool_)
         self._started = np.zeros(names)  # decisions as of the last sign
-        self._reports = Reports()
+        self.reports = Reports()
+        self._memory = np.full(names, math.inf)  # the oldest decision that was reported since the last sign
+        self._reported = math.inf  # the same since the last look
         self._at = 0.0
 
     def reported(self, decided: float, now: float) -> None:
         """An outcome of whatever kind came; the call was decided then."""
-        self._reports.add(decided, now)
+        self._reported = min(self._reported, decided)
+        self.reports.add(decided, now)
 
     def remembers(self, row: int, decided: float) -> bool:
-        """Whether a call of which nothing was heard would have been reported."""
-        return self._reports.until(decided) > float(self._sign[row])
+        """Whether a call of which nothing was heard would have been reported, as far as can be told of few calls."""
+        return decided >= min(float(self._memory[row]), self._reported)
 
     def sign(self, row: int, now: float) -> None:
         """A candidate gave a sign of life: an answer, or its first token."""
@@ -130,7 +137,7 @@ class Silence:
         n = len(signs)
         answers, tail, stretch = self._habits(n, now)
         self._take_signs(signs, started)
-        rows, as_of = calls.rows, self._reports.all_until(calls.decided)
+        rows, as_of = calls.rows, self.reports.all_until(calls.decided)
         allowed = (calls.seconds + WAY_S) * stretch[rows]
         allowed *= np.maximum(1.0, calls.tokens / np.array(self._usual_tokens[:n])[rows])
         late = _log_share(tail, rows, np.maximum(as_of - calls.decided, 0.0) / allowed)
@@ -175,12 +182,15 @@ class Silence:
     def _take_signs(self, signs: Column, started: Column) -> None:
         """Those that came since the last look end the silences, and these were not too long."""
         n = len(signs)
+        self._memory[:n] = np.minimum(self._memory[:n], self._reported)
+        self._reported = math.inf
         for row in np.flatnonzero(signs > self._sign[:n]).tolist():
             if self._quiet[row] < math.inf:
                 length = self._first_sign.get(row, float(signs[row])) - self._since[row]
                 if self._suspected[row]:  # it did hang, or not; so in doubt it takes longer next time, but not for ever
                     length = min(length, max(self._least_s, LONGER * self._longest[row]))
                 self._longest[row] = max(self._longest[row], length)
+            self._memory[row] = math.inf
             self._started[row] = started[row]
         self._sign[:n] = signs
         self._first_sign.clear()

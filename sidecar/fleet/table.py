@@ -45,8 +45,8 @@ class FleetTable:
         peers: the section for what is heard of other sidecars (see sidecar.fleet.peers); -1: there is none.
         control: int64 [writers, CONTROL_WORDS].
         heartbeats: [writers] monotonic seconds of each writer's last sign of life.
-        reports: [writers, 2] when each last heard of one of its calls, monotonic seconds, and when the oldest of the calls
-            was decided that it heard of with it.
+        reports: [writers, 2] end and begin of the latest span in which the gateway surely lived on as each knows, monotonic
+            seconds (see reports.py).
         rows: [writers, names + 1, COLUMNS]; the last row of each is blank.
         labels: bytes [writers, names], the names of the rows.
         relays: [writers, RELAY_ENTRIES, RELAY_COLUMNS].

@@ -4,43 +4,48 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.fleet.reports import MOST_STEPS, STEP_S, Reports
+from sidecar.fleet.reports import MOST_SPANS, Reports
 
-SPANS = st.floats(0.0, 3.0)
+# Whole numbers, so that spans touch now and then.
+TIMES, LATER = st.integers(0, 60).map(float), st.integers(0, 8).map(float)
 
 
-@given(told=st.lists(st.tuples(SPANS, SPANS, SPANS), max_size=40), asked=st.lists(st.floats(0.0, 8.0), min_size=1))
-def test_a_call_was_remembered_when_an_earlier_or_equal_one_was_last_reported(
-    told: list[tuple[float, float, float]], asked: list[float]
+def lived_on(spans: list[tuple[float, float]], call: float) -> float:
+    """From one span to those that it touches, and so on."""
+    until = max((end for begin, end in spans if begin <= call <= end), default=-math.inf)
+    while (further := max((end for begin, end in spans if begin <= until <= end), default=until)) > until:
+        until = further
+    return until
+
+
+@given(told=st.lists(st.tuples(TIMES, LATER), max_size=30), asked=st.lists(TIMES, min_size=1, max_size=10))
+def test_calls_were_remembered_as_long_as_reports_of_calls_follow_one_another_without_a_gap(
+    told: list[tuple[float, float]], asked: list[float]
 ) -> None:
     reports = Reports()
-    # Decided, reported so much later; what others tell is heard so much later still, so not in order.
-    pairs = [(decided, decided + later) for decided, later, _ in sorted(told, key=sum)]
-    for decided, at in pairs:
+    spans = [(decided, decided + later) for decided, later in told]  # in any order: other processes tell later
+    for decided, at in spans:
         reports.add(decided, at)
-    found = reports.all_until(np.array(asked))
-    for call, until in zip(asked, found.tolist(), strict=True):
-        known = [at for decided, at in pairs if decided <= call]
-        step_before = [at for decided, at in pairs if decided // STEP_S < call // STEP_S]
-        assert max(step_before, default=-math.inf) <= until <= max(known, default=-math.inf)
-        assert until == reports.until(call)
+    assert reports.all_until(np.array(asked)).tolist() == [lived_on(spans, call) for call in asked]
+    assert [reports.until(call) for call in asked] == [lived_on(spans, call) for call in asked]
+    assert reports.latest[1] == max((end for _, end in spans), default=0.0)
+    assert reports.latest == (0.0, 0.0) or reports.latest in {(begin, reports.until(begin)) for begin, _ in spans}
 
 
 def test_a_gateway_that_was_restarted_proves_nothing_of_the_calls_before() -> None:
     reports = Reports()
-    reports.add(1.0, 5.0)
-    for second in range(10, 20):
-        reports.add(float(second), second + 1.0)
-    assert reports.until(4.0) == 5.0
-    assert reports.until(9.9) == 5.0
-    assert reports.until(10.0) == 11.0
-    assert reports.until(0.9) == -math.inf
+    for second in (*range(10), *range(20, 30)):
+        reports.add(float(second), second + 1.5)
+    assert reports.until(3.0) == 10.5
+    assert reports.until(10.6) == -math.inf
+    assert reports.until(20.0) == 30.5
+    assert reports.latest == (20.0, 30.5)
 
 
-def test_calls_that_are_answered_in_order_take_no_more_room_than_is_set() -> None:
+def test_calls_that_come_one_by_one_take_no_more_room_than_is_set() -> None:
     reports = Reports()
-    for number in range(3 * MOST_STEPS):
-        reports.add(number * STEP_S, number * STEP_S + 1.0)
-        assert len(reports._at) <= MOST_STEPS
-    assert reports.until(3 * MOST_STEPS * STEP_S) == (3 * MOST_STEPS - 1) * STEP_S + 1.0
+    for number in range(3 * MOST_SPANS):
+        reports.add(float(number), number + 0.5)
+    assert len(reports._ends) == MOST_SPANS
+    assert reports.until(3 * MOST_SPANS - 1.0) == 3 * MOST_SPANS - 0.5
     assert reports.until(0.0) == -math.inf  # so long ago that nothing is claimed
