@@ -295,6 +295,25 @@ def test_each_condition_is_needed(changed: dict[str, Any], suspects: list[int]) 
     assert look.suspects == suspects
 
 
+@pytest.mark.parametrize(("lost", "suspects"), [(194.0, []), (198.7, [0])])
+def test_calls_that_a_restart_lost_before_the_last_sign_do_not_make_up_the_number(
+    lost: float, suspects: list[int]
+) -> None:
+    silence = _taught(BreakerConfig(silence_phi=4.0))
+    silence.reported(190.0, 196.0)
+    calls = Open(
+        np.zeros(8, np.int16),
+        np.full(8, 100.0, np.float32),
+        np.array([lost] * 4 + [198.7] * 4),
+        np.full(8, 1.0),
+    )
+    zero = np.zeros(1)
+    for now in (200.0, 200.01, 201.5):
+        silence.reported(198.0, now)
+        look = silence.look(calls, np.array([200.0]), np.array([9.0 * (now > 200.0)]), (zero, zero), now)
+    assert look.suspects == suspects
+
+
 def _taught(config: BreakerConfig, answers: int = 200) -> Silence:
     """Calls take 0.8 to 1.5 s."""
     silence = Silence(1, config)
