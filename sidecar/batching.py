@@ -8,8 +8,10 @@ Where more waits than one batch takes, three rules hold:
 - *Nobody waits in vain.* A job is turned away at once if its wait, predicted from what is ahead of it and from how fast
   batches have been answered, is over the queue's budget or would not end before its caller's deadline.
 - *Nobody starves.* Segments take turns, one job each, and where the queue is full the longest segment gives up its
-  newest job (longest queue drop; Suter et al., IEEE JSAC 17(6), 1999).
+  oldest job (longest queue drop; Suter et al., IEEE JSAC 17(6), 1999).
 - *Nobody works for the dead.* Jobs whose caller hung up, or whose deadline passed, are dropped before they are answered.
+- *Newest first.* Beyond two batches the newest job of a segment is taken first (see sidecar.engine.admission, where calls
+  wait before they are parsed; what waits here came in calls of many items).
 
 Where answering is another thread's work (an encoder), a batch is only begun here, and landed at a later flush; what comes
 meanwhile waits here, where all of this holds for it.
@@ -34,8 +36,8 @@ Deliver = Callable[[Any, Answer], None]  # (the job's key, its answer)
 LEARNING_RATE = 0.2
 # The first batches of a process are slow: caches are cold, and it may have to share the core with others that start.
 ENOUGH_BATCHES = 8
-# Asking to be told that a caller hung up costs the lane an event: worth it for those who wait longer than this.
-WORTH_WATCHING_S = 0.005
+# So many batches may wait before the newest job is taken first.
+FIFO_BATCHES = 2
 
 
 class Caller(Protocol):
@@ -50,10 +52,6 @@ class Caller(Protocol):
     def gone(self) -> bool: ...  # noqa: D102 - said above
     @property
     def expires(self) -> float: ...  # noqa: D102 - said above
-
-    def must_wait(self) -> None:
-        """The answer will take a while: see to it that `gone` becomes true if the caller hangs up meanwhile."""
-        ...
 
     def waker(self) -> Callable[[], None]:
         """A function that any thread may call, and somebody will call once, so that there is a flush soon."""
@@ -185,9 +183,14 @@ class Batcher(Generic[Job, Answer]):
             return None
 
     @property
-    def full(self) -> bool:
-        """Whether a flush would fill a batch."""
-        return self._waiting >= self._limit
+    def room(self) -> int:
+        """Jobs that may be added before what waits fills a batch; 0 or less if it does."""
+        return self._limit - self._waiting
+
+    @property
+    def flight_s(self) -> float:
+        """Seconds until a batch would be landed that was begun now; 0 where batches are answered at once."""
+        return 0.0 if self._ahead is None else (self._flying + self._limit) * self._job_s
 
     @property
     def soonest_s(self) -> float:
@@ -320,16 +323,14 @@ class Batcher(Generic[Job, Answer]):
         if wait_s > self._most_wait_s or (self._waiting >= self._most_waiting and not self._make_room(mine)):
             _deliver(deliver, key, self._shed(job, wait_s))
             return False
-        if wait_s > WORTH_WATCHING_S:
-            caller.must_wait()
         return True
 
     def _make_room(self, mine: int) -> bool:
-        """Turns away the newest job of the longest line, if that is longer than a line of `mine` jobs and one more."""
+        """Turns away the oldest job of the longest line, if that is longer than a line of `mine` jobs and one more."""
         longest = max(self._lines.values(), key=len)
         if len(longest) <= mine + 1:
             return False
-        job, deliver, key, _ = longest.pop()
+        job, deliver, key, _ = longest.popleft()
         self._waiting -= 1
         _deliver(deliver, key, self._shed(job, self._waiting / self._limit * self._cycle_s))
         return True
@@ -340,13 +341,14 @@ class Batcher(Generic[Job, Answer]):
         if self._ahead is not None:
             limit = min(limit, self._ahead.room)
         now = math.nan
+        newest = self._waiting > FIFO_BATCHES * self._limit
         batch: list[tuple[Job, Deliver[Answer], Any, Caller]] = []
         while lines and len(batch) < limit:
             segment, line = next(iter(lines.items()))
             # One segment alone, or one batch for all: nobody's turn comes later for it.
             share = limit - len(batch) if len(lines) == 1 or self._waiting <= limit - len(batch) else 1
             for _ in range(min(share, len(line))):
-                entry = line.popleft()
+                entry = line.pop() if newest else line.popleft()
                 self._waiting -= 1
                 job, deliver, key, caller = entry
                 if caller.gone:

@@ -44,7 +44,7 @@ def main() -> None:
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="TOML file; see `config show`.")
 @click.option("--bundle", type=DIRECTORY, help="Bundle directory instead of the embedded default bundle.")
 @click.option("--listen", metavar="HOST:PORT", help=f"Where to listen; port 0 lets the system choose. [{TARGET}]")
-@click.option("--lane", type=click.Choice(["auto", "fast", "portable"]), help="Which server carries the hot methods.")
+@click.option("--transport", type=click.Choice(["http2", "grpcio"]), help="What carries calls: our own, or grpc's.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes that serve. [one per core but one]")
 @click.option("--registry", type=DIRECTORY, help="Directory of bundles that can be activated while it runs.")
 @click.option("--insecure", is_flag=True, help="Serve strangers too, where the address is reachable from elsewhere.")

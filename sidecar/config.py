@@ -110,7 +110,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         bundle: directory of the bundle; empty is the embedded default bundle.
         trust: PEM files of public keys, or directories of *.pem; if any are given, a bundle must be signed by one of
             them. The embedded default bundle is part of the program and needs no signature.
-        lane: `fast`, `portable`, or `auto`: fast where its probe succeeds.
+        transport: what carries calls: `http2`, our own, or `grpcio`, the portable one.
         candidates: if any are given, only these may be chosen; else all of the bundle's.
         safe_candidate: answers when nothing can be scored; if left out, the one with the best prior quality.
         policies: by name, beside the built-in thrifty, balanced and quality.
@@ -150,7 +150,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     listen: str = "127.0.0.1:8470"
     bundle: str = ""
     trust: tuple[str, ...] = ()
-    lane: Literal["auto", "fast", "portable"] = "auto"
+    transport: Literal["http2", "grpcio"] = "http2"
     candidates: tuple[CandidateConfig, ...] = ()
     safe_candidate: str = ""
     policies: dict[str, Policy] = {}

@@ -54,7 +54,7 @@ def run() -> None:
     best = max(info.candidates, key=lambda candidate: candidate.prior_quality)
     print("\n".join(table([heading, *rows])))  # noqa: T201 - this is what a demo is for
     print(  # noqa: T201
-        f"\n{len(rows)} decisions by {info.bundle.name} {info.bundle.version} on the {info.lane} lane, policy "
+        f"\n{len(rows)} decisions by {info.bundle.name} {info.bundle.version} over {info.transport}, policy "
         f"{info.default_policy}; {sum(r.model == best.model for r in replies)} of them chose the candidate with the best "
         f"mean quality ({best.model})."
     )

@@ -7,6 +7,14 @@ file) and the remedy, and never quote a prompt.
 from math import ceil
 from typing import ClassVar
 
+# gRPC's status codes, https://grpc.io/docs/guides/status-codes/. Their place is their number.
+STATUSES = (
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
+    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
+    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+)  # fmt: skip
+CODES = {status: number for number, status in enumerate(STATUSES)}
+
 
 class RouterError(Exception):
     """The root of all errors that are meant for a caller or an operator."""
@@ -16,6 +24,17 @@ class RouterError(Exception):
     pushback_ms: int | None = None
     # Milliseconds after which the same request may be answered; None: nobody knows, or it never will.
     retry_after_ms: int | None = None
+
+    @property
+    def code(self) -> int:
+        """The number of its gRPC status."""
+        return CODES[self.status]
+
+    @property
+    def trailers(self) -> tuple[tuple[str, str], ...]:
+        """What goes with its status: when gRPC is to try again (gRFC A6), and when any caller may."""
+        named = (("grpc-retry-pushback-ms", self.pushback_ms), ("retry-after-ms", self.retry_after_ms))
+        return tuple((name, str(ms)) for name, ms in named if ms is not None)
 
 
 class InvalidRequest(RouterError):
@@ -75,6 +94,12 @@ class OverBudget(RouterError):
         )
         self.retry_after_ms = wait_ms = max(1, ceil(wait_s * 1000))
         self.pushback_ms = wait_ms if wait_ms <= self.LONGEST_PUSHBACK_MS else -1
+
+
+class Unimplemented(RouterError):
+    """A method, a compression or a form of call that is not served here."""
+
+    status = "UNIMPLEMENTED"
 
 
 class TooMany(RouterError):

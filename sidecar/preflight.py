@@ -9,7 +9,6 @@ from sidecar.bundle.registry import Registry
 from sidecar.config import Config
 from sidecar.door.check import check_door
 from sidecar.errors import ConfigError
-from sidecar.lanes.auto import choose_lane
 from sidecar.ledger.noted import prompt_rule
 from sidecar.ledger.settings import POSTGRESQL, LedgerConfig, location
 from sidecar.routing.candidates import CandidateTable, join
@@ -29,7 +28,6 @@ def preflight(config: Config) -> tuple[CandidateTable, Sequence[TrainedCandidate
         RouterError: `serve` would not start, or would answer DEGRADED.
     """
     check_door(config)
-    choose_lane(config.lane)
     if config.ledger.directory:
         _check_ledger(config.ledger)
     if config.fleet.peers.url:

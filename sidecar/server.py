@@ -1,9 +1,10 @@
-"""Puts a server together: configuration, bundle, engine, services, lane. One process's data plane, complete in itself."""
+"""Puts a server together: configuration, bundle, engine, services, transport. One process's data plane, complete in itself."""
 
 import gc
 import logging
+import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sidecar.bundle.embedded import DEFAULT_BUNDLE, configured_bundle
@@ -12,14 +13,12 @@ from sidecar.bundle.signature import ANYONE, Trust
 from sidecar.config import Config
 from sidecar.coverage import Coverage, CoverageWindow
 from sidecar.errors import BundleError
-from sidecar.lanes.auto import LaneChoice, choose_lane
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
-from sidecar.lanes.entrance import entrance_of
 from sidecar.lanes.fleet import fleet_methods
-from sidecar.lanes.health import COVERAGE, DEVICE, SCORING
+from sidecar.lanes.health import COVERAGE, DEVICE, SCORING, Health
 from sidecar.lanes.info import Info
-from sidecar.lanes.lane import Cold, Lane, Watch
+from sidecar.lanes.lane import Cold, Watch
 from sidecar.lanes.outcomes import Outcomes
 from sidecar.lanes.services import INFO, RouterServices
 from sidecar.ledger.journal import Counts, Journal
@@ -31,6 +30,8 @@ from sidecar.scoring.providers import demand
 from sidecar.scoring.session import available
 from sidecar.sensing import OwnMemory, Sensing
 from sidecar.stats import Stats
+from sidecar.transport.choose import transport_of
+from sidecar.transport.transport import Handover, Transport
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Server:
         number: of this process among those that serve, from 0.
 
     Raises:
-        ConfigError: the configuration does not fit the bundle, or the lane, the address or the provider cannot be had.
+        ConfigError: the configuration does not fit the bundle, or the address or the provider cannot be had.
     """
 
     def __init__(
@@ -76,18 +77,23 @@ class Server:
         self.coverage = Coverage()
         self.window = CoverageWindow(self.coverage, config.coverage.window_seconds, config.coverage.alarm_below)
         engine = self._first_engine(directory or configured_bundle(config), digest)
-        self.choice: LaneChoice = choose_lane(config.lane)
-        self.services = RouterServices(config, engine, self.coverage, clock=self._clock, unix=time.time)
+        self.health = Health(engine.fault)
+        self.services = RouterServices(
+            config,
+            engine,
+            self.coverage,
+            clock=self._clock,
+            on_fault=lambda fault: self.health.set(SCORING, serving=not fault),
+        )
         self.services.between = self.sensing.between
         submit = self.journal.submit if self.journal else None
         self.outcomes = Outcomes(config.max_batch_items, self.sensing, submit)
         self.services.listen(self.outcomes)
-        self.info = Info(config, self.services, self.choice, self._counted)
+        self.info = Info(config, self.services, self._counted)
         fleet = fleet_methods(config, self.sensing, lambda: self.services.engine.table)
         self.services.cold |= {INFO: self.info, **fleet.cold, **(cold or {})}
         self.services.watches |= watches or {}
-        self.lane: Lane = self.choice.make(self.services, entrance_of(config, shared=shared), engine.fault)
-        self.services.on_fault = lambda fault: self.lane.report(SCORING, not fault)
+        self.transport: Transport = transport_of(config, self.services, self.health, shared=shared)
         self._alarms: list[str] = []
         self._device_fault = ""
 
@@ -96,18 +102,29 @@ class Server:
         """The running bundle."""
         return self.services.engine.bundle
 
-    def start(self, listen: str = "") -> str:
-        """Serves where the configuration says, or at `listen`; gives the address with the port that was chosen."""
+    def start(
+        self,
+        listen: str = "",
+        listeners: Sequence[socket.socket] = (),
+        handover: Callable[[], Handover] | None = None,
+    ) -> str:
+        """Serves where the configuration says, or at `listen`; gives the address with the port that was chosen.
+
+        Args:
+            listen: HOST:PORT.
+            listeners: see Transport.start.
+            handover: see Transport.start.
+        """
         if self.journal:
             self.journal.start()
-        address = self.lane.start(listen or self._config.listen)
+        address = self.transport.start(listen or self._config.listen, listeners, handover)
         # What lives now lives as long as the process: the collector need not walk it again and again.
         gc.collect()
         gc.freeze()
         return address
 
     def prepare(self, directory: Path, digest: str = "") -> Engine:
-        """Loads a bundle beside the running one. From any thread but the lane's.
+        """Loads a bundle beside the running one. From any thread but the transport's.
 
         Args:
             directory: of the bundle.
@@ -124,16 +141,16 @@ class Server:
         return self.services.switch(engine, canary, patience_s)
 
     def tick(self) -> None:
-        """Moves the coverage window on, and health; to be called every second, from one thread, not the lane's."""
+        """Moves the coverage window on, and health; to be called every second, from one thread, not the transport's."""
         bundle = self.bundle
         device_fault = bundle.placement.fault if bundle else ""
         if bool(device_fault) != bool(self._device_fault):
-            self.lane.report(DEVICE, not device_fault)
+            self.health.set(DEVICE, serving=not device_fault)
         self._device_fault = device_fault
         self.info.window = window = self.window.tick()
         alarms = self.window.alarms(window)
         if bool(alarms) != bool(self._alarms):
-            self.lane.report(COVERAGE, not alarms)
+            self.health.set(COVERAGE, serving=not alarms)
             if alarms:
                 covered = window[alarms[0]]
                 log.error(
@@ -147,7 +164,7 @@ class Server:
 
     def drain(self) -> None:
         """Health says NOT_SERVING, calls in flight may end; returns when all is closed."""
-        self.lane.drain(self._config.drain_seconds)
+        self.transport.drain(self._config.drain_seconds)
         gc.unfreeze()  # whoever starts another server in this process gets this one's memory back
         if self.journal:
             self.journal.close()
@@ -162,7 +179,7 @@ class Server:
         )
 
     def _counted(self) -> Stats:
-        """What was counted beside the lane's services. From any thread."""
+        """What was counted beside the services. From any thread."""
         decided, outcomes = self.sensing.counts, self.outcomes
         stats = Stats(
             reasons={reason: (number,) for reason, number in decided.by_reason().items()},

@@ -30,15 +30,21 @@ class OverloadConfig(Entry, frozen=True):
     """What happens when more comes than can be answered in time.
 
     Attributes:
-        action: `degrade`: the safe candidate answers at once, marked DEGRADED; `reject`: RESOURCE_EXHAUSTED, with the
-            time after which to try again.
+        action: `degrade`: the safe candidate answers at once, marked DEGRADED, as far as degrade_share goes; `reject`:
+            RESOURCE_EXHAUSTED, with the time after which to try again.
+        degrade_share: share of a worker's time that such answers may take, saved up for a second. Each costs a third
+            of a scored one, since the request must be read; beyond it requests are rejected unread.
         max_waiting: most requests that may wait in one worker.
-        max_queue_ms: longest predicted wait in milliseconds until a request's batch begins. A request whose own
-            deadline is shorter counts with that.
+        max_waiting_bytes: most bytes of requests that may wait in one worker. A connection that holds a quarter of it
+            is not read from for a while.
+        max_queue_ms: longest wait in milliseconds until a request's batch begins. A request whose own deadline is
+            shorter counts with that.
     """
 
     action: Literal["degrade", "reject"] = "degrade"
-    max_waiting: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 1024
+    degrade_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.02
+    max_waiting: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 8192
+    max_waiting_bytes: Annotated[int, msgspec.Meta(ge=1 << 16, le=1 << 34)] = 64 << 20
     max_queue_ms: Annotated[float, msgspec.Meta(gt=0.0, le=600_000.0)] = 100.0
 
 

@@ -132,7 +132,7 @@ class Supervisor:
         told = self._workers[0].status
         running = f"bundle {told['running']}" if told["running"] else "no bundle"
         many = f"{len(self._workers)} workers, " if len(self._workers) > 1 else ""
-        self._say(f"listening on {listen} ({many}{told['lane']} lane, {running})")
+        self._say(f"listening on {listen} ({many}{told['transport']}, {running})")
 
     async def _until(self, stop: asyncio.Event, roll: asyncio.Event, stopping: "asyncio.Task[Any]") -> None:
         while not stop.is_set():

@@ -186,7 +186,7 @@ def render_info(reply: pb.InfoResponse) -> list[str]:
         for name, policy in sorted(reply.policies.items())
     ]
     return [
-        f"router-sidecar {reply.version}, {reply.lane} lane ({reply.lane_reason})",
+        f"router-sidecar {reply.version}, transport {reply.transport}",
         f"bundle: {running if reply.HasField('bundle') else 'none'}, {_provider(reply)}",
         *([f"DEVICE: {reply.device_fault}"] if reply.device_fault else []),
         *([f"DEGRADED: {reply.degraded}"] if reply.degraded else []),

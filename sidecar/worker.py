@@ -44,7 +44,6 @@ from sidecar.faults import place
 from sidecar.lanes.bundles import Bundles
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
-from sidecar.lanes.precedence import precede
 from sidecar.routing.compare import Recorded
 from sidecar.server import Server
 from sidecar.stats import Stats
@@ -53,9 +52,9 @@ log = logging.getLogger(__name__)
 
 # How long a worker that starts waits to be told what to run, before it looks for itself.
 ASSIGNMENT_S = 3.0
-# Loading runs beside the lane's thread; with Python's 5 ms it would have to wait so long for every turn.
+# Loading runs beside the transport's thread; with Python's 5 ms it would have to wait so long for every turn.
 SWITCH_INTERVAL_S = 0.0005
-# Loading costs 15 to 20 ms of processor time. At the lane's priority it would take half of a busy core for as long; at this
+# Loading costs 15 to 20 ms of processor time. At the transport's priority it would take half of a busy core for as long; at this
 # one it takes a tenth, and 0.2 s. Lower still, and whoever else wants the core could keep it from giving the GIL back.
 NICER = 10
 ENOUGH_FOR_P99 = 200
@@ -117,7 +116,6 @@ class Worker:
     def start(self, listen: str) -> str:
         """Serves; gives the address."""
         address = self.server.start(listen)
-        precede(self.server.lane.thread)
         self._serving.set()
         return address
 
@@ -197,7 +195,7 @@ class Worker:
             if canary is None or canary.engine is not tried or canary.share != state.share:
                 canary = Canary(tried, state.share)
         if not self.server.switch(engine, canary, command.patience_s):
-            raise BundleError(f"the lane did not get to the switch within {command.patience_s:g} s")
+            raise BundleError(f"the transport did not get to the switch within {command.patience_s:g} s")
         self._state = state
         kept = {target.digest for target in (state.running, state.previous, state.canary) if target}
         self._warm = {digest: warm for digest, warm in self._warm.items() if digest in kept}
@@ -296,7 +294,7 @@ def main() -> None:
     engine = server.services.engine
     status = {
         "address": address,
-        "lane": server.choice.make.name,
+        "transport": config.transport,
         "running": engine.version,
         "fault": engine.fault,
     }

@@ -101,7 +101,7 @@ def _checked(config: TlsConfig, contents: list[bytes]) -> Pair:
     try:
         # The very bytes that will be served: the files may be others by now.
         with ExitStack() as stack:
-            certificate_path, key_path = (stack.enter_context(_as_file(content)) for content in (certificate, key))
+            certificate_path, key_path = (stack.enter_context(as_file(content)) for content in (certificate, key))
             context.load_cert_chain(certificate_path, key_path, password=lambda: _locked(config))
     except ssl.SSLError as error:
         raise ConfigError(
@@ -129,7 +129,7 @@ def _checked(config: TlsConfig, contents: list[bytes]) -> Pair:
 
 
 @contextmanager
-def _as_file(content: bytes) -> Iterator[str]:
+def as_file(content: bytes) -> Iterator[str]:
     """A path under which OpenSSL finds the bytes: it reads files only."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("pem")

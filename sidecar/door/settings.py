@@ -28,8 +28,6 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     Attributes:
         max_metadata_bytes: headers of one call, counted as HTTP/2 does (names, values, 32 for each pair).
         max_concurrent_streams: calls in flight on one connection; clients hold back what is above.
-        receive_buffer_bytes: of each connection, in the kernel; 0 leaves it to the system. Small, so that overload is
-            felt by the callers at once; large prompts from far away want more (bandwidth times round trip).
         max_connections: open connections; further ones are closed at once. 0 is no limit.
         handshake_timeout_seconds: time for TLS and the first HTTP/2 settings, after which a connection is closed.
         keepalive_seconds: a connection that was silent for so long is pinged, to find peers that are gone; 0 never.
@@ -44,7 +42,6 @@ class LimitsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     max_metadata_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1 << 20)] = 16 << 10
     max_concurrent_streams: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 1024
-    receive_buffer_bytes: Annotated[int, msgspec.Meta(ge=0, le=1 << 26)] = 4096
     max_connections: Annotated[int, msgspec.Meta(ge=0, le=1 << 20)] = 512
     handshake_timeout_seconds: Seconds = 10.0
     keepalive_seconds: SecondsOrOff = 60.0

@@ -3,6 +3,8 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from math import ceil
 
 from sidecar.coverage import Coverage
 from sidecar.errors import Expired, Overloaded, RouterError
@@ -14,8 +16,8 @@ log = logging.getLogger(__name__)
 
 EXPIRED = Expired("the deadline passed before the request's turn came; give it a longer one.")
 LATEST_BATCHES = 2048
-# Calls that are turned away before they are read have no segment yet.
-UNREAD = "(not read)"
+# Waits are told to refused callers in steps of so many seconds.
+WAIT_STEP_S = 0.005
 
 
 class Drops:
@@ -94,10 +96,29 @@ class Answers:
         """Its caller is gone."""
         self.drops.cancelled += 1
 
-    def unread(self) -> None:
-        """A call was not even read, since it could not have been answered before its deadline."""
+    def expire_unread(self, segment: str | None) -> Encoded:
+        """A message was not parsed, since it could not have been answered before its deadline.
+
+        Args:
+            segment: None if it is none that coverage counts.
+        """
         self.drops.expired += 1
-        self._coverage.unscored(UNREAD)
+        if segment is not None:
+            self._coverage.unscored(segment)
+        return EXPIRED
+
+    def reject_unread(self, segment: str | None, wait_s: float) -> Encoded:
+        """A message is turned away unparsed; its caller may try again after wait_s seconds."""
+        self.drops.shed += 1
+        if segment is not None:
+            self._coverage.unscored(segment)
+        return _overloaded(ceil(wait_s / WAIT_STEP_S))
+
+
+@lru_cache(maxsize=256)
+def _overloaded(steps: int) -> Overloaded:
+    """The same error for about the same wait: under overload making it would cost more than all else."""
+    return Overloaded(steps * WAIT_STEP_S)
 
 
 def _unanswered(jobs: Sequence[Job], error: Exception) -> list[Encoded]:

@@ -6,7 +6,6 @@ import sidecar
 from sidecar.bundle.load import Bundle
 from sidecar.config import Config
 from sidecar.coverage import ENOUGH, Covered
-from sidecar.lanes.auto import LaneChoice
 from sidecar.lanes.services import RouterServices
 from sidecar.lanes.versions import Decisions
 from sidecar.routing.candidates import Candidate, CandidateTable
@@ -23,7 +22,6 @@ class Info:
     Args:
         config: limits and policies.
         services: what is served.
-        lane: which carries it.
         more: what else was counted: decisions by reason, outcomes, the ledger.
 
     Attributes:
@@ -34,11 +32,10 @@ class Info:
     """
 
     def __init__(
-        self, config: Config, services: RouterServices, lane: LaneChoice, more: Callable[[], Stats] = Stats
+        self, config: Config, services: RouterServices, more: Callable[[], Stats] = Stats
     ) -> None:
         self._config = config
         self._services = services
-        self._lane = lane
         self._more = more
         self.worker = 0
         self.workers = 0
@@ -77,8 +74,8 @@ class Info:
         overload = config.overload
         return pb.InfoResponse(
             version=sidecar.__version__,
-            lane=self._lane.make.name,
-            lane_reason=self._lane.reason,
+            transport=config.transport,
+            lane=config.transport,
             execution_provider=bundle.execution_provider if bundle else "",
             bundle=describe_bundle(bundle) if bundle else None,
             degraded=engine.fault,

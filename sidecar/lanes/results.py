@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sidecar.lanes.lane import Deliver, Encoded, status_of
+from sidecar.lanes.lane import Deliver, Encoded
 from sidecar.lanes.reply import delimited
 from sidecar.wire import router_pb2 as pb
 
@@ -38,7 +38,7 @@ class BatchResult:
 def _result(encoded: Encoded) -> bytes:
     if isinstance(encoded, bytes):
         return delimited(RESPONSE, encoded)
-    error = pb.RouteError(code=status_of(encoded).value[0], message=str(encoded), retry_after_ms=encoded.retry_after_ms)
+    error = pb.RouteError(code=encoded.code, message=str(encoded), retry_after_ms=encoded.retry_after_ms)
     return delimited(ERROR, error.SerializeToString())
 
 

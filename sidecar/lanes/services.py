@@ -1,4 +1,4 @@
-"""What both lanes serve: bytes in, bytes or errors out, the same to the letter."""
+"""What every transport serves: bytes in, bytes or errors out, the same to the letter."""
 
 import logging
 import threading
@@ -7,16 +7,20 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from sidecar.batching import Batcher, Bounds, Caller
-from sidecar.config import Config
+from sidecar.batching import Batcher, Caller
+from sidecar.batching import Bounds as BatchBounds
+from sidecar.config import SEGMENT_KEY, Config
 from sidecar.coverage import Coverage
+from sidecar.engine.admission import Admission, Bounds
+from sidecar.engine.allowance import Allowance
 from sidecar.errors import InvalidRequest, RouterError, TooLarge
 from sidecar.faults import place
+from sidecar.lanes import peek
 from sidecar.lanes.answers import Answers
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
 from sidecar.lanes.flight import Job, Slowest
-from sidecar.lanes.lane import SERVICE, Cold, Deliver, Encoded, Take, Watch
+from sidecar.lanes.lane import SERVICE, Call, Cold, Deliver, Encoded, Hot, Take, Watch
 from sidecar.lanes.malformed import explain
 from sidecar.lanes.results import BatchResult, stream_response
 from sidecar.lanes.versions import Decisions, Versions
@@ -28,6 +32,20 @@ log = logging.getLogger(__name__)
 ROUTE, ROUTE_BATCH, ROUTE_STREAM, REPORT_OUTCOME, INFO = (
     f"/{SERVICE}/{method}" for method in ("Route", "RouteBatch", "RouteStream", "ReportOutcome", "Info")
 )
+
+# Unused allowance for degraded answers is saved up for so many seconds.
+SAVED_S = 1.0
+# A call needs about a flush from its turn to its answer, and a margin; learned from so much of each new one.
+NEED_MARGIN, TURN_LEARNING = 1.5, 0.1
+# Reports of outcomes take turns with the segments of a connection under this name.
+OUTCOMES = "(outcomes)"
+
+_Add = Callable[[Job, Deliver, Any, Caller, str], None]
+_Method = Callable[[bytes, Deliver, Any, Caller, _Add], None]
+
+
+def _reply(call: Call, encoded: Encoded) -> None:
+    call.reply(encoded)
 
 
 class _Switch:
@@ -46,17 +64,15 @@ class _Switch:
 
 
 class RouterServices:
-    """The hot methods over one batcher, and what else a lane serves.
+    """The hot methods over one batcher, and what else a transport serves.
 
-    A method that takes `deliver` calls `deliver(key, encoded)` once for the call, at once or at a later flush, with the
-    reply's bytes or a RouterError. It never raises. Only `switch` and what only reads may be used from other threads.
+    Only `switch` and what only reads may be used from other threads than the transport's.
 
     Args:
         config: limits.
         engine: the first one.
         coverage: the one that the engines count in.
-        clock: monotonic seconds.
-        unix: Unix seconds.
+        clock: monotonic seconds; deadlines of calls are readings of it.
         on_fault: called with the running engine's fault whenever it changes, or when another engine takes over.
 
     Attributes:
@@ -64,8 +80,8 @@ class RouterServices:
         canary: who decides a share of the requests in its place, if anybody.
         drops: requests that got no decision of their own.
         batches: see Answers.
-        batcher: what was taken and not yet answered.
-        busy_s: seconds that the latest flush took.
+        admission: calls that wait unparsed.
+        batcher: what was parsed and not yet answered.
         between: called after each batch, and now and then when none comes.
     """
 
@@ -76,31 +92,56 @@ class RouterServices:
         coverage: Coverage,
         *,
         clock: Callable[[], float],
-        unix: Callable[[], float],
         on_fault: Callable[[str], None] = lambda _reason: None,
     ) -> None:
         self.engine = engine
         self.canary: Canary | None = None
         self.on_fault = on_fault
         self._busy_since: float | None = None
-        self.busy_s = 0.0
         self._clock = clock
         self._max_batch_items = config.max_batch_items
         overload = config.overload
         self._answers = answers = Answers(coverage, clock)
         self.drops, self.batches = answers.drops, answers.batches
-        self.unread = answers.unread
+        self._allowance = Allowance(
+            overload.degrade_share if overload.action == "degrade" else 0.0,
+            overload.degrade_share * SAVED_S if overload.action == "degrade" else 0.0,
+            clock,
+        )
+        # A few bytes tell a segment only where it is what the caller names.
+        self._peeks = tuple(config.segment_keys) == (SEGMENT_KEY,)
+        self._batch_calls = config.max_score_batch
+        self._turn_s = 0.0  # that a flush takes while calls wait for their turn
+        queue_s = overload.max_queue_ms / 1000.0
+        self.admission: Admission[Call] = Admission(
+            Bounds(config.max_score_batch, overload.max_waiting, overload.max_waiting_bytes, queue_s),
+            segment_of=lambda call: call.method.segment(call.raw),
+            shed=self._shed,
+            expire=self._expire,
+            forget=lambda _call, _segment: answers.forget(None),
+        )
         self.batcher: Batcher[Job, Encoded] = Batcher(
             answers.answer,
-            Bounds(config.max_score_batch, overload.max_waiting, overload.max_queue_ms / 1000.0),
+            BatchBounds(config.max_score_batch, overload.max_waiting, queue_s),
             clock=clock,
-            unix=unix,
-            shed=answers.degrade if overload.action == "degrade" else answers.reject,
+            unix=clock,
+            shed=self._shed_job,
             expire=answers.expire,
             forget=answers.forget,
         )
-        self.unary: dict[str, Take] = {ROUTE: self.route, ROUTE_BATCH: self.route_batch}
-        self.streams: dict[str, Take] = {ROUTE_STREAM: self.route_stream}
+        self.unary: dict[str, Hot] = {
+            ROUTE: Hot(self._taker(self._route), peek.segment_of_route, self._degrader(self._route), scores=True),
+            ROUTE_BATCH: Hot(self._taker(self._batch), peek.segment_of_batch, self._degrader(self._batch), scores=True),
+        }
+        self.streams: dict[str, Hot] = {
+            ROUTE_STREAM: Hot(
+                self._taker(self._stream),
+                peek.segment_of_stream,
+                self._degrader(self._stream),
+                lambda raw, error: stream_response(peek.sequence_of(raw), error),
+                scores=True,
+            )
+        }
         self.cold: dict[str, Cold] = {}
         self.watches: dict[str, Watch] = {}
         self._pace_batches()
@@ -110,6 +151,11 @@ class RouterServices:
         self._changing = threading.Lock()
         self._outgoing: set[Engine] = set()
         self._versions = Versions()
+
+    @property
+    def ready(self) -> bool:
+        """True if a flush would answer anything, or begin to."""
+        return self.batcher.ready or (len(self.admission) > 0 and self.batcher.room > 0)
 
     @property
     def busy_since(self) -> float | None:
@@ -135,7 +181,7 @@ class RouterServices:
         return [self.engine, canary.engine] if canary else [self.engine]
 
     def listen(self, outcomes: Take) -> None:
-        """Takes reports of outcomes as well; `outcomes` may raise. Before the lane is made."""
+        """Takes reports of outcomes as well; `outcomes` may raise. Before the transport is made."""
 
         def report(raw: bytes, deliver: Deliver, key: Any, caller: Caller) -> None:
             try:
@@ -143,19 +189,63 @@ class RouterServices:
             except Exception as error:  # noqa: BLE001 - the caller gets it as a status
                 deliver(key, self._refused(error, raw, pb.ReportOutcomeRequest))
 
-        self.unary[REPORT_OUTCOME] = report
+        self.unary[REPORT_OUTCOME] = Hot(report, lambda _raw: OUTCOMES)
+
+    def offer(self, call: Call) -> None:
+        """Takes a call of a hot method; see Services."""
+        self.admission.offer(call)
 
     def flush(self) -> None:
-        """Answers one batch of what waits; between two batches also changes what is asked to be changed."""
+        """Parses calls whose turn it is, answers one batch; then changes what is asked to be changed."""
         began = self._busy_since = self._clock()
-        self.batcher.flush()
+        batcher, admission = self.batcher, self.admission
+        if admission and (room := batcher.room) > 0:
+            need_s = self._turn_s * NEED_MARGIN + batcher.flight_s if admission.crowded else 0.0
+            calls = admission.take(room, began, need_s)
+            for number, call in enumerate(calls, 1):
+                call.method.take(call.raw, _reply, call, call)
+                if number < len(calls) and batcher.room <= 0:
+                    admission.put_back(calls[number:])
+                    break
+        batcher.flush()
         self._busy_since = None
-        self.busy_s = self._clock() - began
+        if admission.crowded:
+            took_s = self._clock() - began
+            self._turn_s += (took_s - self._turn_s) * (TURN_LEARNING if self._turn_s else 1.0)
         self.between()
         if self._switch is not None:
             with self._changing:
                 if self._switch is not None:  # else whoever asked for it took it back just now
                     self._change(self._switch)
+
+    def _shed(self, call: Call, segment: str) -> None:
+        """Answers a call that is beyond the bounds: degraded while the allowance lasts, else rejected unparsed."""
+        method = call.method
+        if method.degrade is not None and self._allowance.open():
+            began = self._clock()
+            method.degrade(call.raw, _reply, call, call)
+            self._allowance.spend(self._clock() - began)
+            return
+        wait_s = len(self.admission) / self._batch_calls * self._turn_s
+        call.reply(method.refuse(call.raw, self._answers.reject_unread(self._counted(method, segment), wait_s)))
+
+    def _expire(self, call: Call, segment: str) -> None:
+        method = call.method
+        call.reply(method.refuse(call.raw, self._answers.expire_unread(self._counted(method, segment))))
+
+    def _counted(self, method: Hot, segment: str) -> str | None:
+        """The segment under which coverage counts an unparsed call; None if it is none that is scored."""
+        if not method.scores:
+            return None
+        return segment if self._peeks else peek.UNREAD
+
+    def _shed_job(self, job: Job, wait_s: float) -> Encoded:
+        if not self._allowance.open():
+            return self._answers.reject(job, wait_s)
+        began = self._clock()
+        reply = self._answers.degrade(job, wait_s)
+        self._allowance.spend(self._clock() - began)
+        return reply
 
     def switch(self, engine: Engine, canary: Canary | None, patience_s: float) -> bool:
         """Hands over to another engine between two batches. From another thread, one at a time.
@@ -202,8 +292,20 @@ class RouterServices:
         if engine is self.engine:
             self.on_fault(reason)
 
-    def route(self, raw: bytes, deliver: Deliver, key: Any, caller: Caller) -> None:
-        """Takes the bytes of a RouteRequest; delivers those of a RouteResponse."""
+    def _taker(self, method: "_Method") -> Take:
+        """Takes messages of a method: their requests wait for a batch."""
+        return lambda raw, deliver, key, caller: method(raw, deliver, key, caller, self.batcher.add)
+
+    def _degrader(self, method: "_Method") -> Take:
+        """Takes messages of a method: their requests are answered without scoring, at once."""
+
+        def degrade(job: Job, deliver: Deliver, key: Any, _caller: Caller, _segment: str) -> None:
+            deliver(key, self._answers.degrade(job, 0.0))
+
+        return lambda raw, deliver, key, caller: method(raw, deliver, key, caller, degrade)
+
+    def _route(self, raw: bytes, deliver: Deliver, key: Any, caller: Caller, add: "_Add") -> None:
+        """From the bytes of a RouteRequest to those of a RouteResponse."""
         arrived = self._clock()
         try:
             request = pb.RouteRequest.FromString(raw)
@@ -212,10 +314,10 @@ class RouterServices:
         except Exception as error:  # noqa: BLE001 - the caller gets it as a status
             deliver(key, self._refused(error, raw, pb.RouteRequest))
             return
-        self.batcher.add((engine, ask), deliver, key, caller, ask.segment)
+        add((engine, ask), deliver, key, caller, ask.segment)
 
-    def route_batch(self, raw: bytes, deliver: Deliver, key: Any, caller: Caller) -> None:
-        """Takes the bytes of a RouteBatchRequest; delivers those of a RouteBatchResponse."""
+    def _batch(self, raw: bytes, deliver: Deliver, key: Any, caller: Caller, add: "_Add") -> None:
+        """From the bytes of a RouteBatchRequest to those of a RouteBatchResponse."""
         try:
             requests = self._items(raw)
         except Exception as error:  # noqa: BLE001 - the caller gets it as a status
@@ -230,10 +332,10 @@ class RouterServices:
             except Exception as error:  # noqa: BLE001 - the item gets it as its error
                 group.put(index, self._refused(error))
             else:
-                self.batcher.add((engine, ask), group.put, index, caller, ask.segment)
+                add((engine, ask), group.put, index, caller, ask.segment)
 
-    def route_stream(self, raw: bytes, deliver: Deliver, key: Any, caller: Caller) -> None:
-        """Takes the bytes of a RouteStreamRequest; delivers those of a RouteStreamResponse, errors inside it."""
+    def _stream(self, raw: bytes, deliver: Deliver, key: Any, caller: Caller, add: "_Add") -> None:
+        """From the bytes of a RouteStreamRequest to those of a RouteStreamResponse, errors inside it."""
         arrived = self._clock()
         sequence = 0
         try:
@@ -245,7 +347,7 @@ class RouterServices:
             deliver(key, stream_response(sequence, self._refused(error, raw, pb.RouteStreamRequest)))
             return
         answered: Deliver = lambda to, encoded: deliver(to, stream_response(sequence, encoded))  # noqa: E731
-        self.batcher.add((engine, ask), answered, key, caller, ask.segment)
+        add((engine, ask), answered, key, caller, ask.segment)
 
     def _items(self, raw: bytes) -> Sequence[pb.RouteRequest]:
         requests = pb.RouteBatchRequest.FromString(raw).requests

@@ -323,7 +323,7 @@ class InfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class InfoResponse(_message.Message):
-    __slots__ = ("version", "lane", "lane_reason", "execution_provider", "bundle", "degraded", "candidates", "policies", "default_policy", "safe_candidate", "limits", "counters", "versions", "coverage", "canary", "canary_share", "worker", "workers", "device_fault", "execution_provider_reason")
+    __slots__ = ("version", "lane", "lane_reason", "execution_provider", "bundle", "degraded", "candidates", "policies", "default_policy", "safe_candidate", "limits", "counters", "versions", "coverage", "canary", "canary_share", "worker", "workers", "device_fault", "execution_provider_reason", "transport")
     class PoliciesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -351,6 +351,7 @@ class InfoResponse(_message.Message):
     WORKERS_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FAULT_FIELD_NUMBER: _ClassVar[int]
     EXECUTION_PROVIDER_REASON_FIELD_NUMBER: _ClassVar[int]
+    TRANSPORT_FIELD_NUMBER: _ClassVar[int]
     version: str
     lane: str
     lane_reason: str
@@ -371,7 +372,8 @@ class InfoResponse(_message.Message):
     workers: int
     device_fault: str
     execution_provider_reason: str
-    def __init__(self, version: _Optional[str] = ..., lane: _Optional[str] = ..., lane_reason: _Optional[str] = ..., execution_provider: _Optional[str] = ..., bundle: _Optional[_Union[BundleInfo, _Mapping]] = ..., degraded: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[CandidateInfo, _Mapping]]] = ..., policies: _Optional[_Mapping[str, Policy]] = ..., default_policy: _Optional[str] = ..., safe_candidate: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., versions: _Optional[_Iterable[_Union[VersionCounters, _Mapping]]] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ..., canary: _Optional[_Union[BundleInfo, _Mapping]] = ..., canary_share: _Optional[float] = ..., worker: _Optional[int] = ..., workers: _Optional[int] = ..., device_fault: _Optional[str] = ..., execution_provider_reason: _Optional[str] = ...) -> None: ...
+    transport: str
+    def __init__(self, version: _Optional[str] = ..., lane: _Optional[str] = ..., lane_reason: _Optional[str] = ..., execution_provider: _Optional[str] = ..., bundle: _Optional[_Union[BundleInfo, _Mapping]] = ..., degraded: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[CandidateInfo, _Mapping]]] = ..., policies: _Optional[_Mapping[str, Policy]] = ..., default_policy: _Optional[str] = ..., safe_candidate: _Optional[str] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., counters: _Optional[_Union[Counters, _Mapping]] = ..., versions: _Optional[_Iterable[_Union[VersionCounters, _Mapping]]] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ..., canary: _Optional[_Union[BundleInfo, _Mapping]] = ..., canary_share: _Optional[float] = ..., worker: _Optional[int] = ..., workers: _Optional[int] = ..., device_fault: _Optional[str] = ..., execution_provider_reason: _Optional[str] = ..., transport: _Optional[str] = ...) -> None: ...
 
 class Coverage(_message.Message):
     __slots__ = ("window_seconds", "alarm_below", "overall", "segments")

@@ -39,11 +39,11 @@ def settings(tmp_path: Path, registry: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def serve(settings: Callable[..., Path]) -> Iterator[StartSidecar]:
-    """Starts sidecars; `serve(workers, lane, more="hang_seconds = 1")`."""
+    """Starts sidecars; `serve(workers, transport, more="hang_seconds = 1")`."""
     running: list[Sidecar] = []
 
-    def start(workers: int = 1, lane: str = "fast", **given: Any) -> Sidecar:
-        sidecar = Sidecar(settings(**given), "--workers", str(workers), "--lane", lane)
+    def start(workers: int = 1, transport: str = "http2", **given: Any) -> Sidecar:
+        sidecar = Sidecar(settings(**given), "--workers", str(workers), "--transport", transport)
         running.append(sidecar)
         return sidecar
 

@@ -9,16 +9,16 @@ import pytest
 from tests.faults.conftest import StartSidecar
 from tests.faults.sidecars import Load, until
 from tests.faults.test_swaps import Acknowledged
-from tests.lanes.conftest import LANES
+from tests.lanes.conftest import TRANSPORTS
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_static_encoder_static_under_load_loses_nothing(
-    serve: StartSidecar, registry: Path, encoder_bundle: Path, lane: str
+    serve: StartSidecar, registry: Path, encoder_bundle: Path, transport: str
 ) -> None:
     shutil.copytree(encoder_bundle, registry / "encoder")
-    sidecar = serve(2, lane)
+    sidecar = serve(2, transport)
     until(lambda: sidecar.all_connected(2))
     acknowledged = Acknowledged("1")
     with Load(sidecar, clients=6, retries=False) as load:

@@ -14,7 +14,7 @@ from tests.conftest import MakeBundle
 from tests.faults.conftest import StartSidecar
 from tests.faults.models import HANGS, SLOW, waits_at_words
 from tests.faults.sidecars import PATIENCE_S, Load, Sidecar, until
-from tests.lanes.conftest import LANES
+from tests.lanes.conftest import TRANSPORTS
 
 
 def family_of(sidecar: Sidecar) -> list[psutil.Process]:
@@ -30,10 +30,10 @@ def begun_before(load: Load, moment: float) -> list[Any]:
     return [call for call in failed if call.began < moment - WIRE_S or not call.status.startswith("CANCELLED")]
 
 
-@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_what_was_started_before_the_end_is_answered(serve: StartSidecar, lane: str, number: signal.Signals) -> None:
-    sidecar = serve(2, lane)
+def test_what_was_started_before_the_end_is_answered(serve: StartSidecar, transport: str, number: signal.Signals) -> None:
+    sidecar = serve(2, transport)
     family = family_of(sidecar)
     with Load(sidecar, clients=6, retries=False, timeout_s=2.0) as load:
         told = time.monotonic()
@@ -44,13 +44,13 @@ def test_what_was_started_before_the_end_is_answered(serve: StartSidecar, lane: 
     assert not any("ERROR" in line for line in sidecar.lines)
 
 
-@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_the_end_waits_for_a_slow_answer(
-    serve: StartSidecar, make_bundle: MakeBundle, registry: Path, lane: str
+    serve: StartSidecar, make_bundle: MakeBundle, registry: Path, transport: str
 ) -> None:
     make_bundle(registry / "slow", model=waits_at_words, version="slow")
     (registry / "active").write_text("slow\n")
-    sidecar = serve(1, lane)
+    sidecar = serve(1, transport)
     call = sidecar.route.Route.future(pb.RouteRequest(text=f"what is {SLOW}"), timeout=PATIENCE_S)
     sidecar.info()  # over the same connection, so the call before has arrived
     sidecar.process.send_signal(signal.SIGTERM)
@@ -78,9 +78,9 @@ def test_the_end_does_not_wait_for_longer_than_drain_seconds(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lane", LANES)
-def test_sighup_replaces_all_processes_and_no_call_fails(serve: StartSidecar, lane: str) -> None:
-    sidecar = serve(2, lane)
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_sighup_replaces_all_processes_and_no_call_fails(serve: StartSidecar, transport: str) -> None:
+    sidecar = serve(2, transport)
     before = {process.pid for process in family_of(sidecar)}
     sidecar.activate("v2")
     with Load(sidecar) as load:

@@ -11,17 +11,17 @@ import pytest
 from sidecar.wire import bundle_pb2
 from tests.faults.conftest import StartSidecar
 from tests.faults.sidecars import Load, until
-from tests.lanes.conftest import LANES
+from tests.lanes.conftest import TRANSPORTS
 
 WORKERS, ROUNDS = 3, 6
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_killed_workers_cost_only_the_calls_that_they_held_and_a_client_that_retries_none(
-    serve: StartSidecar, lane: str
+    serve: StartSidecar, transport: str
 ) -> None:
-    sidecar = serve(WORKERS, lane)
+    sidecar = serve(WORKERS, transport)
     clients = 3
     with Load(sidecar, clients) as patient, Load(sidecar, clients, retries=False) as plain:
         for _ in range(ROUNDS):
@@ -75,9 +75,9 @@ def test_what_an_ended_worker_served_stays_counted(serve: StartSidecar) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lane", LANES)
-def test_a_killed_control_process_costs_no_call_and_comes_back(serve: StartSidecar, lane: str) -> None:
-    sidecar = serve(2, lane)
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_killed_control_process_costs_no_call_and_comes_back(serve: StartSidecar, transport: str) -> None:
+    sidecar = serve(2, transport)
     until(lambda: sidecar.all_connected(2))
     with Load(sidecar, retries=False) as plain:
         for version in ("2", "3"):
@@ -111,9 +111,9 @@ def test_operations_say_so_while_there_is_no_control_process(serve: StartSidecar
     assert sidecar.version() == "1"
 
 
-@pytest.mark.parametrize("lane", LANES)
-def test_when_the_supervisor_is_killed_the_others_end_and_the_port_is_free(serve: StartSidecar, lane: str) -> None:
-    sidecar = serve(2, lane)
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_when_the_supervisor_is_killed_the_others_end_and_the_port_is_free(serve: StartSidecar, transport: str) -> None:
+    sidecar = serve(2, transport)
     family = psutil.Process(sidecar.process.pid).children(recursive=True)
     assert len(family) == 3
     runtimes = {Path(word) for each in family for word in each.cmdline() if Path(word).name.startswith("router-")}

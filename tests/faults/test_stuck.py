@@ -12,7 +12,7 @@ from tests.conftest import POISON, MakeBundle
 from tests.faults.conftest import StartSidecar
 from tests.faults.models import HANGS, SLOW, waits_at_words
 from tests.faults.sidecars import NO_RETRIES, Load, until
-from tests.lanes.conftest import LANES
+from tests.lanes.conftest import TRANSPORTS
 
 
 @pytest.fixture
@@ -23,11 +23,11 @@ def hanging(make_bundle: MakeBundle, registry: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_worker_that_hangs_is_killed_and_replaced_and_others_do_not_notice(
-    serve: StartSidecar, hanging: None, lane: str
+    serve: StartSidecar, hanging: None, transport: str
 ) -> None:
-    sidecar = serve(3, lane, more="hang_seconds = 1.0")
+    sidecar = serve(3, transport, more="hang_seconds = 1.0")
     until(lambda: sidecar.all_connected(3))
     before = {worker.pid for worker in sidecar.workers()}
     since = len(sidecar.lines)
@@ -69,9 +69,9 @@ def test_with_hang_seconds_below_a_beat_sound_workers_live(serve: StartSidecar) 
     assert not any("stuck" in line for line in sidecar.lines)
 
 
-@pytest.mark.parametrize("lane", LANES)
-def test_a_text_that_the_model_chokes_on_degrades_only_itself(serve: StartSidecar, lane: str) -> None:
-    sidecar = serve(1, lane)
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_text_that_the_model_chokes_on_degrades_only_itself(serve: StartSidecar, transport: str) -> None:
+    sidecar = serve(1, transport)
     route = sidecar.route.Route
     poisoned = route(pb.RouteRequest(text=f"what is {POISON}"), timeout=60)
     assert list(poisoned.reasons) == [pb.REASON_DEGRADED]

@@ -28,7 +28,7 @@ from sidecar.wire import bundle_pb2
 from tests.conftest import MakeBundle
 from tests.faults.conftest import StartSidecar
 from tests.faults.sidecars import Call, Load, until
-from tests.lanes.conftest import LANES
+from tests.lanes.conftest import TRANSPORTS
 
 SWAPS, EARLY = 200, 10
 
@@ -56,9 +56,9 @@ class Acknowledged:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lane", LANES)
-def test_bundles_change_under_load_without_a_failed_call_or_an_old_answer(serve: StartSidecar, lane: str) -> None:
-    sidecar = serve(2, lane)
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_bundles_change_under_load_without_a_failed_call_or_an_old_answer(serve: StartSidecar, transport: str) -> None:
+    sidecar = serve(2, transport)
     until(lambda: sidecar.all_connected(2))
     acknowledged = Acknowledged("1")
     # The order of the calls in the list is that of their ends.
@@ -210,7 +210,7 @@ def sound(request: TrialRequest, _limits: GateConfig) -> TrialReport:
 async def test_two_hundred_swaps_leave_no_failed_call_no_old_answer_and_no_memory_behind(
     registry: Path, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
 ) -> None:
-    config = Config(registry=str(registry), lane="fast", drain_seconds=5.0)
+    config = Config(registry=str(registry), transport="http2", drain_seconds=5.0)
     swap = Swap(config, Registry(registry), Target(str(registry / "v1")), gate=sound)
     listen = f"127.0.0.1:{unused_tcp_port_factory()}"
     acknowledged = Acknowledged("1")

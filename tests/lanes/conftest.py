@@ -1,4 +1,4 @@
-"""A real sidecar on a real port, once for each lane."""
+"""A real sidecar on a real port, once for each transport."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from sidecar.config import Config
 from sidecar.server import Server
 from sidecar.wire import router_pb2_grpc as rpc
 
-LANES = ("fast", "portable")
+TRANSPORTS = ("http2", "grpcio")
 
 
 class Running:
@@ -44,20 +44,20 @@ class Running:
 Start = Callable[..., Running]
 
 
-@pytest.fixture(params=LANES)
-def lane(request: pytest.FixtureRequest) -> str:
-    """The name of a lane; a test that asks for it runs once for each."""
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> str:
+    """The name of a transport; a test that asks for it runs once for each."""
     return str(request.param)
 
 
 @pytest.fixture
 def start(tiny_bundle: Path) -> Iterator[Start]:
-    """Starts sidecars; `start(lane, **config)`."""
+    """Starts sidecars; `start(transport, **config)`."""
     running: list[Running] = []
 
-    def start(lane: str, **settings: Any) -> Running:
+    def start(transport: str, **settings: Any) -> Running:
         given = {"bundle": str(tiny_bundle), "listen": "127.0.0.1:0", "drain_seconds": 5.0, **settings}
-        running.append(Running(Config(lane=lane, **given).checked()))  # type: ignore[arg-type]
+        running.append(Running(Config(transport=transport, **given).checked()))  # type: ignore[arg-type]
         return running[-1]
 
     yield start
@@ -66,6 +66,6 @@ def start(tiny_bundle: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
-def sidecar(start: Start, lane: str) -> Running:
+def sidecar(start: Start, transport: str) -> Running:
     """A sidecar on the tiny bundle with default settings."""
-    return start(lane)
+    return start(transport)

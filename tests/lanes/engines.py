@@ -1,4 +1,4 @@
-"""Engines and services without a lane: the test is the lane's thread."""
+"""Engines and services without a transport: the test is the transport's thread."""
 
 import threading
 import time
@@ -48,7 +48,7 @@ def of_version(bundle: Bundle, version: str) -> Bundle:
 
 
 class Bench:
-    """Services whose lane is the test.
+    """Services whose transport is the test.
 
     Attributes:
         services: ours.

@@ -59,9 +59,9 @@ def spend(sidecar: Running, request: pb.RouteRequest = FREE) -> None:
 
 
 @pytest.fixture
-def spent(start: Start, lane: str) -> Running:
+def spent(start: Start, transport: str) -> Running:
     """A sidecar whose budget of one segment is used up."""
-    sidecar = start(lane, budgets=(SLOW,))
+    sidecar = start(transport, budgets=(SLOW,))
     spend(sidecar)
     return sidecar
 
@@ -104,9 +104,9 @@ def test_refusals_are_counted_as_such_and_use_nothing_up(spent: Running) -> None
     assert (after.invalid, after.shed) == (before.invalid, before.shed) == (0, 0)
 
 
-def test_a_short_wait_is_told_to_the_clients_retry_policy(start: Start, lane: str) -> None:
+def test_a_short_wait_is_told_to_the_clients_retry_policy(start: Start, transport: str) -> None:
     rate = BudgetConfig(name="rate", requests_per_minute=10.0, burst_seconds=6.0, when_used_up="refuse")
-    sidecar = start(lane, budgets=(rate,))
+    sidecar = start(transport, budgets=(rate,))
     spend(sidecar)
     told = dict(refused(sidecar).trailing_metadata())
     assert told["grpc-retry-pushback-ms"] == told["retry-after-ms"]
@@ -114,8 +114,8 @@ def test_a_short_wait_is_told_to_the_clients_retry_policy(start: Start, lane: st
     assert trailers(OverBudget("x", "", 11.0, "")) == (("grpc-retry-pushback-ms", "-1"), ("retry-after-ms", "11000"))
 
 
-def test_in_log_only_mode_the_callers_own_model_answers(start: Start, lane: str) -> None:
-    sidecar = start(lane, budgets=(SLOW,), log_only=True)
+def test_in_log_only_mode_the_callers_own_model_answers(start: Start, transport: str) -> None:
+    sidecar = start(transport, budgets=(SLOW,), log_only=True)
     mine = pb.RouteRequest(text=PLAIN, segment="free", current_model="large")
     spend(sidecar, mine)
     reply = sidecar.stub.Route(mine, timeout=PATIENCE_S)
@@ -124,9 +124,9 @@ def test_in_log_only_mode_the_callers_own_model_answers(start: Start, lane: str)
     assert reply.retry_after_ms == OPENS_MS
 
 
-def test_what_is_refused_is_not_in_the_ledger(start: Start, lane: str, tmp_path: Path) -> None:
+def test_what_is_refused_is_not_in_the_ledger(start: Start, transport: str, tmp_path: Path) -> None:
     ledger = LedgerConfig(directory=str(tmp_path / "ledger"), flush_ms=2.0)
-    sidecar = start(lane, budgets=(SLOW,), ledger=ledger)
+    sidecar = start(transport, budgets=(SLOW,), ledger=ledger)
     spend(sidecar)
     assert refused(sidecar) is not None
     journal = sidecar.server.journal
@@ -135,9 +135,9 @@ def test_what_is_refused_is_not_in_the_ledger(start: Start, lane: str, tmp_path:
     assert journal.counts().decisions == 1
 
 
-def test_the_fleet_tells_what_is_used_of_each_budget_and_when_it_opens(start: Start, lane: str) -> None:
+def test_the_fleet_tells_what_is_used_of_each_budget_and_when_it_opens(start: Start, transport: str) -> None:
     money = BudgetConfig(name="money", candidates=("large",), usd_per_day=9.0, tokens_per_minute=6e6)
-    sidecar = start(lane, budgets=(SLOW, money))
+    sidecar = start(transport, budgets=(SLOW, money))
     spend(sidecar)
     stub: Any = fleet_pb2_grpc.FleetServiceStub(sidecar.channel)  # type: ignore[no-untyped-call]
     reply = stub.Fleet(fleet_pb2.FleetRequest(), timeout=PATIENCE_S)
@@ -164,11 +164,11 @@ def test_the_fleet_tells_what_is_used_of_each_budget_and_when_it_opens(start: St
     assert below[2].split()[3:] == ["usd", "0.0000", "9", "a", "day", "last", "resort", "-"]
 
 
-def test_the_ledger_tells_of_each_candidate_why_it_could_not_be_chosen(start: Start, lane: str, tmp_path: Path) -> None:
+def test_the_ledger_tells_of_each_candidate_why_it_could_not_be_chosen(start: Start, transport: str, tmp_path: Path) -> None:
     ledger = LedgerConfig(directory=str(tmp_path / "ledger"), flush_ms=2.0)
     budget = BudgetConfig(name="slow", candidates=("large",), requests_per_minute=0.02, burst_seconds=3600.0)
     entries = (CandidateConfig(name="small", context_window=50), CandidateConfig(name="large"))
-    sidecar = start(lane, budgets=(budget,), ledger=ledger, candidates=entries)
+    sidecar = start(transport, budgets=(budget,), ledger=ledger, candidates=entries)
     large = pb.RouteRequest(text=PLAIN, constraints=pb.Constraints(allow=["large"]))
     spend(sidecar, large)
     ids = [

@@ -207,9 +207,9 @@ def bundles(operator: Operator) -> Bundles:
 
 
 @pytest.fixture
-def stub(bundles: Bundles, lane: str, tiny_bundle: Any) -> Iterator[Any]:
+def stub(bundles: Bundles, transport: str, tiny_bundle: Any) -> Iterator[Any]:
     """BundleService over a real connection."""
-    config = Config(lane=lane, bundle=str(tiny_bundle), listen="127.0.0.1:0", drain_seconds=5.0)  # type: ignore[arg-type]
+    config = Config(transport=transport, bundle=str(tiny_bundle), listen="127.0.0.1:0", drain_seconds=5.0)  # type: ignore[arg-type]
     server = Server(config, cold=bundles.cold, watches=bundles.watches)
     with grpc.insecure_channel(server.start()) as channel:
         yield rpc.BundleServiceStub(channel)  # type: ignore[no-untyped-call]

@@ -12,7 +12,7 @@ from sidecar.routing.policy import Policy
 from sidecar.settings import CacheConfig
 from sidecar.wire import router_pb2 as pb
 from tests.lanes.asking import HARD, PLAIN, QUALITY, ROUTE, raw_route, refused, user
-from tests.lanes.conftest import LANES, Running, Start
+from tests.lanes.conftest import TRANSPORTS, Running, Start
 
 
 def test_a_decision_ranks_the_candidates_and_names_what_scored_it(sidecar: Running) -> None:
@@ -53,8 +53,8 @@ def test_a_text_that_comes_again_is_marked_as_cached_and_decided_afresh(sidecar:
     assert 0 < counters.cache_bytes <= info.limits.cache_max_bytes == CacheConfig().max_bytes
 
 
-def test_with_the_cache_off_nothing_is_marked(start: Start, lane: str) -> None:
-    running = start(lane, cache=CacheConfig(max_bytes=0))
+def test_with_the_cache_off_nothing_is_marked(start: Start, transport: str) -> None:
+    running = start(transport, cache=CacheConfig(max_bytes=0))
     assert not any(running.stub.Route(pb.RouteRequest(text=PLAIN), timeout=10).timings.cached for _ in range(2))
     info = running.stub.Info(pb.InfoRequest(), timeout=10)
     assert (info.counters.cache_hits, info.counters.cache_misses, info.limits.cache_max_bytes) == (0, 0, 0)
@@ -108,9 +108,9 @@ def test_constraints_narrow_the_ranking(sidecar: Running) -> None:
     assert [row.candidate for row in sidecar.stub.Route(allowed, timeout=10).ranking] == ["small"]
 
 
-def test_aliases_policies_segments_and_capabilities_come_from_the_configuration(start: Start, lane: str) -> None:
+def test_aliases_policies_segments_and_capabilities_come_from_the_configuration(start: Start, transport: str) -> None:
     running = start(
-        lane,
+        transport,
         candidates=(
             CandidateConfig(name="small", model="vendor/small-2", aliases=("mini",)),
             CandidateConfig(name="large", capabilities=("vision", "tools")),
@@ -213,8 +213,8 @@ def test_no_error_repeats_the_prompt(sidecar: Running) -> None:
     assert words not in refused(sidecar.stub.Route, request)[1]
 
 
-def test_a_message_over_the_limit_is_resource_exhausted(start: Start, lane: str) -> None:
-    running = start(lane, max_message_bytes=4096)
+def test_a_message_over_the_limit_is_resource_exhausted(start: Start, transport: str) -> None:
+    running = start(transport, max_message_bytes=4096)
     assert refused(running.stub.Route, pb.RouteRequest(text="a" * 5000))[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert running.stub.Route(pb.RouteRequest(text=PLAIN), timeout=10).model
 
@@ -224,12 +224,12 @@ def test_a_method_that_does_not_exist_is_unimplemented(sidecar: Running) -> None
     assert refused(method, b"")[0] is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_a_call_without_a_message_ends_in_an_error_and_harms_nobody_else(sidecar: Running, lane: str) -> None:
+def test_a_call_without_a_message_ends_in_an_error_and_harms_nobody_else(sidecar: Running, transport: str) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         sidecar.channel.stream_unary(ROUTE)(iter(()), timeout=1)
     # grpc.aio gives such a call no answer of its own; the deadline ends it.
-    expected = {"fast": grpc.StatusCode.UNIMPLEMENTED, "portable": grpc.StatusCode.DEADLINE_EXCEEDED}
-    assert caught.value.code() is expected[lane]
+    expected = {"http2": grpc.StatusCode.UNIMPLEMENTED, "grpcio": grpc.StatusCode.DEADLINE_EXCEEDED}
+    assert caught.value.code() is expected[transport]
     assert sidecar.stub.Route(pb.RouteRequest(text=PLAIN), timeout=10).model
 
 
@@ -274,13 +274,13 @@ def test_each_of_many_simultaneous_callers_gets_its_own_answer(sidecar: Running)
 
 
 def test_the_two_lanes_answer_the_same_but_for_ids_and_timings(start: Start) -> None:
-    def answers(lane: str) -> list[pb.RouteResponse]:
-        stub = start(lane).stub
+    def answers(transport: str) -> list[pb.RouteResponse]:
+        stub = start(transport).stub
         replies = [stub.Route(pb.RouteRequest(text=text, policy=QUALITY), timeout=10) for text in (PLAIN, HARD, "x")]
         for reply in replies:
             reply.ClearField("decision_id")
             reply.ClearField("timings")
         return replies
 
-    first, second = map(answers, LANES)
+    first, second = map(answers, TRANSPORTS)
     assert first == second

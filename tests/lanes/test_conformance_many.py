@@ -27,16 +27,16 @@ def test_a_batch_answers_in_order_and_a_bad_item_harms_no_other(sidecar: Running
     assert results[2].error.code == grpc.StatusCode.FAILED_PRECONDITION.value[0]
 
 
-def test_a_batch_larger_than_one_run_of_the_model_is_answered_whole(start: Start, lane: str) -> None:
-    running = start(lane, max_score_batch=4)
+def test_a_batch_larger_than_one_run_of_the_model_is_answered_whole(start: Start, transport: str) -> None:
+    running = start(transport, max_score_batch=4)
     requests = [pb.RouteRequest(text=PLAIN, segment=str(number)) for number in range(50)]
     results = running.stub.RouteBatch(pb.RouteBatchRequest(requests=requests), timeout=10).results
     assert [result.response.segment for result in results] == [str(number) for number in range(50)]
     assert max(result.response.timings.batch_size for result in results) == 4
 
 
-def test_an_empty_batch_and_one_over_the_limit_are_refused(start: Start, lane: str) -> None:
-    running = start(lane, max_batch_items=2)
+def test_an_empty_batch_and_one_over_the_limit_are_refused(start: Start, transport: str) -> None:
+    running = start(transport, max_batch_items=2)
     assert refused(running.stub.RouteBatch, pb.RouteBatchRequest())[0] is grpc.StatusCode.INVALID_ARGUMENT
     three = pb.RouteBatchRequest(requests=[pb.RouteRequest(text=PLAIN)] * 3)
     code, details = refused(running.stub.RouteBatch, three)

@@ -21,11 +21,11 @@ from tests.lanes.conftest import Running, Start
 # --- Info, health, reflection ----------------------------------------------------------------------------------------
 
 
-def test_info_says_what_runs_and_counts_what_was_served(sidecar: Running, lane: str) -> None:
+def test_info_says_what_runs_and_counts_what_was_served(sidecar: Running, transport: str) -> None:
     sidecar.stub.Route(pb.RouteRequest(text=PLAIN), timeout=10)
     refused(sidecar.stub.Route, pb.RouteRequest())
     info = sidecar.stub.Info(pb.InfoRequest(), timeout=10)
-    assert (info.lane, info.execution_provider, info.degraded) == (lane, "CPUExecutionProvider", "")
+    assert (info.transport, info.execution_provider, info.degraded) == (transport, "CPUExecutionProvider", "")
     assert len(info.bundle.manifest_sha256) == 64
     assert [row.name for row in info.candidates] == ["small", "medium", "large"]
     assert set(info.policies) == {"thrifty", "balanced", "quality"}
@@ -57,7 +57,7 @@ def test_reflection_lists_the_services_under_both_names(sidecar: Running, versio
     assert names >= {"router.v1.RouterService", "grpc.health.v1.Health"}
 
 
-def test_idle_reflection_streams_do_not_keep_others_waiting(sidecar: Running, lane: str) -> None:
+def test_idle_reflection_streams_do_not_keep_others_waiting(sidecar: Running, transport: str) -> None:
     method: Any = sidecar.channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
     done = threading.Event()
 
@@ -71,8 +71,8 @@ def test_idle_reflection_streams_do_not_keep_others_waiting(sidecar: Running, la
         with contextlib.suppress(grpc.RpcError):
             next(stream)
             answered += 1
-    # On the fast lane each holds a thread, and the rest is told so; on the portable lane they hold nothing.
-    assert answered == (MOST_REFLECTIONS if lane == "fast" else len(streams))
+    # On the fast transport each holds a thread, and the rest is told so; on the portable transport they hold nothing.
+    assert answered == (MOST_REFLECTIONS if transport == "http2" else len(streams))
     assert health_of(sidecar, "") == SERVING
     assert sidecar.stub.Info(pb.InfoRequest(), timeout=10).version
     done.set()
@@ -89,10 +89,10 @@ def test_every_call_of_a_flood_gets_its_own_status_and_the_good_one_its_answer(s
 
 
 def test_without_a_usable_bundle_the_safe_candidate_answers_and_health_says_so(
-    start: Start, lane: str, tmp_path: Path
+    start: Start, transport: str, tmp_path: Path
 ) -> None:
     running = start(
-        lane,
+        transport,
         bundle=str(tmp_path / "missing"),
         candidates=(CandidateConfig(name="cheap"), CandidateConfig(name="sure", model="vendor/sure")),
         safe_candidate="sure",
@@ -142,6 +142,6 @@ def test_draining_says_not_serving_lets_open_calls_end_and_closes(sidecar: Runni
     assert code is grpc.StatusCode.UNAVAILABLE
 
 
-def test_a_taken_port_is_a_clear_error(start: Start, lane: str, sidecar: Running) -> None:
+def test_a_taken_port_is_a_clear_error(start: Start, transport: str, sidecar: Running) -> None:
     with pytest.raises(ConfigError, match="listen: cannot bind"):
-        start(lane, listen=sidecar.address)
+        start(transport, listen=sidecar.address)

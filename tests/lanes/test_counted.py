@@ -35,8 +35,8 @@ def test_decisions_are_counted_by_reason_and_refused_requests_are_not(sidecar: R
     assert "DEGRADED" not in found
 
 
-def test_log_only_decisions_are_counted_and_those_that_disagree(start: Start, lane: str) -> None:
-    sidecar = start(lane, segments={"careful": SegmentConfig(log_only=True)})
+def test_log_only_decisions_are_counted_and_those_that_disagree(start: Start, transport: str) -> None:
+    sidecar = start(transport, segments={"careful": SegmentConfig(log_only=True)})
     ours = [entry.candidate for entry in route(sidecar).ranking]
     for current in (ours[0], ours[-1], "their-own"):
         route(sidecar, segment="careful", current_model=current)
@@ -44,8 +44,8 @@ def test_log_only_decisions_are_counted_and_those_that_disagree(start: Start, la
     assert (stats.log_only, stats.disagreements, reasons(stats)["LEARNED"]) == (3, 2, 4)
 
 
-def test_outcomes_are_counted_as_accepted_or_invalid(start: Start, lane: str, tmp_path: Path) -> None:
-    sidecar = start(lane, ledger=LedgerConfig(directory=str(tmp_path), free_bytes=0, flush_ms=2.0))
+def test_outcomes_are_counted_as_accepted_or_invalid(start: Start, transport: str, tmp_path: Path) -> None:
+    sidecar = start(transport, ledger=LedgerConfig(directory=str(tmp_path), free_bytes=0, flush_ms=2.0))
     reply = route(sidecar)
     report(sidecar, answered(reply), answered(reply, key="again"))
     with pytest.raises(grpc.RpcError):

@@ -25,10 +25,10 @@ def devices(monkeypatch: pytest.MonkeyPatch) -> Devices:
 
 
 @pytest.fixture
-def running(start: Start, lane: str, encoder_bundle: Path, devices: Devices) -> Running:
+def running(start: Start, transport: str, encoder_bundle: Path, devices: Devices) -> Running:
     patient = OverloadConfig(max_queue_ms=60_000.0)  # on a busy machine first batches are slow, and would shed others
     every = CacheConfig(max_bytes=0)  # else only the first of equal texts would get to the device
-    return start(lane, bundle=str(encoder_bundle), overload=patient, cache=every)
+    return start(transport, bundle=str(encoder_bundle), overload=patient, cache=every)
 
 
 def status(running: Running, name: str) -> int:
@@ -62,10 +62,10 @@ def test_requests_are_scored_on_the_device(running: Running, devices: Devices) -
     assert (info.execution_provider, info.execution_provider_reason, info.device_fault) == (PROVIDER, "a test", "")
 
 
-def test_every_bucket_is_warm_before_health_says_serving(start: Start, lane: str, encoder_bundle: Path) -> None:
+def test_every_bucket_is_warm_before_health_says_serving(start: Start, transport: str, encoder_bundle: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         devices = Devices(patch)
-        running = start(lane, bundle=str(encoder_bundle), max_score_batch=8)
+        running = start(transport, bundle=str(encoder_bundle), max_score_batch=8)
         assert status(running, "") == health_pb2.HealthCheckResponse.SERVING
         assert set(devices.last.warmed) == devices.last.bucketed.shapes()
 
@@ -96,11 +96,11 @@ def test_a_device_that_fails_mid_flight_costs_no_call_and_shows_everywhere(runni
 
 
 def test_the_lane_is_woken_when_the_device_is_done(
-    start: Start, lane: str, encoder_bundle: Path, devices: Devices, monkeypatch: pytest.MonkeyPatch
+    start: Start, transport: str, encoder_bundle: Path, devices: Devices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (fast, portable):
         monkeypatch.setattr(module, "IDLE_S", 3600.0)  # by itself it would look in an hour
-    running = start(lane, bundle=str(encoder_bundle))
+    running = start(transport, bundle=str(encoder_bundle))
     assert {reply.bundle_version for reply in route_many(running, 20)} == {"encoder"}
     assert devices.last.ran
 
@@ -135,10 +135,10 @@ def test_calls_in_flight_are_answered_at_the_end(running: Running, devices: Devi
     device.blocked.set()
     assert [call.result().bundle_version for call in calls] == ["encoder"] * len(calls)
     ending.join(30.0)
-    assert not running.server.lane.thread.is_alive()
+    assert not running.server.transport.thread.is_alive()
 
 
-def test_a_device_that_is_demanded_and_absent_ends_the_start(start: Start, lane: str, encoder_bundle: Path) -> None:
+def test_a_device_that_is_demanded_and_absent_ends_the_start(start: Start, transport: str, encoder_bundle: Path) -> None:
     for bundle in (str(encoder_bundle), ""):
         with pytest.raises(ConfigError, match="provider: cuda is demanded, but the installed ONNX Runtime offers only"):
-            start(lane, bundle=bundle, provider="cuda")
+            start(transport, bundle=bundle, provider="cuda")

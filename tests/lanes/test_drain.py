@@ -16,7 +16,7 @@ CLIENTS, ROUNDS = 4, 3
 def test_what_arrived_while_a_batch_ran_is_answered_though_the_server_stops_meanwhile(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running = start("fast", drain_seconds=30.0)
+    running = start("http2", drain_seconds=30.0)
     at_work, go_on = threading.Event(), threading.Event()
     batcher: Any = running.server.services.batcher
     answer = batcher._answer
@@ -45,9 +45,9 @@ def test_what_arrived_while_a_batch_ran_is_answered_though_the_server_stops_mean
 
 
 @pytest.mark.parametrize("round_", range(ROUNDS))
-def test_what_a_drain_finds_waiting_is_answered(start: Start, lane: str, round_: int) -> None:
+def test_what_a_drain_finds_waiting_is_answered(start: Start, transport: str, round_: int) -> None:
     del round_
-    running = start(lane, drain_seconds=30.0)
+    running = start(transport, drain_seconds=30.0)
     stop, busy = threading.Event(), threading.Barrier(CLIENTS + 1, timeout=30)
     failed: list[grpc.StatusCode] = []
 
@@ -75,6 +75,6 @@ def test_what_a_drain_finds_waiting_is_answered(start: Start, lane: str, round_:
     stop.set()
     for thread in threads:
         thread.join(30)
-    # gRPC's core cancels what arrives after it has begun to stop; but what a lane has taken, it answers.
+    # gRPC's core cancels what arrives after it has begun to stop; but what a transport has taken, it answers.
     assert set(failed) <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
     assert len(running.server.services.batcher) == 0

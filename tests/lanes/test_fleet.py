@@ -20,7 +20,7 @@ from sidecar.server import Server
 from sidecar.wire import fleet_pb2 as pb
 from sidecar.wire import fleet_pb2_grpc as rpc
 from sidecar.wire.orca_load_report_pb2 import OrcaLoadReport
-from tests.lanes.conftest import LANES
+from tests.lanes.conftest import TRANSPORTS
 
 NOW = 1_790_000_000.0
 REPORT = pb.LoadReport(named_metrics={"num_requests_waiting": 4.0, "kv_cache_usage_perc": 0.5})
@@ -52,7 +52,7 @@ class Fleet:
         rows: what it shows.
     """
 
-    def __init__(self, lane: str, bundle: Path, **settings: Any) -> None:
+    def __init__(self, transport: str, bundle: Path, **settings: Any) -> None:
         self.published: list[tuple[str, Telemetry]] = []
         self.rows: list[Shown] = list(ROWS)
         methods = FleetMethods(
@@ -63,7 +63,7 @@ class Fleet:
             unix=lambda: NOW,
         )
         config = Config(
-            lane=lane,  # type: ignore[arg-type]
+            transport=transport,  # type: ignore[arg-type]
             bundle=str(bundle),
             listen="127.0.0.1:0",
             candidates=(
@@ -91,11 +91,11 @@ class Fleet:
 
 
 @pytest.fixture
-def start(lane: str, tiny_bundle: Path) -> Iterator[Callable[..., Fleet]]:
+def start(transport: str, tiny_bundle: Path) -> Iterator[Callable[..., Fleet]]:
     running: list[Fleet] = []
 
     def start(**settings: Any) -> Fleet:
-        running.append(Fleet(lane, tiny_bundle, **settings))
+        running.append(Fleet(transport, tiny_bundle, **settings))
         return running[-1]
 
     yield start
@@ -195,7 +195,7 @@ def test_reports_need_their_role_and_a_look_that_of_a_gateway(start: Callable[..
 
 @pytest.fixture
 def one(tiny_bundle: Path) -> Iterator[Fleet]:
-    fleet = Fleet(LANES[0], tiny_bundle)
+    fleet = Fleet(TRANSPORTS[0], tiny_bundle)
     yield fleet
     fleet.close()
 

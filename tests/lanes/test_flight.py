@@ -1,4 +1,4 @@
-"""Services over an encoder: the test is the lane's thread, and says when the device is done."""
+"""Services over an encoder: the test is the transport's thread, and says when the device is done."""
 
 import time
 from collections.abc import Iterator

@@ -22,7 +22,7 @@ from tests.lanes.rude import ATTACKS, MARK, PROMPT, Rude, performed
 
 PIECES = 10_000
 SEED = 20_261_124
-# Of a process of about 100 MB; what a lane keeps for its connections, and what the allocator keeps for later.
+# Of a process of about 100 MB; what a transport keeps for its connections, and what the allocator keeps for later.
 MOST_GROWTH_MB = 60.0
 GOOD = pb.RouteRequest(text=f"prove the theorem about the manifold {MARK}", policy=pb.Policy(answer_value_usd=1.0))
 # What a caller may be told whose message was broken on its way.
@@ -94,11 +94,11 @@ def statuses(address: str, method: str, payloads: list[bytes]) -> Iterator[int]:
 
 
 @pytest.mark.slow
-def test_ten_thousand_malformed_things_harm_nobody_else(lane: str, tiny_bundle: Path) -> None:
+def test_ten_thousand_malformed_things_harm_nobody_else(transport: str, tiny_bundle: Path) -> None:
     chance = random.Random(SEED)
     sent = 0
     held: list[Rude] = []
-    with Server(sidecar_command(tiny_bundle, lane), None, kept_lines=100_000) as server, ExitStack() as stack:
+    with Server(sidecar_command(tiny_bundle, transport), None, kept_lines=100_000) as server, ExitStack() as stack:
         neighbour = Neighbour(server.address)
         stack.callback(neighbour.channel.close)
         before = server.resident_mb()

@@ -98,8 +98,8 @@ def test_a_segment_that_is_not_scored_turns_health_and_is_logged_once(
     assert health_of(sidecar, COVERAGE) == "SERVING"
 
 
-def test_a_threshold_of_zero_keeps_health_as_it_is(start: Start, lane: str) -> None:
-    running = start(lane, coverage=CoverageConfig(alarm_below=0.0))
+def test_a_threshold_of_zero_keeps_health_as_it_is(start: Start, transport: str) -> None:
+    running = start(transport, coverage=CoverageConfig(alarm_below=0.0))
     route(running, POISON, times=2 * ENOUGH)
     running.server.tick()
     assert health_of(running, COVERAGE) == "SERVING"

@@ -29,17 +29,17 @@ def route(running: Running, header_bytes: int) -> grpc.StatusCode:
     return grpc.StatusCode.OK
 
 
-def test_metadata_over_the_limit_is_resource_exhausted_every_time(start: Start, lane: str) -> None:
-    running = start(lane, limits=LimitsConfig(max_metadata_bytes=4096))
+def test_metadata_over_the_limit_is_resource_exhausted_every_time(start: Start, transport: str) -> None:
+    running = start(transport, limits=LimitsConfig(max_metadata_bytes=4096))
     assert {route(running, 3000) for _ in range(20)} == {grpc.StatusCode.OK}
     # grpc lets those wait who are over it, each for 0.1 s or more.
     assert {route(running, 4096) for _ in range(4)} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
-    assert route(start(lane), 12_000) is grpc.StatusCode.OK
+    assert route(start(transport), 12_000) is grpc.StatusCode.OK
     assert running.server.services.engine.tally.decisions == 20
 
 
-def test_streams_over_the_limit_are_refused_and_the_others_live(start: Start, lane: str) -> None:
-    running = start(lane, limits=LimitsConfig(max_concurrent_streams=3))
+def test_streams_over_the_limit_are_refused_and_the_others_live(start: Start, transport: str) -> None:
+    running = start(transport, limits=LimitsConfig(max_concurrent_streams=3))
     with Raw(running.address) as peer:
         peer.greet()
         settings = peer.until(SETTINGS)
@@ -53,8 +53,8 @@ def test_streams_over_the_limit_are_refused_and_the_others_live(start: Start, la
     assert route(running, 0) is grpc.StatusCode.OK
 
 
-def test_connections_over_the_limit_are_closed_and_the_others_live(start: Start, lane: str) -> None:
-    running = start(lane, limits=LimitsConfig(max_connections=2))
+def test_connections_over_the_limit_are_closed_and_the_others_live(start: Start, transport: str) -> None:
+    running = start(transport, limits=LimitsConfig(max_connections=2))
     assert route(running, 0) is grpc.StatusCode.OK
     with Raw(running.address) as second, Raw(running.address) as third:
         second.greet()
@@ -64,8 +64,8 @@ def test_connections_over_the_limit_are_closed_and_the_others_live(start: Start,
 
 
 @pytest.mark.parametrize("begun", [b"", PREFACE[:10], PREFACE])
-def test_a_connection_that_does_not_get_under_way_is_closed(start: Start, lane: str, begun: bytes) -> None:
-    running = start(lane, limits=LimitsConfig(handshake_timeout_seconds=SHORT))
+def test_a_connection_that_does_not_get_under_way_is_closed(start: Start, transport: str, begun: bytes) -> None:
+    running = start(transport, limits=LimitsConfig(handshake_timeout_seconds=SHORT))
     with Raw(running.address) as peer:
         peer.write(begun)
         peer.until(GOAWAY)  # where HTTP/2 had begun, the reason comes first
@@ -73,27 +73,27 @@ def test_a_connection_that_does_not_get_under_way_is_closed(start: Start, lane: 
     assert route(running, 0) is grpc.StatusCode.OK
 
 
-def test_a_tls_handshake_that_does_not_get_under_way_is_closed(start: Start, lane: str, tmp_path: Path) -> None:
+def test_a_tls_handshake_that_does_not_get_under_way_is_closed(start: Start, transport: str, tmp_path: Path) -> None:
     files = pki.write(pki.issue(trustme.CA()), tmp_path)
     tls = TlsConfig(certificate=str(files.certificate), key=str(files.key))
-    running = start(lane, tls=tls, limits=LimitsConfig(handshake_timeout_seconds=SHORT))
+    running = start(transport, tls=tls, limits=LimitsConfig(handshake_timeout_seconds=SHORT))
     with Raw(running.address) as peer:
         peer.write(b"\x16\x03\x01")  # the first bytes of a ClientHello
         assert peer.read() is None
 
 
-def test_a_silent_peer_is_pinged_and_dropped_if_it_does_not_answer(start: Start, lane: str) -> None:
+def test_a_silent_peer_is_pinged_and_dropped_if_it_does_not_answer(start: Start, transport: str) -> None:
     limits = LimitsConfig(keepalive_seconds=SHORT, keepalive_timeout_seconds=SHORT)
-    running = start(lane, limits=limits)
+    running = start(transport, limits=limits)
     with Raw(running.address) as peer:
         peer.greet()
         assert peer.until(PING) is not None
         assert peer.until(SETTINGS) is None  # closed
 
 
-def test_a_silent_peer_that_answers_pings_is_kept(start: Start, lane: str) -> None:
+def test_a_silent_peer_that_answers_pings_is_kept(start: Start, transport: str) -> None:
     limits = LimitsConfig(keepalive_seconds=0.1, keepalive_timeout_seconds=1.0)
-    running = start(lane, limits=limits)
+    running = start(transport, limits=limits)
     with Raw(running.address) as peer:
         peer.greet()
         for _ in range(15):  # for longer than the timeout
@@ -102,8 +102,8 @@ def test_a_silent_peer_that_answers_pings_is_kept(start: Start, lane: str) -> No
             peer.frame(PING, ACK, payload=ping.payload)
 
 
-def test_a_peer_that_pings_too_often_is_told_to_go_away(start: Start, lane: str) -> None:
-    running = start(lane, limits=LimitsConfig(min_ping_seconds=LONG))
+def test_a_peer_that_pings_too_often_is_told_to_go_away(start: Start, transport: str) -> None:
+    running = start(transport, limits=LimitsConfig(min_ping_seconds=LONG))
     with Raw(running.address) as peer:
         peer.greet()
         for _ in range(PING_STRIKES + 2):
@@ -115,8 +115,8 @@ def test_a_peer_that_pings_too_often_is_told_to_go_away(start: Start, lane: str)
     assert route(running, 0) is grpc.StatusCode.OK
 
 
-def test_pings_within_the_limit_are_answered(start: Start, lane: str) -> None:
-    running = start(lane, limits=LimitsConfig(min_ping_seconds=0.0))
+def test_pings_within_the_limit_are_answered(start: Start, transport: str) -> None:
+    running = start(transport, limits=LimitsConfig(min_ping_seconds=0.0))
     with Raw(running.address) as peer:
         peer.greet()
         for number in range(20):
@@ -126,9 +126,9 @@ def test_pings_within_the_limit_are_answered(start: Start, lane: str) -> None:
             assert (pong.flags, pong.payload) == (ACK, number.to_bytes(8, "big"))
 
 
-def test_a_connection_of_age_is_ended_in_good_order_and_its_client_goes_on(start: Start, lane: str) -> None:
+def test_a_connection_of_age_is_ended_in_good_order_and_its_client_goes_on(start: Start, transport: str) -> None:
     limits = LimitsConfig(max_connection_age_seconds=SHORT, max_connection_age_grace_seconds=SHORT)
-    running = start(lane, limits=limits)
+    running = start(transport, limits=limits)
     with Raw(running.address) as peer:
         peer.greet()
         told = peer.until(GOAWAY)

@@ -72,9 +72,9 @@ def test_without_a_ledger_outcomes_feed_the_fleet_and_it_says_so(sidecar: Runnin
     assert row.first_token_seconds == pytest.approx(0.2, rel=1e-3)
 
 
-def test_what_is_acknowledged_is_in_the_journal_and_is_imported_once(start: Start, lane: str, tmp_path: Path) -> None:
+def test_what_is_acknowledged_is_in_the_journal_and_is_imported_once(start: Start, transport: str, tmp_path: Path) -> None:
     ledger = LedgerConfig(directory=str(tmp_path / "ledger"), flush_ms=1.0)
-    sidecar = start(lane, ledger=ledger)
+    sidecar = start(transport, ledger=ledger)
     reply = route(sidecar, session_id="chat", segment="a")
     outcome = answered(reply, quality=0.75, source="judge", key="k")
     for _ in range(3):  # a caller that lost the answer sends it again
@@ -87,8 +87,8 @@ def test_what_is_acknowledged_is_in_the_journal_and_is_imported_once(start: Star
     assert (importer.imported.decisions, importer.imported.outcomes, importer.imported.repeated) == (1, 1, 2)
 
 
-def test_many_callers_are_all_acknowledged(start: Start, lane: str, tmp_path: Path) -> None:
-    sidecar = start(lane, ledger=LedgerConfig(directory=str(tmp_path / "ledger")))
+def test_many_callers_are_all_acknowledged(start: Start, transport: str, tmp_path: Path) -> None:
+    sidecar = start(transport, ledger=LedgerConfig(directory=str(tmp_path / "ledger")))
     replies = [route(sidecar, text=f"question {number}") for number in range(20)]
     with ThreadPoolExecutor(8) as pool:
         told = list(pool.map(lambda reply: report(sidecar, *[answered(reply)] * 3), replies * 5))
@@ -121,17 +121,17 @@ def test_a_bad_outcome_is_named_and_none_of_its_neighbours_is_taken(
     assert load(sidecar)[first.model].outcomes == 0
 
 
-def test_none_and_too_many_outcomes_are_refused(start: Start, lane: str) -> None:
-    sidecar = start(lane, max_batch_items=2)
+def test_none_and_too_many_outcomes_are_refused(start: Start, transport: str) -> None:
+    sidecar = start(transport, max_batch_items=2)
     assert refusal(sidecar).details() == "outcomes is empty: send at least one."
     error = refusal(sidecar, *[pb.Outcome(decision_id=ID, quality=1.0)] * 3)
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "at most 2" in str(error.details())
 
 
-def test_a_candidate_that_fails_is_left_alone_and_the_fallbacks_skip_it(start: Start, lane: str) -> None:
+def test_a_candidate_that_fails_is_left_alone_and_the_fallbacks_skip_it(start: Start, transport: str) -> None:
     breaker = BreakerConfig(consecutive_errors=3, first_backoff_seconds=60.0, max_backoff_seconds=60.0)
-    sidecar = start(lane, fleet=FleetConfig(breaker=breaker))
+    sidecar = start(transport, fleet=FleetConfig(breaker=breaker))
     first = route(sidecar)
     for _ in range(3):
         failed = route(sidecar)
@@ -144,8 +144,8 @@ def test_a_candidate_that_fails_is_left_alone_and_the_fallbacks_skip_it(start: S
     assert load(sidecar)[first.model].state == fleet_pb2.CANDIDATE_STATE_OPEN
 
 
-def test_where_all_cool_down_one_answers_and_says_when_it_is_back(start: Start, lane: str) -> None:
-    sidecar = start(lane)
+def test_where_all_cool_down_one_answers_and_says_when_it_is_back(start: Start, transport: str) -> None:
+    sidecar = start(transport)
     models = [entry.model for entry in route(sidecar).ranking]
     for number, model in enumerate(models):
         reply = route(sidecar, constraints=pb.Constraints(allow=[model]))
@@ -161,16 +161,16 @@ def test_where_all_cool_down_one_answers_and_says_when_it_is_back(start: Start, 
     assert 20_000 < last.retry_after_ms <= 30_000
 
 
-def test_a_providers_headers_close_it_until_its_limits_are_reset(start: Start, lane: str) -> None:
-    sidecar = start(lane)
+def test_a_providers_headers_close_it_until_its_limits_are_reset(start: Start, transport: str) -> None:
+    sidecar = start(transport)
     first = route(sidecar)
     headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "5m0s"}
     report(sidecar, answered(first, model=first.model, headers=headers))
     eventually(lambda: route(sidecar).model, lambda model: model != first.model)
 
 
-def test_in_log_only_mode_the_callers_model_answers_and_the_decision_is_told(start: Start, lane: str) -> None:
-    sidecar = start(lane, segments={"careful": SegmentConfig(log_only=True)})
+def test_in_log_only_mode_the_callers_model_answers_and_the_decision_is_told(start: Start, transport: str) -> None:
+    sidecar = start(transport, segments={"careful": SegmentConfig(log_only=True)})
     free = route(sidecar)
     logged = route(sidecar, segment="careful", current_model="their-own")
     assert (free.applied, logged.applied) == (True, False)
@@ -182,13 +182,13 @@ def test_in_log_only_mode_the_callers_model_answers_and_the_decision_is_told(sta
     assert rows[free.model].decisions == 1  # what was not applied is nowhere in flight
 
 
-def test_a_session_stays_for_its_caches_sake_until_its_model_fails(start: Start, lane: str) -> None:
-    names = [entry.candidate for entry in route(start(lane)).ranking]
+def test_a_session_stays_for_its_caches_sake_until_its_model_fails(start: Start, transport: str) -> None:
+    names = [entry.candidate for entry in route(start(transport)).ranking]
     candidates = tuple(
         CandidateConfig(name=name, input_usd_per_mtok=100.0, output_usd_per_mtok=0.0, cached_input_usd_per_mtok=1.0)
         for name in names
     )
-    sidecar = start(lane, candidates=candidates)
+    sidecar = start(transport, candidates=candidates)
     best, other, *_ = (entry.candidate for entry in route(sidecar, prompt_tokens=50_500).ranking)
     only = pb.Constraints(allow=[other])
     first = route(sidecar, session_id="chat", prompt_tokens=50_000, constraints=only)
@@ -202,22 +202,22 @@ def test_a_session_stays_for_its_caches_sake_until_its_model_fails(start: Start,
     assert "STICKY" not in reasons(third)
 
 
-def test_a_budget_that_is_used_up_closes_its_candidate_for_its_segment_alone(start: Start, lane: str) -> None:
+def test_a_budget_that_is_used_up_closes_its_candidate_for_its_segment_alone(start: Start, transport: str) -> None:
     budget = BudgetConfig(name="trial", segments=("trial",), requests_per_minute=6.0, burst_seconds=20.0)
-    sidecar = start(lane, budgets=(budget,))
+    sidecar = start(transport, budgets=(budget,))
     assert "LAST_RESORT" not in reasons(route(sidecar, segment="trial"))
     eventually(lambda: reasons(route(sidecar, segment="trial")), lambda why: "LAST_RESORT" in why)
     assert "LAST_RESORT" not in reasons(route(sidecar, segment="paid"))
 
 
 def test_a_failure_and_the_answer_that_the_gateway_fell_back_to_each_count_for_their_model(
-    start: Start, lane: str, tmp_path: Path
+    start: Start, transport: str, tmp_path: Path
 ) -> None:
-    names = [entry.candidate for entry in route(start(lane)).ranking]
+    names = [entry.candidate for entry in route(start(transport)).ranking]
     candidates = tuple(CandidateConfig(name=name, model=f"vendor/{name}", aliases=(f"{name}-x",)) for name in names)
     breaker = BreakerConfig(consecutive_errors=3, first_backoff_seconds=60.0, max_backoff_seconds=60.0)
     ledger = LedgerConfig(directory=str(tmp_path / "ledger"), flush_ms=1.0)
-    sidecar = start(lane, candidates=candidates, fleet=FleetConfig(breaker=breaker), ledger=ledger)
+    sidecar = start(transport, candidates=candidates, fleet=FleetConfig(breaker=breaker), ledger=ledger)
     first = route(sidecar)
     decided, fallback = first.ranking[0].candidate, first.ranking[1].candidate
     for number in range(3):
@@ -242,7 +242,7 @@ def test_a_failure_and_the_answer_that_the_gateway_fell_back_to_each_count_for_t
     assert (importer.imported.outcomes, importer.imported.repeated) == (6, 6)
 
 
-def test_a_candidate_that_hangs_is_left_alone_and_the_fleet_says_why(start: Start, lane: str) -> None:
+def test_a_candidate_that_hangs_is_left_alone_and_the_fleet_says_why(start: Start, transport: str) -> None:
     breaker = BreakerConfig(
         silence_seconds=0.2,
         silence_phi=3.0,
@@ -250,7 +250,7 @@ def test_a_candidate_that_hangs_is_left_alone_and_the_fleet_says_why(start: Star
         max_backoff_seconds=60.0,
         slow_start_seconds=0.0,
     )
-    sidecar = start(lane, fleet=FleetConfig(breaker=breaker))
+    sidecar = start(transport, fleet=FleetConfig(breaker=breaker))
     first, second, *_ = (entry.model for entry in route(sidecar).ranking)
 
     def ask(model: str) -> pb.RouteResponse:

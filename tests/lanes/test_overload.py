@@ -30,8 +30,8 @@ def kinds(reply: pb.RouteBatchResponse) -> list[str]:
 
 
 @pytest.fixture
-def degrading(start: Start, lane: str) -> Running:
-    return start(lane, **NARROW, overload=OverloadConfig(max_waiting=SCORED))
+def degrading(start: Start, transport: str) -> Running:
+    return start(transport, **NARROW, overload=OverloadConfig(max_waiting=SCORED))
 
 
 def test_what_is_over_the_bound_gets_the_safe_candidate_at_once(degrading: Running) -> None:
@@ -46,8 +46,8 @@ def test_what_is_over_the_bound_gets_the_safe_candidate_at_once(degrading: Runni
     assert health_of(degrading, "scoring") == SERVING  # the model is well
 
 
-def test_or_it_is_refused_with_the_time_after_which_to_try_again(start: Start, lane: str) -> None:
-    running = start(lane, **NARROW, overload=OverloadConfig(action="reject", max_waiting=SCORED))
+def test_or_it_is_refused_with_the_time_after_which_to_try_again(start: Start, transport: str) -> None:
+    running = start(transport, **NARROW, overload=OverloadConfig(action="reject", max_waiting=SCORED))
     reply = running.stub.RouteBatch(ten(), timeout=10)
     assert kinds(reply).count("scored") == SCORED
     refused = [one.error for one in reply.results if one.HasField("error")]
@@ -56,8 +56,8 @@ def test_or_it_is_refused_with_the_time_after_which_to_try_again(start: Start, l
     assert PLAIN not in "".join(error.message for error in refused)
 
 
-def test_a_refusal_that_trying_again_cannot_mend_says_so(start: Start, lane: str) -> None:
-    running = start(lane, max_batch_items=2)
+def test_a_refusal_that_trying_again_cannot_mend_says_so(start: Start, transport: str) -> None:
+    running = start(transport, max_batch_items=2)
     with pytest.raises(grpc.RpcError) as caught:
         running.stub.RouteBatch(ten(), timeout=10)
     error: Any = caught.value
@@ -65,8 +65,8 @@ def test_a_refusal_that_trying_again_cannot_mend_says_so(start: Start, lane: str
     assert dict(error.trailing_metadata())["grpc-retry-pushback-ms"] == "-1"
 
 
-def test_what_expires_while_it_waits_is_not_scored_and_is_counted(start: Start, lane: str) -> None:
-    running = start(lane, **NARROW)
+def test_what_expires_while_it_waits_is_not_scored_and_is_counted(start: Start, transport: str) -> None:
+    running = start(transport, **NARROW)
     router = running.server.services.engine._router
     score, may_go_on = router._score, threading.Event()
     assert score is not None
@@ -76,7 +76,7 @@ def test_what_expires_while_it_waits_is_not_scored_and_is_counted(start: Start, 
         running.stub.RouteBatch(pb.RouteBatchRequest(requests=pair), timeout=0.3)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     may_go_on.set()
-    for _ in range(1000):  # the lane has to come round to it
+    for _ in range(1000):  # the transport has to come round to it
         counters = running.stub.Info(pb.InfoRequest(), timeout=10).counters
         if counters.expired + counters.cancelled:
             break
@@ -102,9 +102,9 @@ def test_coverage_tells_how_much_was_scored_by_segment_and_health_says_when_it_i
     assert health_of(degrading, "readiness") == SERVING
 
 
-def test_coverage_recovers_once_the_window_has_passed(start: Start, lane: str) -> None:
+def test_coverage_recovers_once_the_window_has_passed(start: Start, transport: str) -> None:
     running = start(
-        lane, **NARROW, overload=OverloadConfig(max_waiting=SCORED), coverage=CoverageConfig(window_seconds=2)
+        transport, **NARROW, overload=OverloadConfig(max_waiting=SCORED), coverage=CoverageConfig(window_seconds=2)
     )
     for _ in range(3):
         running.stub.RouteBatch(ten(), timeout=10)
@@ -115,8 +115,8 @@ def test_coverage_recovers_once_the_window_has_passed(start: Start, lane: str) -
     assert health_of(running, "coverage") == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_a_flood_of_one_segment_leaves_the_others_their_share(start: Start, lane: str) -> None:
-    running = start(lane, **NARROW, overload=OverloadConfig(max_waiting=8))
+def test_a_flood_of_one_segment_leaves_the_others_their_share(start: Start, transport: str) -> None:
+    running = start(transport, **NARROW, overload=OverloadConfig(max_waiting=8))
     flood = [pb.RouteRequest(text=PLAIN, segment="flood")] * 60
     few = [pb.RouteRequest(text=PLAIN, segment="few")] * 3
     reply = running.stub.RouteBatch(pb.RouteBatchRequest(requests=[*flood, *few]), timeout=10)

@@ -118,7 +118,7 @@ def test_a_switch_is_either_done_or_changes_nothing_however_the_threads_meet(ben
     stop = threading.Event()
     broken: list[BaseException] = []
 
-    def lane() -> None:
+    def transport() -> None:
         try:
             while not stop.is_set():
                 bench.services.flush()
@@ -127,7 +127,7 @@ def test_a_switch_is_either_done_or_changes_nothing_however_the_threads_meet(ben
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
-    thread = threading.Thread(target=lane)
+    thread = threading.Thread(target=transport)
     thread.start()
     try:
         done = 0

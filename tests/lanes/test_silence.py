@@ -100,7 +100,7 @@ def silent(said: list[str]) -> bool:
 
 def test_errors_and_logs_hold_no_prompt_and_no_token(
     start: Start,
-    lane: str,
+    transport: str,
     token: tuple[Path, str],
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
@@ -108,7 +108,7 @@ def test_errors_and_logs_hold_no_prompt_and_no_token(
     caplog.set_level("DEBUG")
     file, shown = token
     limits = LimitsConfig(max_metadata_bytes=4096)
-    running = start(lane, tokens=str(file), max_message_bytes=8192, max_batch_items=20, limits=limits)
+    running = start(transport, tokens=str(file), max_message_bytes=8192, max_batch_items=20, limits=limits)
     caller = Caller(running.channel, bearer(shown))
     caller.make_every_error()
     codes = " ".join(caller.said)
@@ -122,11 +122,11 @@ def test_errors_and_logs_hold_no_prompt_and_no_token(
 
 @pytest.mark.parametrize("place", ["intake", "scoring", "encoding", "delivering"])
 def test_a_fault_that_quotes_the_prompt_is_logged_without_it(
-    start: Start, lane: str, caplog: pytest.LogCaptureFixture, place: str
+    start: Start, transport: str, caplog: pytest.LogCaptureFixture, place: str
 ) -> None:
-    running = start(lane)
+    running = start(transport)
     break_at(running, place)
-    # On the portable lane a call whose answer is lost ends at its deadline.
+    # On the portable transport a call whose answer is lost ends at its deadline.
     caller = Caller(running.channel, (), timeout_s=0.5 if place == "delivering" else 20.0)
     caller.fails(running.stub.Route, pb.RouteRequest(text=PROMPT))
     caller.fails(running.stub.RouteBatch, pb.RouteBatchRequest(requests=[pb.RouteRequest(text=PROMPT)]))
@@ -149,11 +149,11 @@ def break_at(running: Running, place: str) -> None:
         services.batcher._answer = quote
 
 
-def test_the_program_itself_says_nothing_either(tiny_bundle: Path, token: tuple[Path, str], lane: str) -> None:
+def test_the_program_itself_says_nothing_either(tiny_bundle: Path, token: tuple[Path, str], transport: str) -> None:
     file, shown = token
     config = file.with_name("router.toml")
     config.write_text(
-        f'bundle = "{tiny_bundle}"\nlisten = "127.0.0.1:0"\nlane = "{lane}"\ntokens = "{file}"\n'
+        f'bundle = "{tiny_bundle}"\nlisten = "127.0.0.1:0"\nlane = "{transport}"\ntokens = "{file}"\n'
         "max_message_bytes = 8192\nmax_batch_items = 20\n[limits]\nmax_metadata_bytes = 4096\n"
     )
     command = [sys.executable, "-m", "sidecar.cli", "serve", "--config", str(config)]

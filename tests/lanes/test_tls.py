@@ -52,9 +52,9 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_calls_are_answered_over_tls_and_not_in_plain_text(
-    start: Start, lane: str, ca: trustme.CA, tmp_path: Path
+    start: Start, transport: str, ca: trustme.CA, tmp_path: Path
 ) -> None:
-    running = start(lane, tls=tls(pki.write(pki.issue(ca), tmp_path)))
+    running = start(transport, tls=tls(pki.write(pki.issue(ca), tmp_path)))
     assert route(running, ca).model
     assert refused(running, trustme.CA())
     with pytest.raises(grpc.RpcError) as caught:
@@ -63,11 +63,11 @@ def test_calls_are_answered_over_tls_and_not_in_plain_text(
 
 
 def test_a_new_certificate_is_served_without_a_restart_and_open_connections_live_on(
-    start: Start, lane: str, ca: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    start: Start, transport: str, ca: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     first, second = pki.issue(ca), pki.issue(ca)
-    running = start(lane, tls=tls(pki.write(first, tmp_path)))
+    running = start(transport, tls=tls(pki.write(first, tmp_path)))
     with grpc.secure_channel(running.address, grpc.ssl_channel_credentials(ca.cert_pem.bytes())) as channel:
         stub: Any = rpc.RouterServiceStub(channel)  # type: ignore[no-untyped-call]
         assert stub.Route(PLAIN, timeout=10).model
@@ -81,11 +81,11 @@ def test_a_new_certificate_is_served_without_a_restart_and_open_connections_live
 
 
 def test_while_the_key_is_not_yet_replaced_the_old_pair_is_served(
-    start: Start, lane: str, ca: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    start: Start, transport: str, ca: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     old = pki.issue(ca)
     files = pki.write(old, tmp_path)
-    running = start(lane, tls=tls(files))
+    running = start(transport, tls=tls(files))
     for _ in range(5):
         new = pki.issue(ca)
         caplog.clear()
@@ -101,11 +101,11 @@ def test_while_the_key_is_not_yet_replaced_the_old_pair_is_served(
 
 @pytest.mark.parametrize("damage", ["half a certificate", "half a key", "empty", "gone"])
 def test_broken_files_leave_the_certificate_in_use_and_are_logged_once(
-    start: Start, lane: str, ca: trustme.CA, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+    start: Start, transport: str, ca: trustme.CA, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     leaf = pki.issue(ca)
     files = pki.write(leaf, tmp_path)
-    running = start(lane, tls=tls(files))
+    running = start(transport, tls=tls(files))
     new = pki.issue(ca)
     pki.write(new, tmp_path)
     if damage == "half a certificate":
@@ -124,7 +124,7 @@ def test_broken_files_leave_the_certificate_in_use_and_are_logged_once(
 
 
 def test_a_mount_that_swaps_a_symbolic_link_is_followed(
-    start: Start, lane: str, ca: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    start: Start, transport: str, ca: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = pki.issue(ca), pki.issue(ca)
     for name, leaf in (("..1", first), ("..2", second)):
@@ -134,7 +134,7 @@ def test_a_mount_that_swaps_a_symbolic_link_is_followed(
     files = pki.Files(tmp_path / "tls.crt", tmp_path / "tls.key")
     for file in files:
         file.symlink_to(Path("..data") / file.name)
-    running = start(lane, tls=tls(files))
+    running = start(transport, tls=tls(files))
     assert pki.shake(running.address, ca) == first.cert_chain_pems[0].bytes()
     (tmp_path / "..data_tmp").symlink_to("..2")
     os.replace(tmp_path / "..data_tmp", data)  # noqa: PTH105 - the call that the kubelet makes
@@ -143,12 +143,12 @@ def test_a_mount_that_swaps_a_symbolic_link_is_followed(
 
 
 def test_where_client_ca_is_set_only_its_certificates_come_in_and_a_new_authority_is_taken_live(
-    start: Start, lane: str, ca: trustme.CA, tmp_path: Path
+    start: Start, transport: str, ca: trustme.CA, tmp_path: Path
 ) -> None:
     clients, others = trustme.CA(), trustme.CA()
     mine, foreign = clients.issue_cert("gateway"), others.issue_cert("gateway")
     authority = pki.write_ca(clients, tmp_path / "clients.pem")
-    running = start(lane, tls=tls(pki.write(pki.issue(ca), tmp_path), authority))
+    running = start(transport, tls=tls(pki.write(pki.issue(ca), tmp_path), authority))
     assert route(running, ca, mine).model
     assert refused(running, ca)
     assert refused(running, ca, foreign)
@@ -160,28 +160,28 @@ def test_where_client_ca_is_set_only_its_certificates_come_in_and_a_new_authorit
 
 
 def test_files_that_do_not_go_together_are_refused_at_the_start(
-    start: Start, lane: str, ca: trustme.CA, tmp_path: Path
+    start: Start, transport: str, ca: trustme.CA, tmp_path: Path
 ) -> None:
     files = pki.write(pki.issue(ca), tmp_path)
     files.key.write_bytes(pki.issue(ca).private_key_pem.bytes())
     with pytest.raises(ConfigError, match=r"tls\.certificate, tls\.key: .* do not go together"):
-        start(lane, tls=tls(files))
+        start(transport, tls=tls(files))
 
 
-def test_an_address_that_others_reach_is_refused_without_a_door(start: Start, lane: str) -> None:
+def test_an_address_that_others_reach_is_refused_without_a_door(start: Start, transport: str) -> None:
     with pytest.raises(ConfigError, match=r"listen: '0\.0\.0\.0:0' is reachable from elsewhere"):
-        start(lane, listen="0.0.0.0:0")
+        start(transport, listen="0.0.0.0:0")
 
 
 def test_a_certificate_that_grpc_cannot_serve_is_refused_and_never_taken_over(
-    start: Start, lane: str, ca: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    start: Start, transport: str, ca: trustme.CA, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     leaf = pki.issue(ca)
     files = pki.write(leaf, tmp_path)
-    running = start(lane, tls=tls(files))
+    running = start(transport, tls=tls(files))
     pki.write_ed25519(files)
     with pytest.raises(ConfigError, match=r"tls\.certificate: .* no PEM certificate for a kind of key"):
-        start(lane, tls=tls(files))
+        start(transport, tls=tls(files))
     assert pki.shake(running.address, ca) == leaf.cert_chain_pems[0].bytes()
     assert route(running, ca).model
     (said,) = warnings(caplog)

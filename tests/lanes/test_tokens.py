@@ -49,8 +49,8 @@ def file(tmp_path_factory: pytest.TempPathFactory, tokens: dict[str, str]) -> Pa
 
 
 @pytest.fixture
-def guarded(start: Start, lane: str, file: Path) -> Running:
-    return start(lane, tokens=str(file))
+def guarded(start: Start, transport: str, file: Path) -> Running:
+    return start(transport, tokens=str(file))
 
 
 def call(running: Running, method: str, metadata: Metadata) -> Any:
@@ -144,13 +144,13 @@ def test_reflection_needs_a_token_of_any_role(guarded: Running, tokens: dict[str
 
 
 def test_tokens_are_taken_up_and_dropped_without_a_restart(
-    start: Start, lane: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    start: Start, transport: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "tokens.toml"
     old, new = mint("gateway", [Role.ROUTE]), mint("gateway", [Role.ROUTE])
     file.write_text(old.lines)
-    running = start(lane, tokens=str(file))
-    admission = running.server.lane._entrance.admission  # type: ignore[attr-defined]
+    running = start(transport, tokens=str(file))
+    admission = running.server.transport._entrance.admission  # type: ignore[attr-defined]
 
     def a_second_later(token: str) -> grpc.StatusCode:
         admission._look_at = 0.0
@@ -179,11 +179,11 @@ class Idle(list[Any]):
     ready = False
 
 
-def test_a_method_that_stands_in_no_table_needs_the_role_operate(lane: str, file: Path, tokens: dict[str, str]) -> None:
+def test_a_method_that_stands_in_no_table_needs_the_role_operate(transport: str, file: Path, tokens: dict[str, str]) -> None:
     nothing: Any = SimpleNamespace(
         unary={}, streams={}, cold={LIST: lambda _raw: b"bundles"}, watches={}, batcher=Idle(), flush=lambda: None
     )
-    serving = choose_lane(lane).make(nothing, Entrance(admission=Admission(str(file))))
+    serving = choose_lane(transport).make(nothing, Entrance(admission=Admission(str(file))))
     with grpc.insecure_channel(serving.start("127.0.0.1:0")) as channel:
         method: Any = channel.unary_unary(LIST)
         assert method(b"", timeout=10, metadata=bearer(tokens["operate"])) == b"bundles"

@@ -1,4 +1,4 @@
-"""TLS on a lane's port: the certificate is looked at for every handshake, so a new one needs no restart."""
+"""TLS on the port: the certificate is looked at for every handshake, so a new one needs no restart."""
 
 import grpc
 

@@ -1,11 +1,12 @@
-"""The portable lane: grpc.aio on uvloop, public API only."""
+"""The portable transport: grpc.aio on uvloop, public API only. The oracle of the other one."""
 
 import asyncio
 import logging
 import math
+import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -14,14 +15,16 @@ from typing import Any
 import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.reflection import aio as reflection
 
 from sidecar.errors import RouterError
 from sidecar.faults import place
-from sidecar.lanes.entrance import Entrance
-from sidecar.lanes.health import REFLECTED, reflection_handlers, status, statuses
-from sidecar.lanes.lane import Cold, Encoded, Services, Take, Watch, bound, status_of, trailers
-from sidecar.lanes.places import COLD_THREADS, MOST_WATCHES, Places
+from sidecar.lanes.health import REFLECTED, REFLECTION_NAMES, Health
+from sidecar.lanes.lane import Cold, Encoded, Hot, Services, Watch
+from sidecar.transport.grpcio.listener import Listener
+from sidecar.transport.slots import COLD_THREADS, MOST_WATCHES, Slots
+from sidecar.transport.transport import Access, Handover, bound
 
 try:
     from uvloop import new_event_loop
@@ -34,39 +37,41 @@ log = logging.getLogger(__name__)
 IDLE_S = 0.02
 
 
-class PortableLane:
-    """Serves everything from one event loop in a thread of its own; see Lane.
+class GrpcioTransport:
+    """Serves everything from one event loop in a thread of its own; see Transport.
 
     Args:
         services: what is served.
-        entrance: how calls get in.
-        fault: why nothing is scored at the start; empty if scoring works.
+        access: how calls get in.
+        health: what the health service tells.
     """
 
-    name = "portable"
+    name = "grpcio"
 
-    def __init__(self, services: Services, entrance: Entrance, fault: str = "") -> None:
+    def __init__(self, services: Services, access: Access, health: Health) -> None:
         self._services = services
-        self._batcher = services.batcher
-        self._entrance = entrance
-        self._fault = fault
+        self._listener = Listener(access)
+        self._statuses = health
+        self._origin = _Origin()
         self._flush_due = False
-        self._places = Places(MOST_WATCHES, "watches")
+        self._slots = Slots(MOST_WATCHES, "watches")
         self._pool = ThreadPoolExecutor(COLD_THREADS, thread_name_prefix="cold")
         self._loop = new_event_loop()
-        self.thread = threading.Thread(target=self._run, name="portable-lane", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="transport", daemon=True)
 
-    def start(self, listen: str) -> str:
-        """See Lane."""
+    def start(
+        self,
+        listen: str,
+        listeners: Sequence[socket.socket] = (),
+        handover: Callable[[], Handover] | None = None,
+    ) -> str:
+        """See Transport. Sockets that listen already cannot be used: grpc opens its own."""
+        del listeners, handover
         self.thread.start()
         return asyncio.run_coroutine_threadsafe(self._listen(listen), self._loop).result()
 
-    def report(self, name: str, serving: bool) -> None:  # noqa: FBT001 - see Lane
-        """See Lane."""
-        asyncio.run_coroutine_threadsafe(self._health.set(name, status(serving)), self._loop)
-
     def drain(self, grace: float) -> None:
-        """See Lane."""
+        """See Transport."""
         asyncio.run_coroutine_threadsafe(self._stop(grace), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self.thread.join()
@@ -78,41 +83,48 @@ class PortableLane:
         self._loop.run_forever()
 
     async def _listen(self, listen: str) -> str:
-        self._server = grpc.aio.server(options=self._entrance.options)
+        self._server = grpc.aio.server(options=self._listener.options)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        handlers = reflection_handlers(reflection.ReflectionServicer(REFLECTED))
-        self._server.add_generic_rpc_handlers(self._entrance.guarded(handlers, None, _refusal))
-        for name, initial in statuses(self._fault).items():
-            await self._health.set(name, initial)
+        handlers = _reflection_handlers(reflection.ReflectionServicer(REFLECTED))
+        self._server.add_generic_rpc_handlers(self._listener.guarded(handlers, None, _refusal))
+        self._statuses.listen(self._report)
+        for name, status in self._statuses.statuses().items():
+            await self._health.set(name, status)
 
         def add(path: str, handler: Any) -> None:
-            self._entrance.add_method(self._server, path, handler, _refusal)
+            self._listener.add_method(self._server, path, handler, _refusal)
 
         # Generic handlers only: grpc.aio keeps a pending task for every method that is registered by name.
-        for path, take in self._services.unary.items():
-            add(path, grpc.unary_unary_rpc_method_handler(self._unary(take)))
-        for path, take in self._services.streams.items():
-            add(path, grpc.stream_stream_rpc_method_handler(self._stream(take)))
+        for path, hot in self._services.unary.items():
+            add(path, grpc.unary_unary_rpc_method_handler(self._unary(hot)))
+        for path, hot in self._services.streams.items():
+            add(path, grpc.stream_stream_rpc_method_handler(self._stream(hot)))
         for path, answer in self._services.cold.items():
             add(path, grpc.unary_unary_rpc_method_handler(self._cold(answer)))
         for path, watch in self._services.watches.items():
             add(path, grpc.unary_stream_rpc_method_handler(self._watch(watch)))
-        port = self._entrance.add_port(self._server, listen)
+        port = self._listener.add_port(self._server, listen)
         await self._server.start()
         self._idle()
         return bound(listen, port)
 
+    def _report(self, name: str, status: int) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            asyncio.run_coroutine_threadsafe(self._health.set(name, status), self._loop)
+
     async def _stop(self, grace: float) -> None:
+        self._statuses.end()
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace)
 
-    def _ask(self, take: Take, raw: bytes, context: Any) -> "asyncio.Future[Encoded]":
+    def _ask(self, hot: Hot, raw: bytes, context: Any) -> "asyncio.Future[Encoded]":
         reply: asyncio.Future[Encoded] = self._loop.create_future()
         left = context.time_remaining()
-        take(raw, _resolve, reply, _Caller(reply, math.inf if left is None else time.time() + left, self._resume))
-        if self._batcher.ready:
-            self._flush_soon()
+        now = time.perf_counter()
+        expires = math.inf if left is None else now + left
+        self._services.offer(_Call(hot, raw, self._origin, now, expires, reply, self._resume))
+        self._flush_soon()
         return reply
 
     def _flush_soon(self) -> None:
@@ -126,8 +138,8 @@ class PortableLane:
         try:
             self._services.flush()
         except Exception as error:  # noqa: BLE001 - one batch must not end the others
-            log.error("the portable lane failed to deliver a batch; the lane lives: %s", place(error))  # noqa: TRY400
-        if self._batcher.ready:
+            log.error("the transport failed to deliver a batch; it lives on: %s", place(error))  # noqa: TRY400
+        if self._services.ready:
             self._flush_soon()
 
     def _resume(self, then: Callable[[], None] | None = None) -> None:
@@ -139,9 +151,9 @@ class PortableLane:
         self._flush_soon()
         self._loop.call_later(IDLE_S, self._idle)
 
-    def _unary(self, take: Take) -> Any:
+    def _unary(self, hot: Hot) -> Any:
         async def unary(raw: bytes, context: Any) -> bytes:
-            encoded = await self._ask(take, raw, context)
+            encoded = await self._ask(hot, raw, context)
             if isinstance(encoded, RouterError):
                 await _abort(context, encoded)
                 raise encoded  # abort has raised already
@@ -149,10 +161,10 @@ class PortableLane:
 
         return unary
 
-    def _stream(self, take: Take) -> Any:
+    def _stream(self, hot: Hot) -> Any:
         async def stream(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Encoded]:
             async for raw in requests:
-                yield await self._ask(take, raw, context)
+                yield await self._ask(hot, raw, context)
 
         return stream
 
@@ -170,7 +182,7 @@ class PortableLane:
         async def watching(raw: bytes, context: Any) -> AsyncIterator[bytes]:
             here = True
             try:
-                with self._places.taken():
+                with self._slots.taken():
                     replies = watch(raw, lambda: here)
                     while (reply := await self._loop.run_in_executor(self._pool, _next, replies)) is not None:
                         yield reply
@@ -182,24 +194,49 @@ class PortableLane:
         return watching
 
 
-class _Caller:
-    """Who waits for an answer (see batching)."""
+class _Origin:
+    """All connections together: grpc does not let a server stop reading one of them (see Admission)."""
 
-    __slots__ = ("_reply", "_resume", "expires")
+    held = 0
+    paused = False
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+
+class _Call:
+    """A message that waits for its answer; see Call."""
+
+    __slots__ = ("_reply", "_resume", "expires", "method", "origin", "raw", "since")
 
     def __init__(
-        self, reply: "asyncio.Future[Encoded]", expires: float, resume: Callable[[Callable[[], None] | None], None]
+        self,
+        method: Hot,
+        raw: bytes,
+        origin: _Origin,
+        since: float,
+        expires: float,
+        reply: "asyncio.Future[Encoded]",
+        resume: Callable[[Callable[[], None] | None], None],
     ) -> None:
+        self.method = method
+        self.raw = raw
+        self.origin = origin
+        self.since = since
+        self.expires = expires
         self._reply = reply
         self._resume = resume
-        self.expires = expires
 
     @property
     def gone(self) -> bool:
         return self._reply.cancelled()
 
-    def must_wait(self) -> None:
-        """The loop cancels what nobody waits for any more."""
+    def reply(self, encoded: Encoded) -> None:
+        if not self._reply.done():  # the caller may be gone
+            self._reply.set_result(encoded)
 
     def waker(self) -> Callable[[], None]:
         return partial(self._resume, None)
@@ -208,8 +245,18 @@ class _Caller:
         return partial(self._resume, then)
 
 
+def _reflection_handlers(servicer: reflection_pb2_grpc.ServerReflectionServicer) -> Sequence[grpc.GenericRpcHandler]:
+    """Reflection under both of its names."""
+    handler = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    return [grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler}) for name in REFLECTION_NAMES]
+
+
 async def _abort(context: Any, error: RouterError) -> None:
-    await context.abort(status_of(error), str(error), trailers(error) or ())
+    await context.abort(_status(error), str(error), error.trailers)
 
 
 def _next(replies: Iterator[bytes]) -> bytes | None:
@@ -218,11 +265,10 @@ def _next(replies: Iterator[bytes]) -> bytes | None:
 
 def _refusal(error: RouterError) -> Any:
     async def refuse(_requests: Any, context: Any) -> None:
-        await context.abort(status_of(error), str(error))
+        await context.abort(_status(error), str(error))
 
     return refuse
 
 
-def _resolve(reply: "asyncio.Future[Encoded]", encoded: Encoded) -> None:
-    if not reply.done():  # the caller may be gone
-        reply.set_result(encoded)
+def _status(error: RouterError) -> grpc.StatusCode:
+    return grpc.StatusCode[error.status]

@@ -1,4 +1,4 @@
-"""What a lane's server is told of its channels: how large messages may be, and what one caller may take."""
+"""What the server is told of its channels: how large messages may be, and what one caller may take."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ PING_STRIKES = 2
 
 
 def options(max_message_bytes: int, limits: LimitsConfig, *, shared: bool) -> Sequence[tuple[str, Any]]:
-    """Channel options of both lanes; `shared`: other processes may listen on the same port."""
+    """Channel options; `shared`: other processes may listen on the same port."""
     return (
         ("grpc.max_receive_message_length", max_message_bytes),
         # A batch's replies are larger than its requests; they are our own making and need no limit.
@@ -38,11 +38,6 @@ def _limiting(limits: LimitsConfig) -> Sequence[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", round(1000 * limits.min_ping_seconds)),
         ("grpc.http2.max_ping_strikes", PING_STRIKES),
     ]
-    if limits.receive_buffer_bytes:
-        # What waits in the kernel cannot be told from what has just come: under overload a megabyte of requests there
-        # is a second of answers that nobody waits for any more. Measured at 3x of peak with a heavier model: with the
-        # system's own buffers nothing was answered in time, and the backlog took 1.8 s to clear.
-        given.append(("grpc.tcp_receive_buffer_size", limits.receive_buffer_bytes))
     if limits.max_connections:
         given.append(("grpc.max_allowed_incoming_connections", limits.max_connections))
     if limits.keepalive_seconds:

@@ -1,11 +1,11 @@
 import pytest
 
 from sidecar.errors import TooMany
-from sidecar.lanes.places import Places
+from sidecar.transport.slots import Slots
 
 
 def test_as_many_are_taken_as_there_are_and_one_more_is_refused_until_one_is_free() -> None:
-    places = Places(2, "watches")
+    places = Slots(2, "watches")
     with places.taken():
         with places.taken(), pytest.raises(TooMany, match="2 watches are open; close one first"), places.taken():
             pytest.fail("there is no third")
@@ -14,7 +14,7 @@ def test_as_many_are_taken_as_there_are_and_one_more_is_refused_until_one_is_fre
 
 
 def test_a_place_is_free_again_though_the_call_failed() -> None:
-    places = Places(1, "watches")
+    places = Slots(1, "watches")
     for _ in range(3):
         with pytest.raises(ZeroDivisionError), places.taken():
             raise ZeroDivisionError

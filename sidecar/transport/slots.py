@@ -8,12 +8,11 @@ from sidecar.errors import TooMany
 
 # Rare methods may block, so they run beside the hot ones.
 COLD_THREADS = 6
-# Each of these holds a thread; the others are for health, Info and operations.
+# Each of these holds a thread; the others are for Info and operations.
 MOST_WATCHES = 2
-MOST_REFLECTIONS = 2
 
 
-class Places:
+class Slots:
     """For calls of one kind.
 
     Args:

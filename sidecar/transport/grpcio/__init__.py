@@ -1,0 +1,1 @@
+"""The portable transport, on the public API of grpcio."""

@@ -1,0 +1,388 @@
+"""One HTTP/2 connection (RFC 9113): what comes in.
+
+Reading is one walk over what a `recv` brought. The two frames of a usual call, HEADERS with a block that was seen before and
+DATA with one whole message, are dealt with in place; everything else has a method of its own. What is to be sent is
+gathered, and goes out in one `write` when the batch is answered.
+"""
+
+import asyncio
+import logging
+import math
+from typing import TYPE_CHECKING, cast
+
+from sidecar.errors import Overloaded, RouterError, TooLarge
+from sidecar.faults import place
+from sidecar.transport.http2.budget import FAULT_FRAMES, RAPID_S, UPDATES_PER_REPLY, FrameBudget
+from sidecar.transport.http2.calls import UnaryCall
+from sidecar.transport.http2.frames import (
+    ACK,
+    CONTINUATION,
+    DATA,
+    DEFAULT_FRAME_BYTES,
+    END_HEADERS,
+    END_STREAM,
+    ENHANCE_YOUR_CALM,
+    COMPRESSION_ERROR,
+    FRAME_HEAD,
+    FRAME_SIZE_ERROR,
+    GOAWAY,
+    HEADERS,
+    INTERNAL_ERROR,
+    LARGEST_STREAM,
+    NO_ERROR,
+    PADDED,
+    PING,
+    PREFACE,
+    PRIORITIZED,
+    PRIORITY,
+    PROTOCOL_ERROR,
+    PUSH_PROMISE,
+    REFUSED_STREAM,
+    RST_STREAM,
+    SETTINGS,
+    STREAM_CLOSED,
+    WINDOW_UPDATE,
+    StreamError,
+    Violation,
+    frame,
+    goaway,
+    read_head,
+    read_word,
+)
+from sidecar.transport.http2.greeting import NotHttp2, greet
+from sidecar.transport.http2.headers import Malformed, check_trailers
+from sidecar.transport.http2.hpack import CompressionError, Decoder, HeadersTooLarge
+from sidecar.transport.http2.meanings import Meanings
+from sidecar.transport.http2.methods import Entry
+from sidecar.transport.http2.peer import Peer
+
+if TYPE_CHECKING:
+    from sidecar.transport.http2.server import Http2Transport
+
+log = logging.getLogger(__name__)
+
+# What a peer may send before it is told to go on, all streams together; it is told after half of it.
+CONNECTION_WINDOW = 1 << 22
+# CONTINUATION frames of one header block.
+MOST_CONTINUATIONS = 32
+# What is held back for a peer that does not read, in bytes: beyond the first no call is taken, beyond the second the
+# connection is closed.
+SLOW_READER_BYTES, SLOWEST_READER_BYTES = 1 << 24, 1 << 26
+SLOW_READER = Overloaded(1.0)
+
+
+class Connection(Peer):
+    """The receiving half of a connection, over the other half (Sender) and what keeps both in bounds (Peer)."""
+
+    __slots__ = ("_block", "_block_flags", "_block_stream", "_buffer", "_continuations", "_eaten", "_meanings", "_parts")
+
+    def __init__(self, server: "Http2Transport") -> None:
+        super().__init__(server)
+        self._meanings = Meanings(server.methods, server.access.limits.max_metadata_bytes)
+        self._buffer = b""
+        self._block = b""
+        self._block_flags = self._block_stream = self._continuations = 0
+        self._eaten = self._parts = 0
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        server = self.server
+        self.now = server.clock()
+        self.pinged = 0.0
+        if self.closing:
+            return
+        if self._buffer:
+            data, self._buffer = self._buffer + data, b""
+        try:
+            self._read(data)
+            if self._eaten > CONNECTION_WINDOW // 2:
+                self.update_window(0, self._eaten)
+                self._eaten = 0
+            if self.pending > SLOWEST_READER_BYTES:
+                raise Violation(ENHANCE_YOUR_CALM, "replies are not read")
+        except Violation as violation:
+            self.end(violation.code, violation.reason)
+        except Exception as error:  # noqa: BLE001 - one connection must not end the others
+            log.error("a connection failed and is closed: %s", place(error))  # noqa: TRY400 - it may quote a prompt
+            self.end(INTERNAL_ERROR, "the sidecar failed")
+        server.soon()
+
+    def _read(self, data: bytes) -> None:  # noqa: C901, PLR0912 - in one place, for speed
+        position, size = 0, len(data)
+        if not self.started:
+            position = self._start(data)
+            if not self.started:
+                return
+        streams, blocks, offer = self.streams, self._meanings.blocks, self.server.services.offer
+        now, most_bytes, most_streams = self.now, self.server.whole_bytes, self.server.most_streams
+        unchecked = self._may_open
+        while size - position >= FRAME_HEAD:
+            high, low, kind, flags, number = read_head(data, position)
+            length = high << 16 | low
+            start = position + FRAME_HEAD
+            end = start + length
+            if length > DEFAULT_FRAME_BYTES:
+                raise Violation(FRAME_SIZE_ERROR, f"a frame of {length} bytes")
+            if end > size:
+                break
+            position = end
+            if kind == DATA:
+                if flags == END_STREAM and not self._block_stream:
+                    call = streams.get(number)
+                    if (
+                        call.__class__ is UnaryCall
+                        and call.untouched  # type: ignore[union-attr]  # the class was just checked
+                        and 5 <= length <= most_bytes  # noqa: PLR2004 - a message's prefix
+                        and not data[start]
+                        and read_word(data, start + 1)[0] == length - 5
+                    ):
+                        self._eaten += length
+                        call.whole(data[start + 5 : end], now)  # type: ignore[union-attr]
+                        offer(call)  # type: ignore[arg-type]
+                        continue
+            elif kind == HEADERS and flags == END_HEADERS and unchecked and not self._block_stream:
+                meaning = blocks.get(data[start:end])
+                if (
+                    meaning is not None
+                    and meaning.quick
+                    and number > self.last
+                    and number & 1
+                    and number <= LARGEST_STREAM
+                    and len(streams) < most_streams
+                ):
+                    if number != self.last + 2:
+                        self.skip_to(number)
+                    self.last = number
+                    streams[number] = UnaryCall(self, number, meaning.entry, now + meaning.timeout_s, now)
+                    continue
+            self._frame(kind, flags, number & LARGEST_STREAM, data[start:end])
+            unchecked = self._may_open
+        if position < size:
+            self._buffer = data[position:]
+            if position or not self.cut_since:
+                self.cut_since = now
+        elif not self._block_stream:
+            self.cut_since = 0.0
+
+    @property
+    def _may_open(self) -> bool:
+        """True if a usual call may be opened without a closer look."""
+        return self.last_allowed == LARGEST_STREAM and self.pending < SLOW_READER_BYTES
+
+    def _start(self, data: bytes) -> int:
+        """The preface and the first frame, which must be SETTINGS; gives where the next frame begins."""
+        try:
+            whole = greet(data)
+        except NotHttp2 as other:
+            self.server.note(f"spoke {other.spoken}" if other.answer else other.spoken)
+            self.transport.write(other.answer)
+            self.close()
+            return 0
+        start = len(PREFACE) + FRAME_HEAD
+        if whole and len(data) >= start:
+            high, low, kind, flags, number = read_head(data, len(PREFACE))
+            length = high << 16 | low
+            if kind != SETTINGS or flags & ACK or number or length > DEFAULT_FRAME_BYTES:
+                raise Violation(PROTOCOL_ERROR, "no SETTINGS after the preface")
+            if len(data) >= start + length:
+                self.started = True
+                self.write(self.server.greeting)
+                self.settle(data[start : start + length])
+                return start + length
+        self._buffer = data
+        return 0
+
+    def _frame(self, kind: int, flags: int, number: int, payload: bytes) -> None:
+        """Deals with a frame that is not one of the two usual ones."""
+        if self._block_stream and (kind != CONTINUATION or number != self._block_stream):
+            raise Violation(PROTOCOL_ERROR, "a frame between those of one header block")
+        try:
+            if kind == DATA:
+                self._data(flags, number, payload)
+            elif kind == HEADERS:
+                self._headers(flags, number, payload)
+            elif kind == CONTINUATION:
+                self._continuation(flags, payload)
+            elif kind == WINDOW_UPDATE:
+                self.widen(number, payload)
+            elif kind == RST_STREAM:
+                self.abandon(number, payload)
+            elif kind == SETTINGS:
+                self._settings(flags, number, payload)
+            elif kind == PING:
+                self.ping(flags, number, payload)
+            elif kind == GOAWAY:
+                if number:
+                    raise Violation(PROTOCOL_ERROR, "GOAWAY on a stream")
+                self.peer_leaves()
+            elif kind == PUSH_PROMISE:
+                raise Violation(PROTOCOL_ERROR, "PUSH_PROMISE from a client")
+            else:
+                self.budget.spend(self.now, "PRIORITY" if kind == PRIORITY else "unknown frames")
+                if kind == PRIORITY:
+                    _check_priority(number, payload)
+        except StreamError as error:
+            self.budget.spend(self.now, "faults", 1 if error.code == REFUSED_STREAM else FAULT_FRAMES)
+            self.reset(error.stream, error.code)
+
+    def _data(self, flags: int, number: int, payload: bytes) -> None:
+        length = len(payload)
+        self._eaten += length
+        if flags & PADDED:
+            payload = _unpadded(payload)
+        ended = bool(flags & END_STREAM)
+        if not payload and not ended:
+            self.budget.spend(self.now, "empty DATA")
+        stream = self.streams.get(number)
+        if stream is None:
+            self._late(number)
+        elif stream.ended:
+            raise StreamError(number, STREAM_CLOSED)
+        else:
+            try:
+                stream.data(payload, length, ended=ended)
+            except RouterError as error:
+                self.fail(stream, error)
+
+    def _late(self, number: int) -> None:
+        """A frame of a stream that is closed, or was never opened."""
+        if self.is_idle(number):
+            raise Violation(PROTOCOL_ERROR, "a frame on an idle stream")
+        if number not in self._resets:
+            raise StreamError(number, STREAM_CLOSED)
+
+    def _settings(self, flags: int, number: int, payload: bytes) -> None:
+        if number:
+            raise Violation(PROTOCOL_ERROR, "SETTINGS on a stream")
+        self.budget.spend(self.now, "SETTINGS")
+        if flags & ACK:
+            if payload:
+                raise Violation(FRAME_SIZE_ERROR, "an acknowledgement of SETTINGS with content")
+            return
+        self.settle(payload)
+
+    def _headers(self, flags: int, number: int, payload: bytes) -> None:
+        if not number:
+            raise Violation(PROTOCOL_ERROR, "HEADERS on stream 0")
+        if flags & PADDED:
+            payload = _unpadded(payload)
+        if flags & PRIORITIZED:
+            if len(payload) < 5:  # noqa: PLR2004 - dependency and weight
+                raise Violation(FRAME_SIZE_ERROR, "HEADERS without the priority that it announces")
+            # A stream that depends on itself is found out once the block is decoded: the table must stay in step.
+            flags = flags if read_word(payload)[0] & LARGEST_STREAM != number else flags | SELF_DEPENDENT
+            payload = payload[5:]
+        if flags & END_HEADERS:
+            self._open(number, payload, flags)
+        else:
+            self._block, self._block_stream, self._block_flags, self._continuations = payload, number, flags, 0
+            self.cut_since = self.now
+
+    def _continuation(self, flags: int, payload: bytes) -> None:
+        if not self._block_stream:
+            raise Violation(PROTOCOL_ERROR, "CONTINUATION without HEADERS")
+        self._continuations += 1
+        self.budget.spend(self.now, "CONTINUATION")
+        self._block += payload
+        # A block that is within bounds when decoded is about as long encoded; twice that is for odd encoders.
+        if (
+            self._continuations > MOST_CONTINUATIONS
+            or len(self._block) > 2 * self.server.access.limits.max_metadata_bytes + DEFAULT_FRAME_BYTES
+        ):
+            raise Violation(ENHANCE_YOUR_CALM, "flood: CONTINUATION")
+        if flags & END_HEADERS:
+            number, block, self._block = self._block_stream, self._block, b""
+            self._block_stream = 0
+            self.cut_since = 0.0
+            self._open(number, block, self._block_flags)
+
+    def _open(self, number: int, block: bytes, flags: int) -> None:
+        """A whole header block: a new call, or the trailers of one."""
+        try:
+            headers = self._meanings.decode(block)
+        except CompressionError:
+            raise Violation(COMPRESSION_ERROR, "a header block that is no HPACK") from None
+        ended = bool(flags & END_STREAM)
+        stream = self.streams.get(number)
+        if stream is not None:
+            if stream.ended:
+                raise StreamError(number, STREAM_CLOSED)
+            try:
+                check_trailers(headers or ())
+            except Malformed:
+                ended = False
+            if not ended or flags & SELF_DEPENDENT:
+                raise StreamError(number, PROTOCOL_ERROR)
+            self._data(END_STREAM, number, b"")
+            return
+        if not number & 1:
+            raise Violation(PROTOCOL_ERROR, "a stream with an even number")
+        if number <= self.last:
+            if number in self._resets:
+                return
+            code = PROTOCOL_ERROR if self.was_skipped(number) else STREAM_CLOSED
+            raise Violation(code, "HEADERS on a closed stream")
+        if number != self.last + 2:
+            self.skip_to(number)
+        self.last = number
+        if number > self.last_allowed:
+            return  # the connection is ending: the peer will send it elsewhere
+        if flags & SELF_DEPENDENT:
+            raise StreamError(number, PROTOCOL_ERROR)
+        if len(self.streams) >= self.server.most_streams:
+            raise StreamError(number, REFUSED_STREAM)
+        if headers is None:
+            most = self.server.access.limits.max_metadata_bytes
+            self.refuse(number, TooLarge(f"metadata: more than {most} bytes of headers; send less."), ended=ended)
+            return
+        try:
+            meaning = self._meanings.of(block, headers)
+        except Malformed:
+            raise StreamError(number, PROTOCOL_ERROR) from None
+        self._begin_call(number, meaning.entry, meaning.timeout_s, ended=ended)
+
+    def _begin_call(self, number: int, entry: Entry, timeout_s: float, *, ended: bool) -> None:
+        refusal = entry.refusal
+        if refusal is None and entry.admit is not None:
+            refusal = entry.admit(entry.metadata)
+        if refusal is None and self.pending >= SLOW_READER_BYTES:
+            refusal = SLOW_READER
+        if refusal is not None or entry.open is None:
+            self.refuse(number, cast("RouterError", refusal), ended=ended)
+            return
+        stream = entry.open(self, number, entry, self.now + timeout_s, self.now)
+        self.streams[number] = stream
+        if timeout_s != math.inf and entry.open is not UnaryCall:
+            self.at_deadline(stream, timeout_s)
+        if ended:
+            self._data(END_STREAM, number, b"")
+
+    def keep_parts(self, more: int) -> None:
+        """Counts bytes of messages that have not come whole.
+
+        Raises:
+            TooLarge: this connection has more of them than it may.
+        """
+        self._parts += more
+        self.server.parts += more
+        if more > 0 and (self._parts > self.server.most_parts or self.server.parts > self.server.most_parts_of_all):
+            raise TooLarge("too much of unfinished messages is held for this connection; send fewer large ones at a time.")
+
+
+# A flag of our own, beyond the eight that frames have.
+SELF_DEPENDENT = 0x100
+
+
+def _unpadded(payload: bytes) -> bytes:
+    if not payload or payload[0] >= len(payload):
+        raise Violation(PROTOCOL_ERROR, "padding that is longer than its frame")
+    return payload[1 : len(payload) - payload[0]]
+
+
+def _check_priority(number: int, payload: bytes) -> None:
+    if not number:
+        raise Violation(PROTOCOL_ERROR, "PRIORITY on stream 0")
+    if len(payload) != 5:  # noqa: PLR2004 - dependency and weight
+        raise StreamError(number, FRAME_SIZE_ERROR)
+    if read_word(payload)[0] & LARGEST_STREAM == number:
+        raise StreamError(number, PROTOCOL_ERROR)

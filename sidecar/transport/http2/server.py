@@ -1,0 +1,324 @@
+"""The HTTP/2 transport: one thread with one event loop accepts, reads, answers and writes.
+
+Each turn of the loop reads what has come on all connections, answers one batch of it, and writes the replies of each connection
+at once. What has arrived *is* the batch: there is no timer, and no hand-over to another thread.
+"""
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from sidecar.faults import place
+from sidecar.lanes.health import HEALTH_SERVICE, REFLECTION_NAMES, Health
+from sidecar.lanes.lane import Services
+from sidecar.transport.http2.connection import CONNECTION_WINDOW, Connection
+from sidecar.transport.http2.frames import (
+    DEFAULT_FRAME_BYTES,
+    DEFAULT_WINDOW,
+    INITIAL_WINDOW_SIZE,
+    LARGEST_STREAM,
+    MAX_CONCURRENT_STREAMS,
+    MAX_HEADER_LIST_SIZE,
+    settings,
+    window_update,
+)
+from sidecar.transport.http2.health import HealthWatchers, health_check, health_watch
+from sidecar.transport.http2.listening import Handshakes, listen_on
+from sidecar.transport.http2.methods import Methods
+from sidecar.transport.http2.notes import Notes
+from sidecar.transport.http2.peer import Peer
+from sidecar.transport.http2.rare import Rare, cold, conversation, watch
+from sidecar.transport.http2.sender import Sender
+from sidecar.transport.http2.streams import MESSAGE_HEAD, STREAM_WINDOW
+from sidecar.transport.slots import COLD_THREADS, MOST_WATCHES, Slots
+from sidecar.transport.transport import Access, Handover, bound
+
+try:
+    from uvloop import new_event_loop
+except ImportError:  # not on every platform
+    from asyncio import new_event_loop  # type: ignore[assignment]  # uvloop's loop is narrower
+
+log = logging.getLogger(__name__)
+
+# How often, while nothing comes, it is looked whether something is to be changed between batches.
+IDLE_S = 0.02
+# How often connections are looked at for what only time tells, at most and at least.
+SWEEP_S, FASTEST_SWEEP_S = 1.0, 0.02
+# Connections that are accepted before other work goes on.
+ACCEPTED_AT_ONCE = 64
+# Of a full table of descriptors: accepting is tried again after so many seconds.
+ACCEPT_AGAIN_S = 0.2
+FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+# Unfinished messages that one connection may have, as a multiple of the largest message, and at least so many bytes; and
+# all connections together.
+PARTS_OF_ONE, LEAST_PARTS_OF_ONE, PARTS_OF_ALL = 2, 1 << 20, 1 << 28
+
+
+class Http2Transport:
+    """Serves the whole port from one thread; see Transport.
+
+    Args:
+        services: what is served.
+        access: how calls get in.
+        health: what the health service tells.
+
+    Attributes:
+        connections: the open ones.
+        dirty: connections that have something to write.
+        notes: why connections were closed.
+        parts: bytes of messages that have not come whole, on all connections.
+    """
+
+    name = "http2"
+
+    def __init__(self, services: Services, access: Access, health: Health) -> None:
+        self.services = services
+        self.access = access
+        self.clock: Callable[[], float] = time.perf_counter
+        self.notes = Notes(self.clock)
+        self.note = self.notes.note
+        self.connections: set[Peer] = set()
+        self.dirty: list[Sender] = []
+        self.most_streams = access.limits.max_concurrent_streams
+        self.whole_bytes = min(DEFAULT_FRAME_BYTES, access.max_message_bytes + MESSAGE_HEAD)
+        self.parts = 0
+        self.most_parts = max(LEAST_PARTS_OF_ONE, PARTS_OF_ONE * access.max_message_bytes)
+        self.most_parts_of_all = max(PARTS_OF_ALL, self.most_parts)
+        self.greeting = settings(
+            (MAX_CONCURRENT_STREAMS, self.most_streams),
+            (INITIAL_WINDOW_SIZE, STREAM_WINDOW),
+            (MAX_HEADER_LIST_SIZE, access.limits.max_metadata_bytes),
+        ) + window_update(0, CONNECTION_WINDOW - DEFAULT_WINDOW)
+        self.pool = ThreadPoolExecutor(COLD_THREADS, thread_name_prefix="cold")
+        self._health = health
+        self._watchers = HealthWatchers()
+        self.methods = Methods(services, access, self._rare())
+        self._handshakes = Handshakes(access.certificates) if access.certificates else None
+        self._beginning = 0  # connections whose handshake is not over
+        self._adopting: set[asyncio.Task[None]] = set()
+        self._listeners: list[socket.socket] = []
+        self._handover: Handover | None = None
+        self._due = False
+        self._ending = False
+        self.loop: asyncio.AbstractEventLoop = new_event_loop()
+        self.thread = threading.Thread(target=self._run, name="transport", daemon=True)
+
+    def _rare(self) -> dict[str, Rare]:
+        services, slots = self.services, Slots(MOST_WATCHES, "watches")
+        served = {path.split("/")[1] for each in (services.unary, services.streams, services.cold, services.watches) for path in each}
+        names = sorted({*served, HEALTH_SERVICE})
+
+        def reflected(raw: bytes) -> bytes:
+            from sidecar.transport.http2.reflection import reflect  # noqa: PLC0415 - a start does not need it
+
+            return reflect(names, raw)
+
+        return {
+            **{path: cold(answer) for path, answer in services.cold.items()},
+            **{path: watch(replies, slots) for path, replies in services.watches.items()},
+            **{f"/{name}/ServerReflectionInfo": conversation(reflected) for name in REFLECTION_NAMES},
+            f"/{HEALTH_SERVICE}/Check": health_check(self._health),
+            f"/{HEALTH_SERVICE}/Watch": health_watch(self._health, self._watchers),
+        }
+
+    def start(
+        self, listen: str, listeners: Sequence[socket.socket] = (), handover: Callable[[], Handover] | None = None
+    ) -> str:
+        """See Transport."""
+        self._listeners = list(listeners) or [listen_on(listen, shared=self.access.shared)]
+        self._handover = handover() if handover else None
+        for listener in self._listeners:
+            listener.setblocking(False)  # noqa: FBT003 - the socket's own signature
+        self._health.listen(self._report)
+        self.thread.start()
+        return bound(listen, self._listeners[0].getsockname()[1])
+
+    def drain(self, grace: float) -> None:
+        """See Transport."""
+        self._health.end()
+        asyncio.run_coroutine_threadsafe(self._drain(grace), self.loop).result()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.pool.shutdown()
+
+    def from_any_thread(self, then: Callable[[], None]) -> Callable[[], None]:
+        """A function that any thread may call, once, and that has the transport's thread do `then`."""
+
+        def do() -> None:
+            with suppress(RuntimeError):  # the loop is closed: no caller waits any more
+                self.loop.call_soon_threadsafe(then)
+
+        return do
+
+    def soon(self) -> None:
+        """Has what has come answered, and what is gathered written, once all connections were read."""
+        if not self._due:
+            self._due = True
+            self.loop.call_soon(self._work)
+
+    def join(self, connection: Peer) -> None:
+        """A connection is open."""
+        self.connections.add(connection)
+
+    def forget(self, connection: Peer) -> None:
+        """A connection is closed."""
+        self.connections.discard(connection)
+        self._count()
+
+    def _report(self, name: str, status: int) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self._watchers.tell, name, status)
+
+    def _run(self) -> None:
+        loop = self.loop
+        asyncio.set_event_loop(loop)
+        loop.set_exception_handler(self._failed)
+        for listener in self._listeners:
+            loop.add_reader(listener.fileno(), self._accept, listener)
+        if self._handover is not None:
+            loop.add_reader(self._handover.fileno(), self._take_over)
+        self._idle()
+        self._sweep()
+        try:
+            loop.run_forever()
+        finally:
+            loop.close()
+
+    def _failed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        error = context.get("exception")
+        if isinstance(error, OSError):  # ssl.SSLError is one: what a stranger sent, or a network did
+            self.note("the network or TLS failed")
+        elif isinstance(error, BaseException):
+            log.error("the transport failed on an event; it lives on: %s", place(error))
+
+    def _work(self) -> None:
+        self._due = False
+        services = self.services
+        if services.ready:
+            try:
+                services.flush()
+            except Exception as error:  # noqa: BLE001 - one batch must not end the others
+                log.error("the transport failed to deliver a batch; it lives on: %s", place(error))  # noqa: TRY400
+        dirty = self.dirty
+        if dirty:
+            self.dirty = []
+            for connection in dirty:
+                connection.flush()
+                if connection.last_allowed != LARGEST_STREAM:  # type: ignore[attr-defined]  # it is a Peer
+                    connection.leave_if_idle()  # type: ignore[attr-defined]
+        if services.ready or self.dirty:
+            self.soon()
+
+    def _idle(self) -> None:
+        self.services.flush()
+        self.soon()
+        self.loop.call_later(IDLE_S, self._idle)
+
+    def _sweep(self) -> None:
+        now = self.clock()
+        for connection in list(self.connections):
+            connection.sweep(now)
+        limits = self.access.limits
+        spans = (limits.handshake_timeout_seconds, limits.keepalive_seconds, limits.keepalive_timeout_seconds,
+                 limits.max_connection_age_seconds, limits.max_connection_age_grace_seconds)  # fmt: skip
+        shortest_s = min((span for span in spans if span), default=SWEEP_S)
+        self.loop.call_later(max(FASTEST_SWEEP_S, min(SWEEP_S, shortest_s / 4)), self._sweep)
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                accepted, _ = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno in FULL:
+                    self._rest(listener, error)
+                return
+            if self._handover is None or not self._handover.place(accepted, len(self.connections) + self._beginning):
+                self._adopt(accepted)
+
+    def _rest(self, listener: socket.socket, error: OSError) -> None:
+        """Leaves connections in the kernel's queue for a while."""
+        self.note(f"accept: {error.strerror}")
+        self.loop.remove_reader(listener.fileno())
+
+        def again() -> None:
+            if not self._ending:
+                self.loop.add_reader(listener.fileno(), self._accept, listener)
+
+        self.loop.call_later(ACCEPT_AGAIN_S, again)
+
+    def _take_over(self) -> None:
+        assert self._handover is not None  # noqa: S101 - else nothing is watched
+        for accepted in self._handover.receive():
+            self._adopt(accepted)
+
+    def _adopt(self, accepted: socket.socket) -> None:
+        most = self.access.limits.max_connections
+        if self._ending or (most and len(self.connections) + self._beginning >= most):
+            accepted.close()
+            if not self._ending:
+                self.note("too many connections")
+            self._count()
+            return
+        self._beginning += 1
+        self._count()
+        task = self.loop.create_task(self._begin(accepted))
+        self._adopting.add(task)
+        task.add_done_callback(self._adopting.discard)
+
+    async def _begin(self, accepted: socket.socket) -> None:
+        timeout_s = self.access.limits.handshake_timeout_seconds
+        try:
+            accepted.setblocking(False)  # noqa: FBT003 - the socket's own signature
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            context = self._handshakes.context() if self._handshakes else None
+            await self.loop.connect_accepted_socket(
+                lambda: Connection(self),
+                accepted,
+                ssl=context,
+                ssl_handshake_timeout=timeout_s if context else None,
+            )
+        except (OSError, ssl.SSLError, asyncio.TimeoutError, ConnectionError):
+            self.note("a TLS handshake that failed" if self._handshakes else "the network failed")
+            accepted.close()
+            return
+        finally:
+            self._beginning -= 1
+            self._count()
+
+    def _count(self) -> None:
+        if self._handover is not None:
+            self._handover.count(len(self.connections) + self._beginning)
+
+    async def _drain(self, grace: float) -> None:
+        self._ending = True
+        for listener in self._listeners:
+            self.loop.remove_reader(listener.fileno())
+            listener.close()
+        if self._handover is not None:
+            self.loop.remove_reader(self._handover.fileno())
+            self._handover.close()
+            self._handover = None
+        until = self.clock() + grace
+        for task in list(self._adopting):
+            task.cancel()
+        for connection in list(self.connections):
+            connection.drain(until)
+        while self.connections and (now := self.clock()) < until:
+            await asyncio.sleep(FASTEST_SWEEP_S / 4)
+            for connection in list(self.connections):
+                connection.sweep(now)
+        for connection in list(self.connections):
+            connection.close()
+        await asyncio.sleep(0)
+        for connection in list(self.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
