@@ -81,7 +81,7 @@ def opened(plan: Plan, target: str, server: Server | None, *, questions: bool) -
     section.notes += _verdicts(section.rows)
     section.notes += [
         "queue: the server's own stage; queueing: that and all time at the client that no stage of the server accounts "
-        f"for (lane, kernel, wire), from the real send, beyond the {alone * 1e6:.0f} us of an unloaded call",
+        f"for (transport, kernel, wire), from the real send, beyond the {alone * 1e6:.0f} us of an unloaded call",
     ]
     return section
 

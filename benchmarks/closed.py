@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from benchmarks.floor import LANES, METHOD, command
+from benchmarks.floor import TRANSPORTS, METHOD, command
 from benchmarks.offered import closed_loop
 from benchmarks.plan import Plan
 from benchmarks.report import Section
@@ -44,7 +44,7 @@ def measure_with(
 
 
 def closed(plan: Plan, target: str, server: Server | None) -> list[Section]:
-    """Two tables: the sidecar beside the floors of both lanes, and the stages inside the sidecar."""
+    """Two tables: the sidecar beside the floors of both transports, and the stages inside the sidecar."""
     loops = Section("closed_loop", f"Closed loop, {plan.chars} characters", COLUMNS)
     inside = Section("stages", "Inside the server (us), from the replies of the same calls", STAGE_COLUMNS)
     for in_flight in plan.concurrency:
@@ -52,11 +52,11 @@ def closed(plan: Plan, target: str, server: Server | None) -> list[Section]:
         spent = stages(decode(samples))
         loops.rows.append({"subject": "Route", **row, **spent})
         inside.rows.append({"in_flight": in_flight, **spent})
-    for lane in LANES:
-        with Server(command(lane, plan.floor_bytes), plan.cores.server) as floor:
+    for transport in TRANSPORTS:
+        with Server(command(transport, plan.floor_bytes), plan.cores.server) as floor:
             for in_flight in plan.concurrency:
                 row, _ = measure(plan, floor.address, METHOD, in_flight, floor)
-                loops.rows.append({"subject": f"empty handler, {lane} lane", **row})
+                loops.rows.append({"subject": f"empty handler, {transport}", **row})
     loops.notes += _generator_bound(loops)
     loops.notes += [
         f"Route at {first['in_flight']} in flight: p50 is {first['p50_us'] / row['p50_us']:.2f}x and throughput "

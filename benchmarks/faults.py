@@ -34,7 +34,7 @@ def overloaded(where: Cores, seconds: float) -> list[Section]:
     """The tables of benchmarks.overload with the default configuration, and their targets."""
     plan = Plan(
         seconds=seconds, warm_up_s=0.5, rounds=1, seed=1, chars=200, concurrency=(PEAK_IN_FLIGHT,), rates=(), sizes=(),
-        trace=None, trace_name="", connections=CONNECTIONS, client="frames", cores=where, bundle=None, lane="auto",
+        trace=None, trace_name="", connections=CONNECTIONS, client="frames", cores=where, bundle=None, transport="http2",
         floor_bytes=0, h2load=False,
     )  # fmt: skip
     command = [*sidecar_command(None), "--workers", "1"]

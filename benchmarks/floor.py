@@ -1,6 +1,6 @@
-"""A lane with nothing behind it: what is left when the handler costs nothing. Run as a program, it serves.
+"""A transport with nothing behind it: what is left when the handler costs nothing. Run as a program, it serves.
 
-The handler answers with constant bytes at once, so a Route on the same lane cannot be faster than this.
+The handler answers with constant bytes at once, so a Route on the same transport cannot be faster than this.
 """
 
 import signal
@@ -12,25 +12,17 @@ from typing import Any
 import click
 
 from sidecar.config import Config
-from sidecar.lanes.auto import choose_lane
-from sidecar.lanes.entrance import entrance_of
+from sidecar.lanes.health import Health
+from sidecar.lanes.lane import Call, Hot
+from sidecar.transport.choose import transport_of
 
 METHOD = "/floor.Floor/Empty"
-LANES = ("fast", "portable")
+TRANSPORTS = ("http2", "grpcio")
 
 
-def command(lane: str, reply_bytes: int = 0) -> list[str]:
-    """The command line that serves the floor of a lane on a free port of the loopback."""
-    return [sys.executable, "-m", "benchmarks.floor", "--lane", lane, "--reply-bytes", str(reply_bytes)]
-
-
-class NothingWaits:
-    """A batcher for a handler that answers at once."""
-
-    full = ready = False
-
-    def __len__(self) -> int:
-        return 0
+def command(transport: str, reply_bytes: int = 0) -> list[str]:
+    """The command line that serves the floor of a transport on a free port of the loopback."""
+    return [sys.executable, "-m", "benchmarks.floor", "--transport", transport, "--reply-bytes", str(reply_bytes)]
 
 
 class EmptyServices:
@@ -41,34 +33,44 @@ class EmptyServices:
     """
 
     def __init__(self, reply: bytes) -> None:
-        def take(_raw: bytes, deliver: Callable[[Any, Any], None], key: Any, _caller: Any) -> None:
-            deliver(key, reply)
-
-        self.unary: Mapping[str, Any] = {METHOD: take}
+        self._reply = reply
+        self._calls: list[Call] = []
+        self.unary: Mapping[str, Hot] = {METHOD: Hot(_never, lambda _raw: "")}
         self.streams: Mapping[str, Any] = {}
         self.cold: Mapping[str, Callable[[bytes], bytes]] = {}
         self.watches: Mapping[str, Any] = {}
-        self.batcher = NothingWaits()
 
-    busy_s = 0.0
+    @property
+    def ready(self) -> bool:
+        """True if calls wait."""
+        return bool(self._calls)
 
-    def unread(self) -> None:
-        """Nobody counts."""
+    def offer(self, call: Call) -> None:
+        """Takes a call."""
+        self._calls.append(call)
 
     def flush(self) -> None:
-        """There is nothing to answer."""
+        """Answers all that wait."""
+        calls, self._calls = self._calls, []
+        for call in calls:
+            call.reply(self._reply)
+
+
+def _never(*_: Any) -> None:
+    """Messages are not parsed here."""
 
 
 @click.command()
-@click.option("--lane", type=click.Choice(LANES), required=True)
+@click.option("--transport", type=click.Choice(TRANSPORTS), required=True)
 @click.option("--reply-bytes", type=int, default=0)
-def main(lane: str, reply_bytes: int) -> None:
-    """Serve the empty method on a lane until SIGTERM."""
-    serving = choose_lane(lane).make(EmptyServices(b"x" * reply_bytes), entrance_of(Config()))
+def main(transport: str, reply_bytes: int) -> None:
+    """Serve the empty method on a transport until SIGTERM."""
+    config = Config(transport=transport)  # type: ignore[arg-type]  # one of TRANSPORTS
+    serving = transport_of(config, EmptyServices(b"x" * reply_bytes), Health())
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    click.echo(f"listening on {serving.start('127.0.0.1:0')} ({lane} lane, empty)", err=True)
+    click.echo(f"listening on {serving.start('127.0.0.1:0')} ({transport}, empty)", err=True)
     stop.wait()
     serving.drain(1.0)
 

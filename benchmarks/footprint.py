@@ -25,7 +25,7 @@ def footprint(plan: Plan) -> Section:
     fresh: list[float] = []
     loaded: list[float] = []
     for number in range(STARTS):
-        with Server(sidecar_command(plan.bundle, plan.lane), plan.cores.server) as server:
+        with Server(sidecar_command(plan.bundle, plan.transport), plan.cores.server) as server:
             listening.append(server.listening_s)
             serving.append(server.serving_s)
             fresh.append(server.resident_mb())

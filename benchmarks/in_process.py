@@ -31,10 +31,10 @@ TARGET_US = 150.0
 def in_process(plan: Plan) -> Section:
     """Single requests and batches, on the server's core, in this process."""
     section = Section("in_process", f"Scoring path without transport, {plan.chars} characters", COLUMNS)
-    config = Config(bundle=str(plan.bundle) if plan.bundle else "", lane="portable")
+    config = Config(bundle=str(plan.bundle) if plan.bundle else "", transport="grpcio")
     payloads = requests(plan.chars, CALLS + WARM_UP, plan.seed)
     with pinned(plan.cores.server):
-        services = Server(config).services  # the same path that a lane drives, without the lane
+        services = Server(config).services  # the same path that a transport drives, without the transport
         for size in BATCHES:
             section.rows.append(_measure(services, salted(payloads), size))
     alone = section.rows[0]["p50_us"]

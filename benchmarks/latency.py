@@ -1,4 +1,4 @@
-"""Measures a sidecar: latency, throughput, queueing, stages, memory - beside the floor of its own lanes, in one run.
+"""Measures a sidecar: latency, throughput, queueing, stages, memory - beside the floor of its own transports, in one run.
 
     python benchmarks/latency.py                          # everything, on a sidecar of its own
     python benchmarks/latency.py --target 127.0.0.1:8470  # a running sidecar
@@ -86,7 +86,7 @@ def _window(_context: click.Context, _parameter: click.Parameter, value: str | N
 @click.option(
     "--bundle", type=click.Path(path_type=Path, file_okay=False, exists=True), help="For the started sidecar."
 )
-@click.option("--lane", type=click.Choice(["auto", "fast", "portable"]), default="auto", help="Of the started sidecar.")
+@click.option("--transport", type=click.Choice(["http2", "grpcio"]), default="http2", help="Of the started sidecar.")
 @click.option("--only", multiple=True, type=click.Choice([*ASKED, *STARTED]), help="Just this; may be repeated.")
 @click.option("--concurrency", default="1,4,16,64,128", callback=_numbers(int), help="Calls in flight, closed loop.")
 @click.option(
@@ -110,7 +110,7 @@ def _window(_context: click.Context, _parameter: click.Parameter, value: str | N
 @click.option(
     "--driver",
     type=click.Choice(["auto", "python", "h2load"]),
-    default="auto",
+    default="http2",
     help="Of the ratios' load; auto is h2load where it is installed.",
 )
 @click.option("--floor-bytes", default=0, type=click.IntRange(0), help="Length of the empty handler's reply.")
@@ -123,7 +123,7 @@ def main(  # noqa: PLR0913 - one parameter for each option
     *,
     target: str | None,
     bundle: Path | None,
-    lane: str,
+    transport: str,
     only: tuple[str, ...],
     concurrency: tuple[int, ...],
     rate: tuple[float, ...],
@@ -146,7 +146,7 @@ def main(  # noqa: PLR0913 - one parameter for each option
     json_file: Path | None,
     plot_file: Path | None,
 ) -> None:
-    """Measure a sidecar: latency, throughput, queueing, stages and memory, beside the floor of its lanes."""
+    """Measure a sidecar: latency, throughput, queueing, stages and memory, beside the floor of its transports."""
     try:
         where = the_cores.choose(server_core, load_core)
         arrivals = traces.read(trace, trace_name, window, speed_up) if trace else None
@@ -171,7 +171,7 @@ def main(  # noqa: PLR0913 - one parameter for each option
         client=client,
         cores=where,
         bundle=bundle,
-        lane=lane,
+        transport=transport,
         floor_bytes=floor_bytes,
         h2load=driver == "h2load" or (driver == "auto" and h2load.available()),
     )
@@ -220,14 +220,14 @@ def _serving(plan: Plan, target: str | None) -> Iterator[tuple[str, Server | Non
     if target:
         yield target, None
         return
-    with Server(sidecar_command(plan.bundle, plan.lane), plan.cores.server) as server:
+    with Server(sidecar_command(plan.bundle, plan.transport), plan.cores.server) as server:
         yield server.address, server
 
 
 def _info(address: str) -> Row:
     info = info_of(address)
     return {
-        "lane": info.lane,
+        "transport": info.transport,
         "provider": info.execution_provider,
         "bundle": f"{info.bundle.name} {info.bundle.version}" if info.HasField("bundle") else "none",
         "candidates": len(info.candidates),

@@ -39,7 +39,7 @@ ORIGIN = Origin(("default", "1", "ab" * 32), NAMES, NAMES)
 
 
 class Decisions:
-    """Batches as the lane would note them."""
+    """Batches as the transport would note them."""
 
     def __init__(self) -> None:
         self._ids = DecisionIds(time.time)
@@ -108,7 +108,7 @@ def acknowledgements(config: LedgerConfig, callers: int, seconds: float) -> Row:
 
 
 def noting(config: LedgerConfig, size: int, rate: float, seconds: float) -> Row:
-    """A lane notes batches at a rate; what that costs the lane, and what the journal's thread spends on it."""
+    """A transport notes batches at a rate; what that costs the transport, and what the journal's thread spends on it."""
     journal, decisions = Journal(config, Recorder(None)), Decisions()
     journal.start()
     spent = array("d")
@@ -212,7 +212,7 @@ def main(directory: Path | None, url: str, seconds: float, amount: int, rate: fl
             "journal_cpu_us_per_decision",
             "dropped",
         ),
-        notes=["the journal's thread competes with the lane's for the interpreter, so its processor time counts too"],
+        notes=["the journal's thread competes with the transport's for the interpreter, so its processor time counts too"],
     )
     imports = Section(
         "import",

@@ -229,7 +229,7 @@ def _client(plan: Plan, address: str, deadline_s: float) -> Iterator[FramesClien
     "--bundle", type=click.Path(path_type=Path, file_okay=False, exists=True), help="For the started sidecar."
 )
 @click.option("--products", default=0, type=click.IntRange(0), help="Make the default bundle's model so much heavier.")
-@click.option("--lane", type=click.Choice(["auto", "fast", "portable"]), default="auto", help="Of the started sidecar.")
+@click.option("--transport", type=click.Choice(["http2", "grpcio"]), default="http2", help="Of the started sidecar.")
 @click.option("--deadline-ms", default=DEADLINE_S * 1e3, type=click.FloatRange(min=1), help="Of every call.")
 @click.option("--chars", default=200, type=click.IntRange(20), help="Of a prompt.")
 @click.option("--seconds", default=3.0, type=click.FloatRange(min=0.1), help="Of each measurement.")
@@ -243,7 +243,7 @@ def main(  # noqa: PLR0913 - one parameter for each option
     config: Path | None,
     bundle: Path | None,
     products: int,
-    lane: str,
+    transport: str,
     deadline_ms: float,
     chars: int,
     seconds: float,
@@ -270,7 +270,7 @@ def main(  # noqa: PLR0913 - one parameter for each option
         client="frames",
         cores=where,
         bundle=bundle,
-        lane=lane,
+        transport=transport,
         floor_bytes=0,
         h2load=False,
     )
@@ -283,7 +283,7 @@ def main(  # noqa: PLR0913 - one parameter for each option
             if target:
                 sections = overload(plan, target, None, deadline_s=deadline_ms / 1e3)
             else:
-                with Server(sidecar_command(bundle, lane, config), where.server) as server:
+                with Server(sidecar_command(bundle, transport, config), where.server) as server:
                     sections = overload(plan, server.address, server, deadline_s=deadline_ms / 1e3)
         except (ServerFault, OSError) as fault:
             raise click.ClickException(str(fault)) from None

@@ -37,7 +37,7 @@ class Plan:
         client: which client makes the load.
         cores: who runs where.
         bundle: directory; None is the embedded default.
-        lane: of the sidecar.
+        transport: of the sidecar.
         floor_bytes: length of the empty handler's reply.
         h2load: whether ceilings are measured with h2load.
         notes: what a reader must know; sections add to it.
@@ -57,7 +57,7 @@ class Plan:
     client: str
     cores: Cores
     bundle: Path | None
-    lane: str
+    transport: str
     floor_bytes: int
     h2load: bool
 

@@ -9,7 +9,7 @@ from benchmarks.samples import Row
 from benchmarks.stages import STAGES
 
 MILLISECOND_US = 1000.0
-COLOURS = {"Route": "tab:blue", "empty handler, fast lane": "tab:green", "empty handler, portable lane": "tab:orange"}
+COLOURS = {"Route": "tab:blue", "empty handler, http2": "tab:green", "empty handler, grpcio": "tab:orange"}
 SHADES = {
     "p50_us": ("tab:blue", "latency p50"),
     "p99_us": ("tab:purple", "latency p99"),

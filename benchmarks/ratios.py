@@ -1,4 +1,4 @@
-"""How much of what the lane can do is left when every call is really routed?
+"""How much of what the transport can do is left when every call is really routed?
 
 The machine drifts by more than the differences that matter, so the servers live side by side and take turns, in one
 order and then in the other; the ratios are medians over the rounds.
@@ -24,8 +24,8 @@ from sidecar.lanes.services import ROUTE, ROUTE_BATCH
 
 HIGH, LONE = 64, 1
 ITEMS_OF_A_BATCH = 32
-ROUTE_FAST, ROUTE_PORTABLE, BATCH_FAST = "Route, fast lane", "Route, portable lane", "RouteBatch, fast lane (items)"
-EMPTY_FAST, EMPTY_PORTABLE = "empty handler, fast lane", "empty handler, portable lane"
+ROUTE_HTTP2, ROUTE_GRPCIO, BATCH_HTTP2 = "Route, http2", "Route, grpcio", "RouteBatch, http2 (items)"
+EMPTY_HTTP2, EMPTY_GRPCIO = "empty handler, http2", "empty handler, grpcio"
 COLUMNS = ("subject", "in_flight", "per_second", "p50_us", "p99_us", "errors", "rounds")
 RATIO_COLUMNS = ("subject", "ratio", "lowest", "highest", "target", "verdict")
 
@@ -82,7 +82,7 @@ def ratio(above: Turn, below: Turn, column: str) -> tuple[float, float, float]:
 
 
 def ratios(plan: Plan) -> list[Section]:
-    """The rows of the design's table that compare the whole job with empty handlers and with the portable lane."""
+    """The rows of the design's table that compare the whole job with empty handlers and with the grpcio."""
     table = Section("ratio_rounds", f"Servers in turn, {plan.chars} characters, medians over the rounds", COLUMNS)
     with ExitStack() as running:
         turns: dict[tuple[str, int], Turn] = {}
@@ -91,17 +91,17 @@ def ratios(plan: Plan) -> list[Section]:
             for in_flight in levels:
                 turns[subject, in_flight] = Turn(subject, in_flight, partial(take, in_flight))
 
-        for subject, lane in ((ROUTE_FAST, "fast"), (ROUTE_PORTABLE, "portable")):
+        for subject, transport in ((ROUTE_HTTP2, "http2"), (ROUTE_GRPCIO, "grpcio")):
             try:
-                server = running.enter_context(Server(sidecar_command(plan.bundle, lane, UNCACHED), plan.cores.server))
+                server = running.enter_context(Server(sidecar_command(plan.bundle, transport, UNCACHED), plan.cores.server))
             except ServerFault as fault:
                 table.notes.append(str(fault))
                 continue
             add(subject, (HIGH, LONE), _caller(plan, server, ROUTE, plan.prompts()[0]))
-            if lane == "fast":
-                add(BATCH_FAST, (4,), _batch_caller(plan, server))
-        for subject, lane in ((EMPTY_FAST, "fast"), (EMPTY_PORTABLE, "portable")):
-            floor = running.enter_context(Server(command(lane, plan.floor_bytes), plan.cores.server))
+            if transport == "http2":
+                add(BATCH_HTTP2, (4,), _batch_caller(plan, server))
+        for subject, transport in ((EMPTY_HTTP2, "http2"), (EMPTY_GRPCIO, "grpcio")):
+            floor = running.enter_context(Server(command(transport, plan.floor_bytes), plan.cores.server))
             add(subject, (HIGH, LONE), _caller(plan, floor, METHOD, plan.prompts()[0]))
         alternate(list(turns.values()), plan.rounds, lambda line: click.echo(f"  {line}", err=True))
     table.notes.append("without a score cache, since h2load sends one prompt over and over")
@@ -140,12 +140,12 @@ def _batch_caller(plan: Plan, server: Server) -> Callable[[int], Row]:
 def _compared(plan: Plan, turns: dict[tuple[str, int], Turn]) -> Section:
     section = Section("ratios", "Ratios (of throughput; at 1 in flight of p50), median over the rounds", RATIO_COLUMNS)
     wanted: tuple[tuple[str, tuple[str, int], tuple[str, int], str, float | None, bool], ...] = (
-        ("Route / empty handler, fast lane", (ROUTE_FAST, HIGH), (EMPTY_FAST, HIGH), "per_second", 0.5, True),
-        ("Route: fast / portable lane", (ROUTE_FAST, HIGH), (ROUTE_PORTABLE, HIGH), "per_second", 3.0, True),
-        ("p50 alone: Route / empty, fast lane", (ROUTE_FAST, LONE), (EMPTY_FAST, LONE), "p50_us", 1.6, False),
-        ("p50 alone: Route / empty, portable", (ROUTE_PORTABLE, LONE), (EMPTY_PORTABLE, LONE), "p50_us", None, False),
-        ("RouteBatch items / Route, fast lane", (BATCH_FAST, 4), (ROUTE_FAST, HIGH), "per_second", None, True),
-        ("empty handler: fast / portable lane", (EMPTY_FAST, HIGH), (EMPTY_PORTABLE, HIGH), "per_second", None, True),
+        ("Route / empty handler, http2", (ROUTE_HTTP2, HIGH), (EMPTY_HTTP2, HIGH), "per_second", 0.5, True),
+        ("Route: http2 / grpcio", (ROUTE_HTTP2, HIGH), (ROUTE_GRPCIO, HIGH), "per_second", 3.0, True),
+        ("p50 alone: Route / empty, http2", (ROUTE_HTTP2, LONE), (EMPTY_HTTP2, LONE), "p50_us", 1.6, False),
+        ("p50 alone: Route / empty, portable", (ROUTE_GRPCIO, LONE), (EMPTY_GRPCIO, LONE), "p50_us", None, False),
+        ("RouteBatch items / Route, http2", (BATCH_HTTP2, 4), (ROUTE_HTTP2, HIGH), "per_second", None, True),
+        ("empty handler: http2 / grpcio", (EMPTY_HTTP2, HIGH), (EMPTY_GRPCIO, HIGH), "per_second", None, True),
     )
     for subject, above, below, column, target, at_least in wanted:
         if above not in turns or below not in turns:

@@ -163,9 +163,9 @@ class Server:
 UNCACHED = ROOT / "benchmarks" / "uncached.toml"
 
 
-def sidecar_command(bundle: Path | None, lane: str = "auto", config: Path | None = None) -> list[str]:
+def sidecar_command(bundle: Path | None, transport: str = "http2", config: Path | None = None) -> list[str]:
     """The command line of a sidecar on a free port of the loopback."""
-    command = [sys.executable, "-m", "sidecar.cli", "serve", "--listen", "127.0.0.1:0", "--lane", lane]
+    command = [sys.executable, "-m", "sidecar.cli", "serve", "--listen", "127.0.0.1:0", "--transport", transport]
     if config:
         command += ["--config", str(config.resolve())]
     return [*command, "--bundle", str(bundle.resolve())] if bundle else command

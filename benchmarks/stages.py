@@ -42,7 +42,7 @@ def stages(replies: Sequence[pb.RouteResponse]) -> Row:
 def waiting_s(samples: Samples, replies: Sequence[pb.RouteResponse]) -> Seconds:
     """[G] of the G good replies: all time, from the real send on, in which nobody worked on the request.
 
-    That is the call's time at the client less what the server's stages did, so it holds the server's queue, the lane,
+    That is the call's time at the client less what the server's stages did, so it holds the server's queue, the transport,
     the kernel and both ways of the wire.
     """
     at_client = np.extract(samples.status == OK, samples.on_wire_s)

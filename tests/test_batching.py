@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.batching import ENOUGH_BATCHES, WORTH_WATCHING_S, Batcher, Bounds
+from sidecar.batching import ENOUGH_BATCHES, Batcher, Bounds
 
 SHED, EXPIRED = -1, -2
 
@@ -16,10 +16,6 @@ class Waiting:
     def __init__(self, expires: float = math.inf) -> None:
         self.expires = expires
         self.gone = False
-        self.watched = False
-
-    def must_wait(self) -> None:
-        self.watched = True
 
     def waker(self) -> Callable[[], None]:
         return lambda: None
@@ -255,14 +251,6 @@ def test_who_hung_up_is_not_worked_for_and_the_batch_is_filled_with_others() -> 
     assert len(work.batcher) == 0
 
 
-def test_only_who_must_wait_for_long_is_watched() -> None:
-    work = Work(10, job_s=WORTH_WATCHING_S / 10)
-    work.learn()
-    callers = [work.add(job) for job in range(40)]
-    assert not any(caller.watched for caller in callers[:10])
-    assert all(caller.watched for caller in callers[20:])
-
-
 def test_one_slow_batch_at_the_start_does_not_have_later_jobs_turned_away() -> None:
     work = Work(10, job_s=1.0)
     work.add(1)
@@ -294,9 +282,9 @@ def test_the_lanes_own_time_between_two_batches_counts_while_jobs_wait() -> None
         for job in range(10):
             work.add(job)
         work.batcher.flush()
-        work.now += 0.01  # what the lane does between two batches
+        work.now += 0.01  # what the transport does between two batches
     work.received.clear()
-    for job in range(20):  # 10 wait already: two more batches, 0.02 s each with what the lane does
+    for job in range(20):  # 10 wait already: two more batches, 0.02 s each with what the transport does
         work.add(job, caller=Waiting(expires=work.now + 0.035))
     assert [key for key, _ in work.received] == list(range(10, 20))
 

@@ -18,8 +18,6 @@ class Caller:
         self.expires = expires
         self.wakers = 0
 
-    def must_wait(self) -> None: ...
-
     def resume(self, then: Callable[[], None]) -> Callable[[], None]:
         return then
 

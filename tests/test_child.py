@@ -132,9 +132,9 @@ async def test_one_that_dies_soon_is_waited_for_longer_and_longer_up_to_a_bound(
 
 
 async def test_what_it_says_is_its_status(tmp_path: Path) -> None:
-    kept = Kept(tmp_path, json.dumps({"lane": "fast"}))
+    kept = Kept(tmp_path, json.dumps({"transport": "http2"}))
     await kept.start()
-    assert kept.child.status == {"lane": "fast"}
+    assert kept.child.status == {"transport": "http2"}
     await kept.stop()
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from sidecar.cli import main
 from sidecar.demo import PROMPTS
-from sidecar.lanes.lane import SERVICE
+from sidecar.lanes.transport import SERVICE
 from sidecar.terminal import HEALTH_NAMES
 from tests import pki
 from tests.bundle.keys import key_of, sign
@@ -55,7 +55,7 @@ def run(*arguments: str, text: str | None = None) -> Result:
 
 
 def test_serve_says_where_it_listens_and_what_it_runs(served: Served) -> None:
-    assert "fast lane" in served.said
+    assert "http2" in served.said
     assert "bundle " in served.said
 
 
@@ -65,8 +65,8 @@ def test_serve_ends_with_status_0_when_it_is_told_to(tiny_bundle: Path, number: 
 
 
 def test_serve_on_the_portable_lane_ends_with_status_0(tiny_bundle: Path) -> None:
-    running = Served("--bundle", str(tiny_bundle), "--lane", "portable")
-    assert "portable lane" in running.said
+    running = Served("--bundle", str(tiny_bundle), "--transport", "grpcio")
+    assert "grpcio" in running.said
     assert running.stop() == (0, "")
 
 
@@ -112,7 +112,7 @@ def test_a_new_token_opens_a_sidecar_with_tls_to_every_command(tmp_path: Path, t
     within = (*target, *map(str, door))
     shown = ("--token-file", str(token))
     assert "LEARNED" in run("route", "what is the capital", *within, *shown).output
-    assert "fast lane" in run("info", *within, *shown).output
+    assert "http2" in run("info", *within, *shown).output
     assert run("health", *within).output == "SERVING\n"
     environment = {"ROUTER_SIDECAR_TLS_CA": str(trusted), "ROUTER_SIDECAR_TOKEN_FILE": str(token)}
     assert CliRunner(env=environment).invoke(main, ["info", *target, *within[4:]]).exit_code == 0
@@ -194,9 +194,9 @@ def test_asking_where_nobody_listens_says_how_to_start_one() -> None:
 
 def test_info_prints_what_runs(served: Served) -> None:
     text = run("info", "--target", served.address).output
-    for word in ("fast lane", "balanced (default)", "safe candidate: large", "CPUExecutionProvider"):
+    for word in ("http2", "balanced (default)", "safe candidate: large", "CPUExecutionProvider"):
         assert word in text
-    assert json.loads(run("info", "--target", served.address, "--json").output)["lane"] == "fast"
+    assert json.loads(run("info", "--target", served.address, "--json").output)["transport"] == "http2"
 
 
 def test_health_tells_probes_by_its_exit_status(served: Served) -> None:

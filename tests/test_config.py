@@ -72,7 +72,7 @@ def test_everything_that_a_file_says_is_taken(tmp_path: Path) -> None:
         ("[[candidates]]\nname = 'a'\nfirst_token_seconds = 800", r"candidates\.a\.first_token_seconds: is 800"),
         ("[[candidates]]\nname = 'a'\nseconds_per_output_token = 12", r"a\.seconds_per_output_token: is 12"),
         ("max_batch_items = 'many'", r"max_batch_items: "),
-        ("lane = 'warp'", r"lane: "),
+        ("transport = 'warp'", r"transport: "),
         ("default_policy = 'house'", "default_policy: 'house' is unknown; known are balanced, quality, thrifty"),
         ("[policies.p]\nanswer_value_usd = -1.0", r"policies\.p\.answer_value_usd is -1\.0"),
         ("[policies.p]\nanswer_value_usd = nan", r"policies\.p\.answer_value_usd is nan"),

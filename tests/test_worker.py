@@ -80,7 +80,7 @@ class Process:
 
 @pytest.fixture
 def start(registry: Path, tmp_path: Path, unused_tcp_port_factory: Callable[[], int]) -> Any:
-    """Starts a worker; `start(lane="fast")`."""
+    """Starts a worker; `start(transport="http2")`."""
     started: list[Process] = []
 
     def start(**settings: Any) -> Process:
@@ -223,12 +223,12 @@ async def test_what_it_serves_is_told_every_second_and_at_its_end(start: Any, tm
 # --- alone -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lane", ["fast", "portable"])
-def test_without_a_control_process_it_serves_what_the_pointer_names(start: Any, registry: Path, lane: str) -> None:
+@pytest.mark.parametrize("transport", ["http2", "grpcio"])
+def test_without_a_control_process_it_serves_what_the_pointer_names(start: Any, registry: Path, transport: str) -> None:
     (registry / POINTER).write_text("v3\n")
-    process = start(lane=lane)
+    process = start(transport=transport)
     said = process.said()
-    assert (said["running"], said["lane"], said["fault"]) == ("tiny 3", lane, "")
+    assert (said["running"], said["transport"], said["fault"]) == ("tiny 3", transport, "")
     assert process.version() == "3"
 
 

@@ -12,13 +12,13 @@ class Ours:
     """The sidecar's Route, whole: text recipe, novelty, constraints, ranking, timings.
 
     Args:
-        lane: `fast` or `portable`.
+        transport: `fast` or `portable`.
     """
 
-    def __init__(self, lane: str) -> None:
-        self.name = f"router-sidecar, {lane} lane"
+    def __init__(self, transport: str) -> None:
+        self.name = f"router-sidecar, {transport}"
         self.note = "gRPC; does more than the peers: recipe, novelty, constraints, full ranking, timings; without its score cache"
-        self._lane = lane
+        self._lane = transport
         self._server: Server | None = None
 
     def install(self) -> None:

@@ -44,7 +44,7 @@ def subjects(wanted: Sequence[str]) -> list[Peer]:
         "pytriton": [pytriton()],
         "mlserver": [mlserver(), mlserver(batch_ms=1.0)],
     }
-    return [Ours("fast"), Ours("portable"), *(peer for name in wanted for peer in every[name])]
+    return [Ours("http2"), Ours("grpcio"), *(peer for name in wanted for peer in every[name])]
 
 
 def measure(
@@ -94,7 +94,7 @@ def compare(
 ) -> list[Section]:
     """The table of figures, and that of ratios against the first of the peers."""
     figures = Section("peers", "Peers, one core each, medians over the rounds", COLUMNS)
-    ratios = Section("peer_ratios", "Throughput of the sidecar's fast lane over the peer's", RATIO_COLUMNS)
+    ratios = Section("peer_ratios", "Throughput of the sidecar's http2 over the peer's", RATIO_COLUMNS)
     first = peers[0].name
     figures.notes.append("h2load sends one prompt over and over, so every tokenizer here has its words at hand")
     for peer in peers:

@@ -3,15 +3,15 @@ import time
 import pytest
 
 from benchmarks.client import OK, Reply
-from benchmarks.floor import LANES, METHOD, EmptyServices
+from benchmarks.floor import TRANSPORTS, METHOD, EmptyServices
 from benchmarks.frames import FramesClient
 from sidecar.lanes.auto import choose_lane
 from sidecar.lanes.entrance import Entrance
 
 
-@pytest.mark.parametrize("lane", LANES)
-def test_an_empty_handler_answers_on_each_lane_with_constant_bytes(lane: str) -> None:
-    serving = choose_lane(lane).make(EmptyServices(b"xyz"), Entrance())
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_an_empty_handler_answers_on_each_lane_with_constant_bytes(transport: str) -> None:
+    serving = choose_lane(transport).make(EmptyServices(b"xyz"), Entrance())
     client = FramesClient(serving.start("127.0.0.1:0"), METHOD, 2)
     try:
         for key in range(50):

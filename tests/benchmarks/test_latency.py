@@ -37,13 +37,13 @@ def test_a_sidecar_is_measured_beside_its_floors(tmp_path: Path, tiny_bundle: Pa
     rows = written["sections"]["closed_loop"]["rows"]
     assert [row["subject"] for row in rows[::2]] == [
         "Route",
-        "empty handler, fast lane",
-        "empty handler, portable lane",
+        "empty handler, http2",
+        "empty handler, grpcio",
     ]
     assert all(row["per_second"] > 0 and row["errors"] == {} for row in rows)
     assert rows[0]["coverage"] == 1.0
     assert {row["in_flight"] for row in written["sections"]["stages"]["rows"]} == {1, 4}
-    assert "empty handler, fast lane" in result.output
+    assert "empty handler, http2" in result.output
 
 
 def test_prompts_miss_the_score_cache_unless_they_are_meant_to_hit_it(tmp_path: Path, tiny_bundle: Path) -> None:

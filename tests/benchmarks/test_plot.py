@@ -11,7 +11,7 @@ CLOSED = Section(
     (),
     [
         {"subject": subject, "in_flight": level, "p50_us": 100.0 * level, "p99_us": None, "per_second": 1000.0}
-        for subject in ("Route", "empty handler, fast lane")
+        for subject in ("Route", "empty handler, http2")
         for level in (1, 16)
     ],
 )

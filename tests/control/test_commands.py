@@ -128,7 +128,7 @@ async def test_one_that_connects_during_the_switch_is_told_the_new_state(scene: 
 @pytest.mark.parametrize("how", ["refuses", "dies"])
 async def test_one_that_does_not_switch_is_killed_and_the_others_run_the_new_bundle(scene: Scene, how: str) -> None:
     good, bad = await scene.join(), await scene.join()
-    bad.on[Switch] = refuse("the lane did not get to it") if how == "refuses" else lambda _command: bad.die()
+    bad.on[Switch] = refuse("the transport did not get to it") if how == "refuses" else lambda _command: bad.die()
     result = await scene.activate("v2")
     assert result.state.running == scene.two
     assert scene.killed == ([bad.pid] if how == "refuses" else [])

@@ -18,8 +18,8 @@ from sidecar.config import CandidateConfig, Config, SegmentConfig
 from sidecar.coverage import Coverage
 from sidecar.errors import RouterError
 from sidecar.lanes.engine import Engine
-from sidecar.lanes.lane import Encoded, Take, status_of
-from sidecar.lanes.services import RouterServices
+from sidecar.lanes.transport import Encoded, Take
+from sidecar.lanes.services import ROUTE, ROUTE_BATCH, ROUTE_STREAM, RouterServices
 from sidecar.routing.decision_id import DecisionIds
 from sidecar.routing.policy import Policy
 from sidecar.settings import OverloadConfig
@@ -32,7 +32,7 @@ MARK = "qZxMarkxZq"
 MOST_MESSAGE_CHARS = 1000
 # Processor time of one input: a hundred times what sound ones take here, and twenty times that of a megabyte.
 MOST_SECONDS, MOST_SECONDS_PER_BYTE = 0.5, 5e-6
-INTERNAL = status_of(RouterError("")).value[0]
+INTERNAL = RouterError("").code
 CONFIG = Config(
     candidates=(
         CandidateConfig(name="gemini-1.5-pro-002", aliases=("pro",), capabilities=("vision", "tools", "audio", "file")),
@@ -68,20 +68,20 @@ def encoded(message: Message, *, marked: bool = True) -> bytes:
 
 
 class Target:
-    """A sidecar without a lane. Call it with inputs; it raises Broken where it should not have done what it did."""
+    """A sidecar without a transport. Call it with inputs; it raises Broken where it should not have done what it did."""
 
     def __init__(self) -> None:
         bundle = load(DEFAULT_BUNDLE)
         config = CONFIG.checked()
         clock, coverage = time.perf_counter, Coverage()
         engine = Engine(config, bundle, "", ids=DecisionIds(time.time), coverage=coverage, clock=clock)
-        services = RouterServices(config, engine, coverage, clock=clock, unix=time.time)
+        services = RouterServices(config, engine, coverage, clock=clock)
         self._flush = services.flush
         self._batcher = services.batcher
         self._takes: dict[type[Message], Take] = {
-            pb.RouteRequest: services.route,
-            pb.RouteBatchRequest: services.route_batch,
-            pb.RouteStreamRequest: services.route_stream,
+            pb.RouteRequest: services.unary[ROUTE].take,
+            pb.RouteBatchRequest: services.unary[ROUTE_BATCH].take,
+            pb.RouteStreamRequest: services.streams[ROUTE_STREAM].take,
         }
         self._log = _Log()
         logging.getLogger("sidecar").addHandler(self._log)
@@ -133,9 +133,6 @@ class _Caller:
         self.expires = 0.0 if expired else math.inf
         self.gone = gone
 
-    def must_wait(self) -> None:
-        """Nothing changes meanwhile."""
-
     def waker(self) -> Callable[[], None]:
         """Static bundles are answered at once."""
         return lambda: None
@@ -186,14 +183,14 @@ def _requests(message: Any) -> Iterable[Any]:
 
 def _check_route(reply: Encoded, _raw: bytes) -> None:
     if isinstance(reply, RouterError):
-        _check_error(status_of(reply).value[0], str(reply))
+        _check_error(reply.code, str(reply))
     else:
         _check_response(_read(pb.RouteResponse, reply))
 
 
 def _check_batch(reply: Encoded, raw: bytes) -> None:
     if isinstance(reply, RouterError):
-        _check_error(status_of(reply).value[0], str(reply))
+        _check_error(reply.code, str(reply))
         return
     results = _read(pb.RouteBatchResponse, reply).results
     expected = len(pb.RouteBatchRequest.FromString(raw).requests)

@@ -16,7 +16,7 @@ from sidecar.coverage import Coverage
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
 from sidecar.lanes.lane import Encoded
-from sidecar.lanes.services import RouterServices
+from sidecar.lanes.services import ROUTE, RouterServices
 from sidecar.routing.decision_id import DecisionIds
 from sidecar.wire import router_pb2 as pb
 
@@ -28,8 +28,6 @@ class Patient:
 
     gone = False
     expires = float("inf")
-
-    def must_wait(self) -> None: ...
 
     def waker(self) -> Callable[[], None]:
         return lambda: None
@@ -66,7 +64,6 @@ class Bench:
             self.engine(bundle),
             self.coverage,
             clock=time.perf_counter,
-            unix=time.time,
             on_fault=self.faults.append,
         )
 
@@ -83,7 +80,7 @@ class Bench:
 
     def take(self, key: Any, text: str = "what is the capital", **fields: Any) -> None:
         raw = pb.RouteRequest(text=text, **fields).SerializeToString()
-        self.services.route(raw, self.replies.__setitem__, key, PATIENT)
+        self.services.unary[ROUTE].take(raw, self.replies.__setitem__, key, PATIENT)
 
     def version(self, key: Any) -> str:
         reply = self.replies[key]

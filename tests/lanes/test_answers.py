@@ -9,7 +9,7 @@ import pytest
 from sidecar.bundle.load import Bundle, load
 from sidecar.coverage import Coverage
 from sidecar.errors import Expired, Overloaded, RouterError
-from sidecar.lanes.answers import UNREAD, Answers
+from sidecar.lanes.answers import Answers
 from sidecar.lanes.engine import Engine
 from sidecar.lanes.flight import Job
 from sidecar.wire import router_pb2 as pb
@@ -92,6 +92,8 @@ def test_what_is_not_scored_is_counted_once_and_lowers_its_segments_coverage(
 def test_one_whose_caller_is_gone_and_one_that_was_not_even_read_are_counted_too(bench: Bench) -> None:
     answers = Answers(bench.coverage, time.perf_counter)
     answers.forget(job(bench.services.engine))
-    answers.unread()
-    assert (answers.drops.cancelled, answers.drops.expired) == (1, 1)
-    assert bench.coverage.totals() == {UNREAD: (0, 1)}
+    assert isinstance(answers.expire_unread("docs"), Expired)
+    assert isinstance(answers.expire_unread(None), Expired)
+    assert isinstance(answers.reject_unread("docs", 0.5), Overloaded)
+    assert (answers.drops.cancelled, answers.drops.expired, answers.drops.shed) == (1, 2, 1)
+    assert bench.coverage.totals() == {"docs": (0, 2)}

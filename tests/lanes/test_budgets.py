@@ -14,7 +14,6 @@ from sidecar.cli import main
 from sidecar.config import CandidateConfig
 from sidecar.errors import OverBudget
 from sidecar.fleet.settings import BudgetConfig
-from sidecar.lanes.lane import trailers
 from sidecar.ledger.importer import Importer
 from sidecar.ledger.settings import LedgerConfig
 from sidecar.ledger.state import existing_store
@@ -111,7 +110,7 @@ def test_a_short_wait_is_told_to_the_clients_retry_policy(start: Start, transpor
     told = dict(refused(sidecar).trailing_metadata())
     assert told["grpc-retry-pushback-ms"] == told["retry-after-ms"]
     assert 0 < int(told["retry-after-ms"]) <= 6_000
-    assert trailers(OverBudget("x", "", 11.0, "")) == (("grpc-retry-pushback-ms", "-1"), ("retry-after-ms", "11000"))
+    assert OverBudget("x", "", 11.0, "").trailers == (("grpc-retry-pushback-ms", "-1"), ("retry-after-ms", "11000"))
 
 
 def test_in_log_only_mode_the_callers_own_model_answers(start: Start, transport: str) -> None:

@@ -13,7 +13,6 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from sidecar.config import CandidateConfig
 from sidecar.errors import ConfigError
-from sidecar.lanes.places import MOST_REFLECTIONS
 from sidecar.wire import router_pb2 as pb
 from tests.lanes.asking import HARD, NOT_SERVING, PLAIN, SERVING, health_of, refused
 from tests.lanes.conftest import Running, Start
@@ -57,7 +56,7 @@ def test_reflection_lists_the_services_under_both_names(sidecar: Running, versio
     assert names >= {"router.v1.RouterService", "grpc.health.v1.Health"}
 
 
-def test_idle_reflection_streams_do_not_keep_others_waiting(sidecar: Running, transport: str) -> None:
+def test_idle_reflection_streams_do_not_keep_others_waiting(sidecar: Running) -> None:
     method: Any = sidecar.channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
     done = threading.Event()
 
@@ -71,8 +70,7 @@ def test_idle_reflection_streams_do_not_keep_others_waiting(sidecar: Running, tr
         with contextlib.suppress(grpc.RpcError):
             next(stream)
             answered += 1
-    # On the fast transport each holds a thread, and the rest is told so; on the portable transport they hold nothing.
-    assert answered == (MOST_REFLECTIONS if transport == "http2" else len(streams))
+    assert answered == len(streams)
     assert health_of(sidecar, "") == SERVING
     assert sidecar.stub.Info(pb.InfoRequest(), timeout=10).version
     done.set()

@@ -8,10 +8,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sidecar.errors import ConfigError
-from sidecar.lanes import fast, portable
 from sidecar.lanes.health import DEVICE, SCORING
 from sidecar.scoring.providers import CPU
 from sidecar.settings import CacheConfig, OverloadConfig
+from sidecar.transport.grpcio import server as grpcio_server
+from sidecar.transport.http2 import server as http2_server
 from sidecar.wire import router_pb2 as pb
 from tests.lanes.conftest import Running, Start
 from tests.standin import PROVIDER, Devices, until
@@ -95,10 +96,10 @@ def test_a_device_that_fails_mid_flight_costs_no_call_and_shows_everywhere(runni
     assert (own.providers, own.device_faults) == ({CPU: (1,)}, 1)
 
 
-def test_the_lane_is_woken_when_the_device_is_done(
+def test_the_transport_is_woken_when_the_device_is_done(
     start: Start, transport: str, encoder_bundle: Path, devices: Devices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (fast, portable):
+    for module in (grpcio_server, http2_server):
         monkeypatch.setattr(module, "IDLE_S", 3600.0)  # by itself it would look in an hour
     running = start(transport, bundle=str(encoder_bundle))
     assert {reply.bundle_version for reply in route_many(running, 20)} == {"encoder"}

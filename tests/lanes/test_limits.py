@@ -8,7 +8,8 @@ import pytest
 import trustme
 
 from sidecar.door.settings import LimitsConfig, TlsConfig
-from sidecar.lanes.options import PING_STRIKES, options
+from sidecar.transport.grpcio.options import options
+from sidecar.transport.http2.peer import PING_STRIKES
 from sidecar.wire import router_pb2 as pb
 from tests import pki
 from tests.lanes.conftest import Running, Start

@@ -9,6 +9,7 @@ import pytest
 
 from sidecar.bundle.load import Bundle, load
 from sidecar.lanes.canary import Canary
+from sidecar.lanes.services import ROUTE_BATCH, ROUTE_STREAM
 from sidecar.wire import router_pb2 as pb
 from tests.conftest import POISON
 from tests.lanes.engines import FOREVER_S, PATIENT, Bench, of_version
@@ -74,9 +75,9 @@ def test_a_batch_of_two_engines_is_answered_by_both_each_its_own(bench: Bench, b
 def test_the_items_of_one_routebatch_and_of_one_stream_follow_the_switch_too(bench: Bench, bundle: Bundle) -> None:
     item = pb.RouteRequest(text="what is the capital")
     raw = pb.RouteBatchRequest(requests=[item] * 3).SerializeToString()
-    bench.services.route_batch(raw, bench.replies.__setitem__, "batch", PATIENT)
+    bench.services.unary[ROUTE_BATCH].take(raw, bench.replies.__setitem__, "batch", PATIENT)
     message = pb.RouteStreamRequest(sequence=7, request=item).SerializeToString()
-    bench.services.route_stream(message, bench.replies.__setitem__, "stream", PATIENT)
+    bench.services.streams[ROUTE_STREAM].take(message, bench.replies.__setitem__, "stream", PATIENT)
     bench.switch(bench.engine(of_version(bundle, "2")))
     batch, stream = bench.replies["batch"], bench.replies["stream"]
     assert isinstance(batch, bytes)

@@ -11,11 +11,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
-from sidecar.door.admission import Admission
+from sidecar.config import Config
 from sidecar.door.tokens import Role, mint
-from sidecar.lanes.auto import choose_lane
-from sidecar.lanes.entrance import Entrance
+from sidecar.lanes.health import Health
 from sidecar.lanes.roles import ROLES, role_of
+from sidecar.transport.choose import transport_of
 from sidecar.wire import router_pb2 as pb
 from tests.lanes.conftest import Running, Start
 
@@ -150,7 +150,7 @@ def test_tokens_are_taken_up_and_dropped_without_a_restart(
     old, new = mint("gateway", [Role.ROUTE]), mint("gateway", [Role.ROUTE])
     file.write_text(old.lines)
     running = start(transport, tokens=str(file))
-    admission = running.server.transport._entrance.admission  # type: ignore[attr-defined]
+    admission = running.server.transport.access.tokens  # type: ignore[attr-defined]
 
     def a_second_later(token: str) -> grpc.StatusCode:
         admission._look_at = 0.0
@@ -173,17 +173,11 @@ def test_tokens_are_taken_up_and_dropped_without_a_restart(
     assert a_second_later(old.token) is UNAUTHENTICATED
 
 
-class Idle(list[Any]):
-    """A batcher in which nothing waits."""
-
-    ready = False
-
-
 def test_a_method_that_stands_in_no_table_needs_the_role_operate(transport: str, file: Path, tokens: dict[str, str]) -> None:
     nothing: Any = SimpleNamespace(
-        unary={}, streams={}, cold={LIST: lambda _raw: b"bundles"}, watches={}, batcher=Idle(), flush=lambda: None
+        unary={}, streams={}, cold={LIST: lambda _raw: b"bundles"}, watches={}, ready=False, flush=lambda: None
     )
-    serving = choose_lane(transport).make(nothing, Entrance(admission=Admission(str(file))))
+    serving = transport_of(Config(transport=transport, tokens=str(file)), nothing, Health())  # type: ignore[arg-type]
     with grpc.insecure_channel(serving.start("127.0.0.1:0")) as channel:
         method: Any = channel.unary_unary(LIST)
         assert method(b"", timeout=10, metadata=bearer(tokens["operate"])) == b"bundles"

@@ -50,6 +50,7 @@ class GrpcioTransport:
 
     def __init__(self, services: Services, access: Access, health: Health) -> None:
         self._services = services
+        self.access = access
         self._listener = Listener(access)
         self._statuses = health
         self._origin = _Origin()
