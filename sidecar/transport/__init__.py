@@ -1,0 +1,1 @@
+"""Transports: what speaks a protocol."""

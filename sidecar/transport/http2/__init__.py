@@ -1,0 +1,1 @@
+"""HTTP/2 of our own: gRPC for the whole port."""
