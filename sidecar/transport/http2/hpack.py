@@ -19,8 +19,11 @@ _FIRST_DYNAMIC = len(STATIC_FIELDS) + 1
 # First bytes of a field: which representation it is (section 6). Smaller ones are literals that do not enter the table.
 _INDEXED, _INCREMENTAL, _RESIZE = 0x80, 0x40, 0x20
 _RESIZE_MASK = 0xE0
-# The parts of these bytes that are a number; a part that is all ones goes on in bytes of seven bits (section 5.1).
-_INDEX, _INCREMENTAL_NAME, _PLAIN_NAME, _NEW_SIZE, _LENGTH = 0x7F, 0x3F, 0x0F, 0x1F, 0x7F
+# The parts of first bytes that are a number; a part that is all ones goes on in bytes of seven bits (section 5.1).
+_INDEX, _NEW_SIZE, _LENGTH = 0x7F, 0x1F, 0x7F
+_NAME_LIMITS = bytes(
+    0x0F if first < _RESIZE else 0x3F if _INCREMENTAL <= first < _INDEXED else 0 for first in range(256)
+)  # 0 where no literal begins
 _HUFFMAN, _MORE = 0x80, 0x80
 _MOST_CONTINUATIONS = 5
 _MOST_NUMBER = 1 << 32
@@ -93,25 +96,8 @@ class Decoder:
                 if left >= 0:
                     found.append(fields[index])
                 continue
-            if _INCREMENTAL <= first < _INDEXED:
-                index = first & _INCREMENTAL_NAME
-                if index == _INCREMENTAL_NAME:
-                    index, at = _continued(block, at, index)
-            elif first < _RESIZE:
-                index = first & _PLAIN_NAME
-                if index == _PLAIN_NAME:
-                    index, at = _continued(block, at, index)
-            elif first == _INDEXED:
-                raise CompressionError("index 0")
-            else:
-                raise CompressionError("the table's size changes after a field, or more than twice")
-            if index:
-                name = fields[index][0]
-            else:
-                name, at = _string(block, at)
-            value, at = _string(block, at)
-            field = (name, value)
-            size = len(name) + len(value) + FIELD_OVERHEAD
+            field, at = self._literal(first, block, at)
+            size = len(field[0]) + len(field[1]) + FIELD_OVERHEAD
             left -= size
             if left >= 0:
                 found.append(field)
@@ -120,6 +106,21 @@ class Decoder:
         if left < 0:
             raise HeadersTooLarge(f"the list of fields is larger than {self._max_list_bytes} bytes")
         return found
+
+    def _literal(self, first: int, block: bytes, at: int) -> tuple[Field, int]:
+        """The field behind its first byte, and where it ends."""
+        limit = _NAME_LIMITS[first]
+        if not limit:
+            raise CompressionError("index 0, or a change of the table's size after a field, or a third one")
+        index = first & limit
+        if index == limit:
+            index, at = _continued(block, at, index)
+        if index:
+            name = self._fields[index][0]
+        else:
+            name, at = _string(block, at)
+        value, at = _string(block, at)
+        return (name, value), at
 
     def _enter(self, field: Field, size: int) -> None:
         """Puts a field at the head of the dynamic table; one that is larger than the table empties it."""

@@ -1,0 +1,219 @@
+"""The decoder beside PyPI's `hpack`, over whole connections.
+
+That one differs in a single point: it takes any number of table sizes at a block's beginning, where an encoder has two
+to send (RFC 7541, section 4.2).
+"""
+
+from typing import NamedTuple
+
+import pytest
+from hpack import Decoder as Oracle
+from hpack import Encoder, HPACKError
+from hpack.hpack import encode_integer
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sidecar.transport.http2.hpack import CompressionError, Decoder, Field, HeadersTooLarge
+from sidecar.transport.http2.static_table import STATIC_FIELDS
+
+# So large that both take every list; the bound has tests of its own.
+MOST = 1 << 24
+
+
+class Block(NamedTuple):
+    """What an encoder is given for one block."""
+
+    fields: list[Field]
+    sensitive: bool
+    huffman: bool
+    sizes: list[int]
+
+
+class Pair:
+    """Both decoders of one connection, which must do the same."""
+
+    def __init__(self) -> None:
+        self.ours, self.oracle = Decoder(max_list_bytes=MOST), Oracle(MOST)
+
+    def decode(self, block: bytes) -> list[Field] | None:
+        """The list; None if the block is refused."""
+        try:
+            expected = [(name, value) for name, value in self.oracle.decode(block, raw=True)]
+        except HPACKError:
+            expected = None
+        before, changes = self._table(), self.ours.changes
+        try:
+            got = self.ours.decode(block)
+        except CompressionError:
+            assert expected is None or sizes_at_the_beginning(block) > 2
+            return None
+        assert got == expected
+        assert self._table() == (list(self.oracle.header_table.dynamic_entries), self.oracle.header_table_size)
+        assert self.ours._used_bytes == self.oracle.header_table._current_size
+        assert self.ours.changes > changes or self._table() == before
+        return got
+
+    def _table(self) -> tuple[list[Field], int]:
+        return self.ours._fields[1 + len(STATIC_FIELDS) :], self.ours._table_bytes
+
+
+def sizes_at_the_beginning(block: bytes) -> int:
+    """How many table sizes a block begins with."""
+    count = at = 0
+    while at < len(block) and block[at] >> 5 == 1:
+        count += 1
+        long = block[at] & 31 == 31
+        at += 1
+        while long and at < len(block):
+            long = block[at] >= 128
+            at += 1
+    return count
+
+
+names = st.sampled_from([*(name for name, _ in STATIC_FIELDS), b"grpc-timeout", b"te", b"x-1"]) | st.binary(max_size=40)
+values = st.sampled_from([b"", b"POST", b"trailers", b"1999876u", b"54m", bytes(4050), bytes(4096)]) | st.binary(
+    max_size=200
+)
+fields = st.tuples(names, values)
+sizes = st.lists(st.sampled_from([0, 31, 32, 33, 64, 100, 1000, 4096]) | st.integers(0, 4096), max_size=2)
+blocks = st.builds(Block, st.lists(fields, max_size=12), st.booleans(), st.booleans(), sizes | st.just([]))
+
+
+def encoded(encoder: Encoder, block: Block) -> bytes:
+    """What this encoder sends for the block."""
+    for size in block.sizes:
+        # Told the size that it has, it forgets to send the one before.
+        if size != encoder.header_table_size:
+            encoder.header_table_size = size
+    return encoder.encode([(name, value, block.sensitive) for name, value in block.fields], huffman=block.huffman)
+
+
+@given(st.lists(blocks, max_size=12))
+def test_what_an_encoder_sends_is_read(sent: list[Block]) -> None:
+    encoder, pair = Encoder(), Pair()
+    for block in sent:
+        assert pair.decode(encoded(encoder, block)) == block.fields
+        assert pair.ours._fields[1 + len(STATIC_FIELDS) :] == list(encoder.header_table.dynamic_entries)
+
+
+@given(st.lists(blocks, max_size=6))
+def test_while_changes_stays_a_block_reads_the_same_again(sent: list[Block]) -> None:
+    encoder, decoder = Encoder(), Decoder(max_list_bytes=MOST)
+    for block in sent:
+        coded = encoded(encoder, block)
+        before = decoder.changes
+        first = decoder.decode(coded)
+        if decoder.changes == before:
+            assert decoder.decode(coded) == first
+            assert decoder.changes == before
+
+
+# --- Blocks that no encoder sends ------------------------------------------------------------------------------------
+
+
+def number(value: int, bits: int, first: int) -> bytes:
+    """A number behind the bits of `first` (section 5.1)."""
+    coded = encode_integer(value, bits)
+    coded[0] |= first
+    return bytes(coded)
+
+
+def string(value: bytes, *, flag: bool) -> bytes:
+    """A string as it is, with the flag for Huffman coding or without."""
+    return number(len(value), 7, 0x80 if flag else 0) + value
+
+
+def joined(*parts: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    """One of each, in this order."""
+    return st.tuples(*parts).map(b"".join)
+
+
+HUFFMAN = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
+strings = st.one_of(
+    values.map(lambda value: string(value, flag=False)),
+    values.map(lambda value: string(HUFFMAN.encode(value), flag=True)),
+    st.binary(max_size=8).map(lambda value: string(value, flag=True)),
+)
+indices = st.integers(0, 70) | st.integers(0, 300)
+resizes = st.sampled_from([0, 32, 100, 4095, 4096, 4097]).map(lambda size: number(size, 5, 0x20))
+prefixes = st.sampled_from([(6, 0x40), (4, 0x00), (4, 0x10)])
+pieces = st.one_of(
+    indices.map(lambda index: number(index, 7, 0x80)),
+    joined(st.builds(lambda index, prefix: number(index, *prefix), st.integers(1, 70), prefixes), strings),
+    joined(prefixes.map(lambda prefix: bytes(prefix[1:])), strings, strings),
+    resizes,
+    st.binary(min_size=1, max_size=6).map(lambda rest: b"\xff" + rest),
+)
+odd = joined(st.lists(resizes, max_size=3).map(b"".join), st.lists(pieces, max_size=8).map(b"".join))
+
+
+@given(st.lists(st.binary(max_size=60) | odd, max_size=8))
+@example([b"\x20\x20\x20"])
+def test_whatever_comes_both_read_the_same_or_refuse_it(sent: list[bytes]) -> None:
+    pair = Pair()
+    for block in sent:
+        if pair.decode(block) is None:
+            break
+
+
+class Change(NamedTuple):
+    """What happens to a block on its way."""
+
+    kind: str
+    place: int
+    byte: int
+
+
+changes = st.builds(
+    Change, st.sampled_from(["flip", "put", "insert", "drop", "cut"]), st.integers(0, 400), st.integers(0, 255)
+)
+
+
+def changed(block: bytes, change: Change) -> bytes:
+    """The block after it."""
+    at = change.place % (len(block) + 1)
+    head, tail = block[:at], block[at:]
+    match change.kind:
+        case "flip":
+            return head + bytes(byte ^ 1 << change.byte % 8 for byte in tail[:1]) + tail[1:]
+        case "put":
+            return head + bytes((change.byte,)) + tail[1:]
+        case "insert":
+            return head + bytes((change.byte,)) + tail
+        case "drop":
+            return head + tail[1:]
+        case _:
+            return head
+
+
+@given(st.lists(st.tuples(blocks, st.lists(changes, max_size=3) | st.just([])), max_size=10))
+def test_blocks_changed_on_their_way_are_read_alike_until_one_is_refused(
+    sent: list[tuple[Block, list[Change]]],
+) -> None:
+    encoder, pair = Encoder(), Pair()
+    for block, way in sent:
+        coded = encoded(encoder, block)
+        for change in way:
+            coded = changed(coded, change)
+        if pair.decode(coded) is None:
+            break
+
+
+@given(st.lists(st.binary(max_size=60) | odd, max_size=8), st.integers(0, 300), st.sampled_from([0, 64, 4096, 65536]))
+def test_whatever_comes_and_is_allowed_nothing_else_is_raised(sent: list[bytes], most: int, table: int) -> None:
+    decoder, whole = Decoder(table, most), Decoder(table, MOST)
+    for block in sent:
+        try:
+            expected = whole.decode(block)
+        except CompressionError:
+            with pytest.raises(CompressionError):
+                decoder.decode(block)
+            break
+        if sum(len(name) + len(value) + 32 for name, value in expected) > most:
+            with pytest.raises(HeadersTooLarge):
+                decoder.decode(block)
+        else:
+            assert decoder.decode(block) == expected
+        assert (decoder._fields, decoder._sizes) == (whole._fields, whole._sizes)
