@@ -1,28 +1,14 @@
-"""The examples of RFC 7541, appendix C, and what is refused or bounded."""
+"""What the decoder refuses, what its table holds, and its bounds."""
 
 import tracemalloc
 
 import pytest
 
-from sidecar.transport.http2.hpack import CompressionError, Decoder, Field, HeadersTooLarge
-from sidecar.transport.http2.static_table import STATIC_FIELDS
+from sidecar.transport.http2.hpack import CompressionError, Decoder, HeadersTooLarge
+from tests.transport.http2.pair import table
 
 GET = (b":method", b"GET")
 TABLE_BYTES = 4096
-
-
-def table(decoder: Decoder) -> list[Field]:
-    """The dynamic table's fields, the newest first."""
-    return decoder._fields[1 + len(STATIC_FIELDS) :]
-
-
-def fields(text: str) -> list[Field]:
-    """Written as in the RFC: one `name: value` a line."""
-    pairs = [
-        line.strip().rsplit(": ", 1) if line.count(": ") == 1 else line.strip().split(": ", 1)
-        for line in text.strip().splitlines()
-    ]
-    return [(name.encode(), value.encode()) for name, value in pairs]
 
 
 def literal(value: bytes, first: bytes = b"\x40\x01x") -> bytes:
@@ -30,134 +16,6 @@ def literal(value: bytes, first: bytes = b"\x40\x01x") -> bytes:
     short = len(value) < 0x7F
     rest = len(value) - 0x7F
     return first + (bytes((len(value),)) if short else bytes((0x7F, rest & 0x7F | 0x80, rest >> 7))) + value
-
-
-# --- Appendix C ------------------------------------------------------------------------------------------------------
-
-ALONE = {
-    "C.2.1 literal with indexing": (
-        "400a637573746f6d2d6b65790d637573746f6d2d686561646572",
-        "custom-key: custom-header",
-        True,
-    ),
-    "C.2.2 literal without indexing": ("040c2f73616d706c652f70617468", ":path: /sample/path", False),
-    "C.2.3 literal never indexed": ("100870617373776f726406736563726574", "password: secret", False),
-    "C.2.4 indexed": ("82", ":method: GET", False),
-}
-
-
-@pytest.mark.parametrize("name", ALONE)
-def test_the_rfcs_single_fields_are_read(name: str) -> None:
-    block, expected, enters = ALONE[name]
-    decoder = Decoder()
-    assert decoder.decode(bytes.fromhex(block)) == fields(expected)
-    assert table(decoder) == (fields(expected) if enters else [])
-    assert bool(decoder.changes) == enters
-
-
-REQUESTS = (
-    """:method: GET
-    :scheme: http
-    :path: /
-    :authority: www.example.com""",
-    """:method: GET
-    :scheme: http
-    :path: /
-    :authority: www.example.com
-    cache-control: no-cache""",
-    """:method: GET
-    :scheme: https
-    :path: /index.html
-    :authority: www.example.com
-    custom-key: custom-value""",
-)
-TABLE_AFTER_REQUESTS = """custom-key: custom-value
-cache-control: no-cache
-:authority: www.example.com"""
-RESPONSES = (
-    """:status: 302
-    cache-control: private
-    date: Mon, 21 Oct 2013 20:13:21 GMT
-    location: https://www.example.com""",
-    """:status: 307
-    cache-control: private
-    date: Mon, 21 Oct 2013 20:13:21 GMT
-    location: https://www.example.com""",
-    """:status: 200
-    cache-control: private
-    date: Mon, 21 Oct 2013 20:13:22 GMT
-    location: https://www.example.com
-    content-encoding: gzip
-    set-cookie: foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1""",
-)
-TABLE_AFTER_RESPONSES = """set-cookie: foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1
-content-encoding: gzip
-date: Mon, 21 Oct 2013 20:13:22 GMT"""
-# Blocks, lists, the table's limit, its fields at the end and their bytes.
-SEQUENCES = {
-    "C.3 requests": (
-        (
-            "828684410f7777772e6578616d706c652e636f6d",
-            "828684be58086e6f2d6361636865",
-            "828785bf400a637573746f6d2d6b65790c637573746f6d2d76616c7565",
-        ),
-        REQUESTS,
-        4096,
-        TABLE_AFTER_REQUESTS,
-        164,
-    ),
-    "C.4 requests, Huffman": (
-        (
-            "828684418cf1e3c2e5f23a6ba0ab90f4ff",
-            "828684be5886a8eb10649cbf",
-            "828785bf408825a849e95ba97d7f8925a849e95bb8e8b4bf",
-        ),
-        REQUESTS,
-        4096,
-        TABLE_AFTER_REQUESTS,
-        164,
-    ),
-    "C.5 responses that evict": (
-        (
-            "4803333032580770726976617465611d4d6f6e2c203231204f637420323031332032303a31333a323120474d546e1768747470733a2f2f7777772e6578616d706c652e636f6d",
-            "4803333037c1c0bf",
-            "88c1611d4d6f6e2c203231204f637420323031332032303a31333a323220474d54c05a04677a69707738666f6f3d4153444a4b48514b425a584f5157454f50495541585157454f49553b206d61782d6167653d333630303b2076657273696f6e3d31",
-        ),
-        RESPONSES,
-        256,
-        TABLE_AFTER_RESPONSES,
-        215,
-    ),
-    "C.6 responses that evict, Huffman": (
-        (
-            "488264025885aec3771a4b6196d07abe941054d444a8200595040b8166e082a62d1bff6e919d29ad171863c78f0b97c8e9ae82ae43d3",
-            "4883640effc1c0bf",
-            "88c16196d07abe941054d444a8200595040b8166e084a62d1bffc05a839bd9ab77ad94e7821dd7f2e6c7b335dfdfcd5b3960d5af27087f3672c1ab270fb5291f9587316065c003ed4ee5b1063d5007",
-        ),
-        RESPONSES,
-        256,
-        TABLE_AFTER_RESPONSES,
-        215,
-    ),
-}
-
-
-@pytest.mark.parametrize("name", SEQUENCES)
-def test_the_rfcs_sequences_are_read_and_leave_its_tables(name: str) -> None:
-    blocks, lists, limit, left, used = SEQUENCES[name]
-    decoder = Decoder(limit)
-    for block, expected in zip(blocks, lists, strict=True):
-        assert decoder.decode(bytes.fromhex(block)) == fields(expected)
-    assert table(decoder) == fields(left)
-    assert decoder._used_bytes == used
-
-
-def test_the_rfcs_long_number_is_read() -> None:
-    # C.1.2: 1337 in a prefix of five bits.
-    block = bytes.fromhex("3f9a0a")
-    Decoder(1337).decode(block)
-    with pytest.raises(CompressionError, match="1337 bytes, where 1336"):
-        Decoder(1336).decode(block)
 
 
 # --- What breaks the RFC ---------------------------------------------------------------------------------------------

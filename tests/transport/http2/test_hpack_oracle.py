@@ -1,14 +1,9 @@
-"""The decoder beside PyPI's `hpack`, over whole connections.
-
-That one differs in a single point: it takes any number of table sizes at a block's beginning, where an encoder has two
-to send (RFC 7541, section 4.2).
-"""
+"""Over whole connections the decoder does as PyPI's `hpack` does (pair.py says in what not)."""
 
 from typing import NamedTuple
 
 import pytest
-from hpack import Decoder as Oracle
-from hpack import Encoder, HPACKError
+from hpack import Encoder
 from hpack.hpack import encode_integer
 from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
@@ -17,9 +12,7 @@ from hypothesis import strategies as st
 
 from sidecar.transport.http2.hpack import CompressionError, Decoder, Field, HeadersTooLarge
 from sidecar.transport.http2.static_table import STATIC_FIELDS
-
-# So large that both take every list; the bound has tests of its own.
-MOST = 1 << 24
+from tests.transport.http2.pair import MOST, Pair, table
 
 
 class Block(NamedTuple):
@@ -29,47 +22,6 @@ class Block(NamedTuple):
     sensitive: bool
     huffman: bool
     sizes: list[int]
-
-
-class Pair:
-    """Both decoders of one connection, which must do the same."""
-
-    def __init__(self) -> None:
-        self.ours, self.oracle = Decoder(max_list_bytes=MOST), Oracle(MOST)
-
-    def decode(self, block: bytes) -> list[Field] | None:
-        """The list; None if the block is refused."""
-        try:
-            expected = [(name, value) for name, value in self.oracle.decode(block, raw=True)]
-        except HPACKError:
-            expected = None
-        before, changes = self._table(), self.ours.changes
-        try:
-            got = self.ours.decode(block)
-        except CompressionError:
-            assert expected is None or sizes_at_the_beginning(block) > 2
-            return None
-        assert got == expected
-        assert self._table() == (list(self.oracle.header_table.dynamic_entries), self.oracle.header_table_size)
-        assert self.ours._used_bytes == self.oracle.header_table._current_size
-        assert self.ours.changes > changes or self._table() == before
-        return got
-
-    def _table(self) -> tuple[list[Field], int]:
-        return self.ours._fields[1 + len(STATIC_FIELDS) :], self.ours._table_bytes
-
-
-def sizes_at_the_beginning(block: bytes) -> int:
-    """How many table sizes a block begins with."""
-    count = at = 0
-    while at < len(block) and block[at] >> 5 == 1:
-        count += 1
-        long = block[at] & 31 == 31
-        at += 1
-        while long and at < len(block):
-            long = block[at] >= 128
-            at += 1
-    return count
 
 
 names = st.sampled_from([*(name for name, _ in STATIC_FIELDS), b"grpc-timeout", b"te", b"x-1"]) | st.binary(max_size=40)
@@ -95,7 +47,7 @@ def test_what_an_encoder_sends_is_read(sent: list[Block]) -> None:
     encoder, pair = Encoder(), Pair()
     for block in sent:
         assert pair.decode(encoded(encoder, block)) == block.fields
-        assert pair.ours._fields[1 + len(STATIC_FIELDS) :] == list(encoder.header_table.dynamic_entries)
+        assert table(pair.ours) == list(encoder.header_table.dynamic_entries)
 
 
 @given(st.lists(blocks, max_size=6))
