@@ -28,8 +28,7 @@ BROKEN = {
     "name of an index beyond the tables, not indexed": "0f2f0161",
     "number cut off": "ff",
     "number cut off where it goes on": "ff80",
-    "number of six continuations": "ff808080808000",
-    "number above 2 ** 32": "3fffffffff7f",
+    "number in six continuations": "4001617f808080808000" + 127 * "62",
     "name cut off before its length": "40",
     "name cut off": "400261",
     "value cut off before its length": "400161",
@@ -54,6 +53,14 @@ def test_what_breaks_the_rfc_is_refused(name: str) -> None:
     assert decoder.decode(b"\x82") == [GET]
     with pytest.raises(CompressionError):
         decoder.decode(bytes.fromhex(BROKEN[name]))
+
+
+def test_a_number_above_two_to_the_32_is_refused_as_such() -> None:
+    for block in ("3fe2ffffff0f", "3fffffffff7f"):
+        with pytest.raises(CompressionError, match="number above"):
+            Decoder().decode(bytes.fromhex(block))
+    with pytest.raises(CompressionError, match="table of 4294967296 bytes"):
+        Decoder().decode(bytes.fromhex("3fe1ffffff0f"))
 
 
 SOUND = {
