@@ -7,6 +7,7 @@ NEWEST := .venv-newest
 FUZZ   := .venv-fuzz
 TORCH  := .venv-encoder
 SECONDS ?= 60
+TARGET ?= requests
 PIP     = -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help demo serve test test-fast test-newest test-encoder fuzz lint format proto bench bench-overload bench-swap bench-faults bench-load bench-ledger bench-encoder bench-gpu bench-quality bench-peers default-bundle clean
@@ -65,8 +66,8 @@ $(FUZZ)/.done: pyproject.toml constraints.txt
 	$(FUZZ)/bin/python $(PIP) -c constraints.txt -e '.[cpu]' --group fuzz
 	@touch $@
 
-fuzz: $(FUZZ)/.done  ## throw requests made wrong at the decoder, led by coverage (SECONDS=60)
-	$(FUZZ)/bin/python -m tests.fuzz.run --seconds $(SECONDS)
+fuzz: $(FUZZ)/.done  ## throw requests or header blocks made wrong at their decoder, led by coverage (SECONDS=60 TARGET=requests|hpack)
+	$(FUZZ)/bin/python -m tests.fuzz.run --seconds $(SECONDS) --target $(TARGET)
 
 lint: $(DEV)/.done  ## check style, types, imports and the contract
 	$(DEV)/bin/ruff check .

@@ -1,7 +1,7 @@
-"""Fuzzes Target, led by the coverage of sidecar.*: `make fuzz SECONDS=60`.
+"""Fuzzes a target, led by the coverage of sidecar.*: `make fuzz SECONDS=60`, `make fuzz TARGET=hpack`.
 
-What is found lies in build/fuzz/found: copy the file to tests/fuzz/regressions, and test_replay.py fails until the
-fault is mended. The corpus in build/fuzz/corpus grows from run to run.
+What is found lies in build/fuzz/found (build/fuzz/hpack/found): copy the file to tests/fuzz/regressions (regressions/hpack),
+and the target's replay test fails until the fault is mended. The corpus beside it grows from run to run.
 """
 
 import random
@@ -14,8 +14,10 @@ import atheris
 import click
 
 with atheris.instrument_imports(include=["sidecar"], enable_loader_override=False):
+    from tests.fuzz import hpack_target
     from tests.fuzz.target import Target
 
+from tests.fuzz import hpack_seeds
 from tests.fuzz.mutate import mutated
 from tests.fuzz.replay import recorded
 from tests.fuzz.seeds import seeds
@@ -29,12 +31,16 @@ MOST_MB = 2048
 @click.command()
 @click.option("--seconds", default=60, type=click.IntRange(1), help="How long.")
 @click.option("--seed", default=0, help="0 draws one.")
-def main(seconds: int, seed: int) -> None:
+@click.option("--target", default="requests", type=click.Choice(["requests", "hpack"]), help="What is fuzzed.")
+def main(seconds: int, seed: int, target: str) -> None:
     """Fuzz for a while; ends with another status than 0 if something was found."""
-    corpus, found = BUILD / "corpus", BUILD / "found"
+    whole = target == "requests"
+    build = BUILD if whole else BUILD / target
+    corpus, found = build / "corpus", build / "found"
     for directory in (corpus, found):
         directory.mkdir(parents=True, exist_ok=True)
-    for data in [*seeds(), *recorded().values()]:
+    known = [*seeds(), *recorded().values()] if whole else [*hpack_seeds.seeds(), *recorded(target).values()]
+    for data in known:
         (corpus / sha256(data).hexdigest()).write_bytes(data)
     warnings.simplefilter("error")  # numpy only warns of figures that overflow
 
@@ -50,7 +56,11 @@ def main(seconds: int, seed: int) -> None:
         "-print_final_stats=1",
         *((f"-seed={seed}",) if seed else ()),
     )
-    atheris.Setup([sys.argv[0], *options, str(corpus)], Target(), custom_mutator=mutate)
+    arguments = [sys.argv[0], *options, str(corpus)]
+    if whole:
+        atheris.Setup(arguments, Target(), custom_mutator=mutate)
+    else:
+        atheris.Setup(arguments, hpack_target.run)
     atheris.Fuzz()
 
 

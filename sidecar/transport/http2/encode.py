@@ -1,4 +1,4 @@
-"""Header fields as a server writes them (RFC 7541): they touch no dynamic table, so that any reply may hold them."""
+"""Header fields as a server writes them (RFC 7541): without the dynamic table, so that replies can be built ahead."""
 
 _NAME_LIMIT, _LENGTH_LIMIT = 0x0F, 0x7F
 _MORE = 0x80

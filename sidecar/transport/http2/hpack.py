@@ -1,4 +1,4 @@
-"""HPACK (RFC 7541): a decoder that is fast at what gRPC clients send, bounded whatever anyone sends.
+"""HPACK (RFC 7541): a decoder that is fast at what gRPC clients send, bounded for any input.
 
 Their blocks are indexed fields and one or two short literals: C core repeats `grpc-timeout` whenever it differs, Go
 enters a new one into the table with every call, which shifts the indices of all that it entered before.
@@ -60,8 +60,8 @@ class Decoder:
         self._max_list_bytes = max_list_bytes
         self._table_bytes = min(max_table_bytes, DEFAULT_TABLE_BYTES)
         self._used_bytes = 0
-        # By index: the static table, then the dynamic one from its newest field on. Entering one moves the pointers
-        # behind it, at most 1 KB of them in a table of 4 KB, which costs less than an offset at every look-up.
+        # By index: the static table, then the dynamic one, the newest field first. Inserting there moves at most 1 KB of
+        # pointers in a table of 4 KB, which costs less than an offset at every look-up.
         self._fields: list[Field] = [(b"", b""), *STATIC_FIELDS]
         self._sizes = [len(name) + len(value) + FIELD_OVERHEAD for name, value in self._fields]
 
@@ -69,8 +69,8 @@ class Decoder:
         """The fields of a whole header block, as names and values, in their order.
 
         Raises:
-            CompressionError: See there.
-            HeadersTooLarge: See there.
+            CompressionError: The block breaks RFC 7541; the decoder must not be used again.
+            HeadersTooLarge: The list has more than `max_list_bytes`; the next block can be decoded.
         """
         try:
             at = self._resized(block) if block and block[0] & _RESIZE_MASK == _RESIZE else 0
@@ -160,6 +160,9 @@ class Decoder:
 
 def _continued(block: bytes, at: int, number: int) -> tuple[int, int]:
     """A number that goes on behind a part that is all ones, and where it ends."""
+    byte = block[at]
+    if byte < _MORE:  # nearly always
+        return number + byte, at + 1
     for shift in range(0, 7 * _MOST_CONTINUATIONS, 7):
         byte = block[at]
         at += 1

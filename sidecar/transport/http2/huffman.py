@@ -100,7 +100,7 @@ def decode(coded: bytes) -> bytes:
     """The string that was coded.
 
     Raises:
-        BadHuffman: See there.
+        BadHuffman: It holds END_OF_STRING, or does not end in at most seven ones after a whole code.
     """
     rows = _STEPS
     state = byte = 0
