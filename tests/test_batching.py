@@ -112,20 +112,30 @@ def test_a_flush_answers_one_batch_as_large_as_it_may_be(amount: int, batch: int
     assert all(0 < size <= batch for size in sizes)
 
 
-def test_one_segments_jobs_are_answered_in_the_order_in_which_they_came() -> None:
+def test_up_to_two_batches_of_a_segment_are_answered_in_the_order_in_which_they_came() -> None:
+    work = Work(3)
+    for job in range(6):
+        work.add(job)
+    work.flush_all()
+    assert [key for key, _ in work.received] == list(range(6))
+
+
+def test_beyond_two_batches_the_newest_jobs_are_answered_first() -> None:
     work = Work(3)
     for job in range(10):
         work.add(job)
     work.flush_all()
-    assert [key for key, _ in work.received] == list(range(10))
+    assert work.batches == [[9, 8, 7], [6, 5, 4], [0, 1, 2], [3]]
 
 
-def test_full_says_when_a_batch_can_be_filled() -> None:
+def test_the_room_is_what_a_batch_lacks() -> None:
     work = Work(2)
+    assert work.batcher.room == 2
     work.add(1)
-    assert not work.batcher.full
-    work.add(2)
-    assert work.batcher.full
+    assert work.batcher.room == 1
+    for job in range(3):
+        work.add(job)
+    assert work.batcher.room <= 0
 
 
 def test_a_delivery_that_fails_costs_nobody_else_their_answer(caplog: pytest.LogCaptureFixture) -> None:
@@ -133,10 +143,10 @@ def test_a_delivery_that_fails_costs_nobody_else_their_answer(caplog: pytest.Log
         raise ValueError("the caller is gone")
 
     work = Work(2)
-    for job in range(5):
+    for job in range(4):
         work.batcher.add(job, broken if job in (0, 3) else work.take, job, Waiting())
     work.flush_all()
-    assert [answer for _, answer in work.received] == [2, 4, 8]
+    assert [answer for _, answer in work.received] == [2, 4]
     assert len(caplog.records) == 2
 
 
@@ -184,9 +194,9 @@ def test_where_the_queue_is_full_the_longest_segment_gives_way() -> None:
     for job in range(10):
         work.add(job, "flood")
     work.add(100, "quiet")
-    assert work.received == [(9, SHED)]
+    assert work.received == [(0, SHED)]
     work.add(11, "flood")
-    assert work.received == [(9, SHED), (11, SHED)]
+    assert work.received == [(0, SHED), (11, SHED)]
     assert len(work.batcher) == 10
 
 

@@ -83,7 +83,7 @@ def test_two_batches_are_begun_and_the_rest_waits_where_it_can_still_be_turned_a
     work = Work()
     work.add(*range(20))
     work.flush_all()
-    assert [one.jobs for one in work.begun] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert [one.jobs for one in work.begun] == [[19, 18, 17, 16], [15, 14, 13, 12]]  # the newest first
     assert (len(work.batcher), work.batcher.ready, work.replies) == (20, False, [])
     assert sorted(work.batcher.jobs()) == list(range(20))
 

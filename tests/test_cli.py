@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from sidecar.cli import main
 from sidecar.demo import PROMPTS
-from sidecar.lanes.transport import SERVICE
+from sidecar.lanes.lane import SERVICE
 from sidecar.terminal import HEALTH_NAMES
 from tests import pki
 from tests.bundle.keys import key_of, sign

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.lanes.transport import SERVICE
+from sidecar.lanes.lane import SERVICE
 from sidecar.routing.decision import Reason
 from sidecar.wire import router_pb2 as pb
 

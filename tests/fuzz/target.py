@@ -18,7 +18,7 @@ from sidecar.config import CandidateConfig, Config, SegmentConfig
 from sidecar.coverage import Coverage
 from sidecar.errors import RouterError
 from sidecar.lanes.engine import Engine
-from sidecar.lanes.transport import Encoded, Take
+from sidecar.lanes.lane import Encoded, Take
 from sidecar.lanes.services import ROUTE, ROUTE_BATCH, ROUTE_STREAM, RouterServices
 from sidecar.routing.decision_id import DecisionIds
 from sidecar.routing.policy import Policy

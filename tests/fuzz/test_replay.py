@@ -11,7 +11,7 @@ from sidecar.batching import Caller
 from sidecar.errors import InvalidRequest
 from sidecar.lanes import results
 from sidecar.lanes.intake import Intake
-from sidecar.lanes.transport import Deliver
+from sidecar.lanes.lane import Deliver
 from sidecar.lanes.reply import Replies
 from sidecar.wire import router_pb2 as pb
 from tests.fuzz.mutate import mutated
