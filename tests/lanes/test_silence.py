@@ -153,7 +153,7 @@ def test_the_program_itself_says_nothing_either(tiny_bundle: Path, token: tuple[
     file, shown = token
     config = file.with_name("router.toml")
     config.write_text(
-        f'bundle = "{tiny_bundle}"\nlisten = "127.0.0.1:0"\nlane = "{transport}"\ntokens = "{file}"\n'
+        f'bundle = "{tiny_bundle}"\nlisten = "127.0.0.1:0"\ntransport = "{transport}"\ntokens = "{file}"\n'
         "max_message_bytes = 8192\nmax_batch_items = 20\n[limits]\nmax_metadata_bytes = 4096\n"
     )
     command = [sys.executable, "-m", "sidecar.cli", "serve", "--config", str(config)]
