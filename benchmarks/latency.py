@@ -110,7 +110,7 @@ def _window(_context: click.Context, _parameter: click.Parameter, value: str | N
 @click.option(
     "--driver",
     type=click.Choice(["auto", "python", "h2load"]),
-    default="http2",
+    default="auto",
     help="Of the ratios' load; auto is h2load where it is installed.",
 )
 @click.option("--floor-bytes", default=0, type=click.IntRange(0), help="Length of the empty handler's reply.")

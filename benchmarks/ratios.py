@@ -82,7 +82,7 @@ def ratio(above: Turn, below: Turn, column: str) -> tuple[float, float, float]:
 
 
 def ratios(plan: Plan) -> list[Section]:
-    """The rows of the design's table that compare the whole job with empty handlers and with the grpcio."""
+    """The rows of the design's table that compare the whole job with empty handlers and with grpcio."""
     table = Section("ratio_rounds", f"Servers in turn, {plan.chars} characters, medians over the rounds", COLUMNS)
     with ExitStack() as running:
         turns: dict[tuple[str, int], Turn] = {}
