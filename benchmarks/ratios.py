@@ -99,9 +99,7 @@ class Turn:
 
     def row(self) -> Row:
         """Medians over the rounds."""
-        middle = {
-            column: round(median(values), 1) for column in FIGURES if (values := self.values(column))
-        }
+        middle = {column: round(median(values), 1) for column in FIGURES if (values := self.values(column))}
         errors: dict[str, int] = {}
         for row in self.rows:
             for name, count in row["errors"].items():

@@ -1,7 +1,7 @@
 """A certificate for the loopback, and a configuration that serves with it."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 import trustme
@@ -34,7 +34,9 @@ def secured(directory: Path) -> Secured:
     certificate, key, config = (directory / name for name in ("tls.crt", "tls.key", "tls.toml"))
     certificate.write_bytes(b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
     key.write_bytes(leaf.private_key_pem.bytes())
-    config.write_text(f'[cache]\nmax_bytes = 0\n\n[tls]\ncertificate = "{certificate}"\nkey = "{key}"\n', encoding="utf-8")
+    config.write_text(
+        f'[cache]\nmax_bytes = 0\n\n[tls]\ncertificate = "{certificate}"\nkey = "{key}"\n', encoding="utf-8"
+    )
     return Secured(config, authority.cert_pem.bytes())
 
 
@@ -52,6 +54,7 @@ def check_status(address: str, method: str, payload: bytes, authority: bytes) ->
     """
     with grpc.secure_channel(address, grpc.ssl_channel_credentials(authority)) as channel:
         try:
-            channel.unary_unary(method)(payload, timeout=PATIENCE_S)
+            call: Any = channel.unary_unary(method)
+            call(payload, timeout=PATIENCE_S)
         except grpc.RpcError as error:
             raise H2loadFault(f"{method} over TLS answers {error.code().name}; there is nothing to measure.") from None
