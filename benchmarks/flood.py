@@ -42,6 +42,7 @@ def flood(
     over: Numbers,
     *,
     deadline_s: float,
+    choice: Numbers | None = None,
     spin_s: float = SPIN_S,
 ) -> Flooded:
     """Makes the calls.
@@ -50,9 +51,10 @@ def flood(
         address: HOST:PORT.
         method: `/package.Service/Method`.
         schedule: [N] seconds from the start, ascending.
-        payloads: used in turn; see Stencil.
+        payloads: see Stencil.
         over: [N] the number of the connection that each call goes over, from 0 on.
         deadline_s: of each call.
+        choice: see Stencil.
         spin_s: how long before a call is due the generator stops sleeping; 0 where it shares its core.
     """
     count = len(schedule)
@@ -64,7 +66,7 @@ def flood(
         np.full(count, UNANSWERED),
         [b""] * count,
     )
-    stencil = Stencil(method, address, payloads)
+    stencil = Stencil(method, address, payloads, choice)
     pipes = [
         Pipe(address, stencil, record, np.flatnonzero(over == number), deadline_s)
         for number in range(int(over.max()) + 1)

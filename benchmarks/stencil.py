@@ -31,7 +31,8 @@ class Stencil:
     Args:
         method: `/package.Service/Method`.
         authority: HOST:PORT.
-        payloads: serialised requests of one length, each with a salt (see benchmarks.prompts), used in turn.
+        payloads: serialised requests of one length, each with a salt (see benchmarks.prompts).
+        choice: [N] which payload each call has; they are used in turn if left out.
 
     Attributes:
         data_bytes: what a call takes of the windows.
@@ -40,7 +41,7 @@ class Stencil:
         ValueError: the payloads are not of one length, or their salts do not stand in one place.
     """
 
-    def __init__(self, method: str, authority: str, payloads: Sequence[bytes]) -> None:
+    def __init__(self, method: str, authority: str, payloads: Sequence[bytes], choice: Numbers | None = None) -> None:
         salts = {match.start() if (match := SALT.search(payload)) else -1 for payload in payloads}
         if len({len(payload) for payload in payloads}) != 1 or len(salts) != 1 or -1 in salts:
             raise ValueError("the payloads must have one length, and a salt in one place.")
@@ -49,7 +50,7 @@ class Stencil:
         marked = [payload[:salt] + run + payload[salt + RUN_DIGITS :] for payload in payloads]
         self.data_bytes = len(message(marked[0]))
         blocks = (first_block(method, authority), later_block())
-        self._first, self._later = (_Mould(block, marked, salt) for block in blocks)
+        self._first, self._later = (_Mould(block, marked, salt, choice) for block in blocks)
 
     def first(self, number: int, stream: int, timeout_ms: int) -> bytes:
         """The first call of a connection; later ones refer to its headers."""
@@ -69,7 +70,8 @@ class Stencil:
 class _Mould:
     """Calls with one header block."""
 
-    def __init__(self, block: bytes, payloads: Sequence[bytes], salt: int) -> None:
+    def __init__(self, block: bytes, payloads: Sequence[bytes], salt: int, choice: Numbers | None) -> None:
+        self._choice = choice
         block += literal("grpc-timeout", "0" * TIMEOUT_DIGITS + "m")
         headers = frame(HEADERS, END_HEADERS, 0, block)
         whole = b"".join(headers + frame(DATA, END_STREAM, 0, message(payload)) for payload in payloads)
@@ -80,7 +82,8 @@ class _Mould:
         self._salt = message_at + salt + RUN_DIGITS
 
     def cast(self, numbers: Numbers, streams: Numbers, timeouts_ms: Numbers) -> bytes:
-        rows = self._rows[numbers % len(self._rows)]
+        chosen = numbers % len(self._rows) if self._choice is None else self._choice[numbers]
+        rows = self._rows[chosen]  # a copy
         count = len(numbers)
         ids = streams.astype(">u4").view(np.uint8).reshape(count, 4)
         for place in self._streams:

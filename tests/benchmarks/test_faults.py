@@ -2,9 +2,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.faults import overload_verdicts
 from benchmarks.killing import Kill, judged
-from benchmarks.samples import Row
 from benchmarks.scale import compared
 
 
@@ -29,24 +27,6 @@ def test_no_more_channels_may_fail_than_the_worker_had_connections() -> None:
     kills = [Kill(at=1.0, dead=1.02, connections=1)]
     found = judged(kills, [failure(0, 0.99, 1.03), failure(0, 0.99, 1.03), failure(5, 0.99, 1.03)], in_flight=2)
     assert found.beyond == 1
-
-
-def row(factor: float, ratio: float, p99_us: float | None) -> Row:
-    return {
-        "factor": factor, "ratio_to_peak": ratio, "sent_p99_us": p99_us, "coverage": 0.3, "coverage_of_answered": 0.4
-    }  # fmt: skip
-
-
-def test_overload_is_judged_at_the_highest_multiple() -> None:
-    section = overload_verdicts([row(0.5, 0.5, 5e3), row(3.0, 0.8, 40e3), row(1.0, 0.95, 20e3)], 100.0)
-    assert [(each["value"], each["verdict"]) for each in section.rows] == [
-        (0.8, "MISSED"), (40.0, "met"), (0.3, "-"), (0.4, "-")
-    ]  # fmt: skip
-
-
-def test_without_a_good_call_there_is_no_p99_to_judge() -> None:
-    section = overload_verdicts([row(3.0, 0.0, None)], 100.0)
-    assert [each["verdict"] for each in section.rows[:2]] == ["MISSED", "-"]
 
 
 @pytest.mark.parametrize(("enough_cores", "expected"), [(True, "met"), (False, "-")])
