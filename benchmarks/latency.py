@@ -43,8 +43,8 @@ from benchmarks.sizes import sizes
 # These ask one sidecar, started here or running at --target.
 ASKED: dict[str, Callable[[Plan, str, Server | None], list[Section]]] = {
     "closed": closed,
-    "arrivals": lambda plan, address, server: [opened(plan, address, server, questions=True)],
-    "open": lambda plan, address, server: [opened(plan, address, server, questions=False)],
+    "arrivals": lambda plan, address, server: opened(plan, address, server, questions=True),
+    "open": lambda plan, address, server: opened(plan, address, server, questions=False),
     "sizes": lambda plan, address, _server: [sizes(plan, address)],
     "cache": lambda plan, address, _server: [hit_or_miss(plan, address)],
 }

@@ -32,9 +32,15 @@ def test_no_more_channels_may_fail_than_the_worker_had_connections() -> None:
 @pytest.mark.parametrize(("enough_cores", "expected"), [(True, "met"), (False, "-")])
 def test_two_workers_are_judged_only_where_the_load_has_a_core_of_its_own(*, enough_cores: bool, expected: str) -> None:
     rows = [
-        {"subject": subject, "per_second": per_second, "worker_us_per_call": each}
-        for subject, per_second, each in (("alone", 10_000.0, 80.0), ("one", 9000.0, 90.0), ("two", 18_000.0, 100.0))
+        {"subject": subject, "per_second": rate, "worker_us_per_call": each, "busiest_us_per_call": busiest}
+        for subject, rate, each, busiest in (
+            ("alone", 10_000.0, 80.0, 80.0),
+            ("one", 9000.0, 90.0, 90.0),
+            ("two", 18_000.0, 100.0, 60.0),
+        )
     ]
     section = compared(rows, enough_cores=enough_cores)
     assert (section.rows[0]["value"], section.rows[0]["verdict"]) == (1.8, expected)
     assert bool(section.notes) is not enough_cores
+    # 90 us of a call with one worker; of two, the busier one has 60 of the 100 us: 1.5x, whatever the throughput.
+    assert (section.rows[1]["value"], section.rows[1]["verdict"]) == (1.5, "MISSED")
