@@ -92,11 +92,11 @@ class Answers:
         self._coverage.unscored(job[1].segment)
         return EXPIRED
 
-    def forget(self, _job: Job) -> None:
+    def forget(self, _job: Job | None = None) -> None:
         """Its caller is gone."""
         self.drops.cancelled += 1
 
-    def expire_unread(self, segment: str | None) -> Encoded:
+    def expire_unread(self, segment: str | None) -> RouterError:
         """A message was not parsed, since it could not have been answered before its deadline.
 
         Args:
@@ -107,7 +107,7 @@ class Answers:
             self._coverage.unscored(segment)
         return EXPIRED
 
-    def reject_unread(self, segment: str | None, wait_s: float) -> Encoded:
+    def reject_unread(self, segment: str | None, wait_s: float) -> RouterError:
         """A message is turned away unparsed; its caller may try again after wait_s seconds."""
         self.drops.shed += 1
         if segment is not None:

@@ -118,7 +118,7 @@ class RouterServices:
             segment_of=lambda call: call.method.segment(call.raw),
             shed=self._shed,
             expire=self._expire,
-            forget=lambda _call, _segment: answers.forget(None),
+            forget=lambda _call, _segment: answers.forget(),
         )
         self.batcher: Batcher[Job, Encoded] = Batcher(
             answers.answer,

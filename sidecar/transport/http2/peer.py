@@ -28,7 +28,6 @@ from sidecar.transport.http2.frames import (
     frame,
     goaway,
     read_word,
-
 )
 from sidecar.transport.http2.hpack import DEFAULT_TABLE_BYTES
 from sidecar.transport.http2.sender import EMPTY_TABLE, Sender
@@ -317,7 +316,7 @@ class Peer(Sender):
         if self._drain_step == 2 and not self.streams:  # noqa: PLR2004 - the second step
             self.close()
 
-    def sweep(self, now: float) -> None:  # noqa: C901 - one bound after the other
+    def sweep(self, now: float) -> None:
         """Looks at what only time tells; called now and then."""
         limits = self.server.access.limits
         if self.closing:
@@ -359,5 +358,3 @@ class Peer(Sender):
             self._second_step()
         if self._drain_step and self._drain_until and now > self._drain_until:
             self.close()
-
-

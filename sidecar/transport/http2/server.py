@@ -112,7 +112,11 @@ class Http2Transport:
 
     def _rare(self) -> dict[str, Rare]:
         services, slots = self.services, Slots(MOST_WATCHES, "watches")
-        served = {path.split("/")[1] for each in (services.unary, services.streams, services.cold, services.watches) for path in each}
+        served = {
+            path.split("/")[1]
+            for each in (services.unary, services.streams, services.cold, services.watches)
+            for path in each
+        }
         names = sorted({*served, HEALTH_SERVICE})
 
         def reflected(raw: bytes) -> bytes:
@@ -286,7 +290,7 @@ class Http2Transport:
                 ssl=context,
                 ssl_handshake_timeout=timeout_s if context else None,
             )
-        except (OSError, ssl.SSLError, asyncio.TimeoutError, ConnectionError):
+        except (TimeoutError, OSError, ssl.SSLError, ConnectionError):
             self.note("a TLS handshake that failed" if self._handshakes else "the network failed")
             accepted.close()
             return
