@@ -190,6 +190,8 @@ class Server:
             forced_stays=decided.forced_stays,
             outcomes_accepted=outcomes.accepted,
             outcomes_invalid=outcomes.invalid,
+            connections=self.transport.open,
+            closed={reason: (number,) for reason, number in self.transport.closed.items()},
         )
         return stats + _journalled(self.journal.counts()) if self.journal else stats
 

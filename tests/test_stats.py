@@ -25,6 +25,8 @@ stats = st.builds(
     providers=st.dictionaries(st.sampled_from("CG"), st.tuples(counts)),
     device_faults=counts,
     reasons=st.dictionaries(st.sampled_from("LR"), st.tuples(counts)),
+    connections=counts,
+    closed=st.dictionaries(st.sampled_from("pq"), st.tuples(counts)),
     ledger_dropped=st.dictionaries(st.sampled_from("qr"), st.tuples(counts)),
     **dict.fromkeys(LEDGER, counts),
 )

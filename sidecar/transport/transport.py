@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,7 +57,17 @@ class Handover(Protocol):
 
 
 class Transport(Protocol):
-    """A running server. `start` once, then `drain` once."""
+    """A running server. `start` once, then `drain` once.
+
+    Attributes:
+        open: connections that are open now; 0 where the transport does not know. From any thread.
+        closed: connections that were closed for a fault of theirs, by reason, since the start. From any thread.
+    """
+
+    @property
+    def open(self) -> int: ...  # noqa: D102 - said above
+    @property
+    def closed(self) -> Mapping[str, int]: ...  # noqa: D102 - said above
 
     @property
     def thread(self) -> threading.Thread:

@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -76,8 +76,6 @@ class Http2Transport:
         parts: bytes of messages that have not come whole, on all connections.
     """
 
-    name = "http2"
-
     def __init__(self, services: Services, access: Access, health: Health) -> None:
         self.services = services
         self.access = access
@@ -131,6 +129,16 @@ class Http2Transport:
             f"/{HEALTH_SERVICE}/Check": health_check(self._health),
             f"/{HEALTH_SERVICE}/Watch": health_watch(self._health, self._watchers),
         }
+
+    @property
+    def open(self) -> int:
+        """Connections that are open now."""
+        return len(self.connections)
+
+    @property
+    def closed(self) -> Mapping[str, int]:
+        """Connections that were closed for a fault of theirs, by reason, since the start."""
+        return self.notes.counts.copy()
 
     def start(
         self, listen: str, listeners: Sequence[socket.socket] = (), handover: Callable[[], Handover] | None = None
