@@ -1,0 +1,54 @@
+"""The pieces of one word, as WordPiece finds them: always the longest that the vocabulary has.
+
+Wu et al., Google's Neural Machine Translation System, 2016, section 4.1; the algorithm is that of the Rust library. To
+call the library for one word costs more than to look up a few pieces.
+"""
+
+from collections.abc import Mapping
+
+from sidecar.scoring.packed import packed
+
+# Longest pieces are known by so many first characters: beyond their length nothing need be tried.
+_STEM = 2
+
+
+class WordPieces:
+    """Splits words without white space into pieces.
+
+    Args:
+        vocabulary: pieces and their ids.
+        unknown: the piece that stands for a word which cannot be split.
+        most_chars: longer words are unknown.
+
+    Raises:
+        KeyError: the vocabulary lacks `unknown`.
+    """
+
+    def __init__(self, vocabulary: Mapping[str, int], unknown: str, most_chars: int) -> None:
+        self._unknown = packed([vocabulary[unknown]])
+        self._pieces = vocabulary
+        self._most_chars = most_chars
+        longest: dict[str, int] = {}
+        for piece in vocabulary:
+            stem, length = piece[:_STEM], len(piece)
+            if length > longest.get(stem, 1):
+                longest[stem] = length
+        self._longest = longest
+
+    def __call__(self, word: str) -> bytes:
+        """The packed ids of a word of at least one character."""
+        size = len(word)
+        if size > self._most_chars:
+            return self._unknown
+        pieces, longest = self._pieces, self._longest
+        found: list[int] = []
+        start = 0
+        while start < size:
+            end = min(size, start + longest.get(word[start : start + _STEM], 1))
+            while (number := pieces.get(word[start:end])) is None:
+                end -= 1
+                if end == start:
+                    return self._unknown
+            found.append(number)
+            start = end
+        return packed(found)
