@@ -10,6 +10,7 @@ from sidecar.errors import BundleError
 from sidecar.types import Floats
 
 MAHALANOBIS = "mahalanobis"
+_NOTHING, _ALL = np.float32(0.0), np.float32(1.0)
 DEFAULT_SHRINKAGE = {"start": 0.5, "strength": 1.0, "power": 1.0, "floor": 0.0, "common": 1.0}
 
 
@@ -57,6 +58,9 @@ class Novelty:
         self._prior = prior.astype(np.float32)
         self._even = np.full(len(prior), (1.0 - common) / len(prior), np.float32)
         self._prior_mean = np.dot(self._prior, self._even)
+        # There are only so many levels, so what each of them loses is worked out once: seven array operations less.
+        self._lost = self._lost_at(self._levels)[:, None]
+        self._familiar = int((self._levels <= self._start).sum()) if self._floor == 0.0 else 0
 
     @property
     def dimensions(self) -> int:
@@ -80,8 +84,24 @@ class Novelty:
         # np.dot, a product in place and a method cost half of what `@`, einsum and the operators cost at B = 1.
         away = np.dot(embedding, self._whitening)
         away -= self._offset
-        squared: Floats = np.multiply(away, away, out=away).sum(axis=1)
+        squared: Floats = np.add.reduce(np.multiply(away, away, out=away), axis=1)
         return squared
+
+    def weigh(self, quality: Floats, embedding: Floats) -> tuple[Floats, Floats]:
+        """Measures and shrinks in one go: the novelty, and what `shrink` makes of the quality with it.
+
+        Args:
+            quality: [B, C].
+            embedding: [B, D].
+
+        Returns:
+            [B] and [B, C].
+        """
+        ranks = self._null.searchsorted(self.distance(embedding))
+        novelty = self._levels[ranks]
+        if self._familiar and int(ranks.max()) < self._familiar:
+            return novelty, quality
+        return novelty, self._moved(quality, self._lost[ranks])
 
     def shrink(self, quality: Floats, novelty: Floats) -> Floats:
         """Quality moved toward the candidates' priors as far as novelty demands.
@@ -95,14 +115,27 @@ class Novelty:
         """
         if self._floor == 0.0 and novelty.max() <= self._start:
             return quality
-        lost = np.maximum((novelty - np.float32(self._start)) * self._scale, np.float32(0.0))
+        return self._moved(quality, self._lost_at(novelty)[:, None])
+
+    def _lost_at(self, novelty: Floats) -> Floats:
+        """[B] the share of the distance from the prior that goes at each novelty [B]."""
+        lost: Floats = np.maximum((novelty - np.float32(self._start)) * self._scale, np.float32(0.0))
         if self._power != 1.0:
             lost **= np.float32(self._power)
         lost *= np.float32(self._strength - self._floor)
         lost += np.float32(self._floor)
-        easier = np.dot(quality, self._even) - self._prior_mean
-        shrunk: Floats = quality + lost[:, None] * (self._prior + easier[:, None] - quality)
-        return np.minimum(np.maximum(shrunk, np.float32(0.0)), np.float32(1.0))
+        return lost
+
+    def _moved(self, quality: Floats, lost: Floats) -> Floats:
+        """[B, C] quality moved by the share `lost` [B, 1] of its distance from the prior."""
+        easier = np.dot(quality, self._even)
+        easier -= self._prior_mean
+        moved: Floats = self._prior + easier[:, None]
+        moved -= quality
+        moved *= lost
+        moved += quality
+        np.maximum(moved, _NOTHING, out=moved)
+        return np.minimum(moved, _ALL, out=moved)
 
 
 def _array(arrays: Mapping[str, NDArray[np.float32]], name: str, dimensions: int) -> Floats:
