@@ -1,29 +1,33 @@
 """From what was decided to bytes on the wire.
 
 The ranking is most of a reply: one message for each candidate. Building these through protobuf objects costs more than
-scoring the prompt, so they are laid out in one array for the whole batch, after the protobuf encoding
+scoring the prompt, so they are written by hand, after the protobuf encoding
 (https://protobuf.dev/programming-guides/encoding/): a constant head for each candidate, then four floats with their
-tags. Protobuf allows a message to be written in pieces, so the pieces are simply joined.
+tags, which are laid out in one array for the whole batch. Protobuf allows a message to be written in pieces, so the
+pieces are simply joined.
 """
 
 from collections.abc import Callable, Iterator
 from math import ceil
+from struct import Struct
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sidecar.lanes.lane import Encoded
 from sidecar.routing.candidates import CandidateTable
 from sidecar.routing.decision import Choice, Expectations, Reason
 from sidecar.routing.router import Decided
+from sidecar.types import Floats
 from sidecar.wire import router_pb2 as pb
 
 LENGTH_DELIMITED = 2
 FIXED32 = 5
-FLOAT_BYTES = 4
 MORE = 0x80  # set in every byte of a varint but its last
 RANKING_TAG = pb.RouteResponse.RANKING_FIELD_NUMBER << 3 | LENGTH_DELIMITED
 FLOAT_FIELDS = ("quality", "cost_usd", "expected_seconds", "utility_usd")
+_TAGS = {name: pb.RankedCandidate.DESCRIPTOR.fields_by_name[name].number << 3 | FIXED32 for name in FLOAT_FIELDS}
+# A tag before each float, as it stands on the wire: 20 bytes.
+FLOATS = np.dtype([field for name in FLOAT_FIELDS for field in ((f"{name}_tag", "u1"), (name, "<f4"))])
 
 
 def varint(number: int) -> bytes:
@@ -58,26 +62,17 @@ class Replies:
         # The part of a reply that is the same wherever the reasons are.
         self._constants: dict[tuple[Reason, ...], bytes] = {}
         self._clock = clock
-        fields = pb.RankedCandidate.DESCRIPTOR.fields_by_name
-        tags = bytes(fields[name].number << 3 | FIXED32 for name in FLOAT_FIELDS)
-        floats = b"".join(bytes([tag]) + bytes(FLOAT_BYTES) for tag in tags)
-        entries = []
+        self._entry_heads = []
         for row in table.rows:
             names = pb.RankedCandidate(candidate=row.name, model=row.model).SerializeToString()
-            entries.append(varint(RANKING_TAG) + varint(len(names) + len(floats)) + names + floats)
-        ends = np.cumsum([len(entry) for entry in entries])
-        self._template = np.frombuffer(b"".join(entries), np.uint8)
-        self._slices = [slice(end - len(entry), end) for end, entry in zip(ends.tolist(), entries, strict=True)]
-        # Where the four floats of each candidate stand in the template, byte by byte: [4, C, 4].
-        within = np.arange(len(tags))[:, None, None] * (1 + FLOAT_BYTES) + 1 + np.arange(FLOAT_BYTES)
-        self._places = ends[:, None] - len(floats) + within
-        # As many rows as the largest batch so far, filled anew for every batch by the lane's one thread.
-        self._buffer: NDArray[np.uint8] = self._template[None, :].copy()
+            self._entry_heads.append(varint(RANKING_TAG) + varint(len(names) + FLOATS.itemsize) + names)
+        self._split = Struct(f"{FLOATS.itemsize}s" * len(table)).iter_unpack
+        self._make(1)
 
     def encode(self, decided: Decided) -> Iterator[Encoded]:
         """One RouteResponse for each request of the batch, or the error in its place."""
-        bodies = self._entries(decided.expected, len(decided.asks))
-        size, slices = len(decided.asks), self._slices
+        size, heads = len(decided.asks), self._entry_heads
+        bodies = self._split(self._floats_of(decided.expected, size))
         head, timings = self._head, self._head.timings
         timings.tokenize_us, timings.score_us = int(decided.tokenize_s * 1e6), int(decided.score_s * 1e6)
         timings.decide_us = int((decided.ended - decided.began - decided.tokenize_s - decided.score_s) * 1e6)
@@ -102,7 +97,7 @@ class Replies:
             timings.cached = at_hand
             timings.total_us = int((self._clock() - ask.arrived) * 1e6)
             constant = self._constants.get(outcome.reasons) or self._constant(outcome.reasons)
-            ranking = b"".join([body[slices[index]] for index in outcome.ranking])
+            ranking = b"".join([heads[index] + body[index] for index in outcome.ranking])
             if outcome.recovery_s:
                 constant += pb.RouteResponse(retry_after_ms=ceil(1000.0 * outcome.recovery_s)).SerializeToString()
             yield head.SerializeToString() + constant + ranking
@@ -117,11 +112,17 @@ class Replies:
         self._constants[reasons] = constant
         return constant
 
-    def _entries(self, expected: Expectations, size: int) -> list[bytes]:
-        """The ranking entries of each request, in output order."""
+    def _floats_of(self, expected: Expectations, size: int) -> bytes:
+        """What is expected of every candidate for every request, in output order: four tagged floats of each."""
         if size > len(self._buffer):
-            self._buffer = np.tile(self._template, (size, 1))
-        buffer = self._buffer[:size]
-        floats = np.array(expected[: len(FLOAT_FIELDS)], "<f4").transpose(1, 0, 2).copy()
-        buffer[:, self._places] = floats.view(np.uint8).reshape(size, *self._places.shape)
-        return [row.tobytes() for row in buffer]
+            self._make(size)
+        for column, values in zip(self._columns, expected, strict=False):  # the answer's tokens are not told
+            column[:size] = values
+        return self._buffer[:size].tobytes()
+
+    def _make(self, size: int) -> None:
+        """Makes room for the largest batch so far. It is filled anew for every batch by the lane's one thread."""
+        self._buffer = np.zeros((size, len(self._entry_heads)), FLOATS)
+        for name in FLOAT_FIELDS:
+            self._buffer[f"{name}_tag"] = _TAGS[name]
+        self._columns: list[Floats] = [self._buffer[name] for name in FLOAT_FIELDS]

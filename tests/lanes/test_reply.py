@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from sidecar.config import CandidateConfig, Config
 from sidecar.errors import NoCandidate
-from sidecar.lanes.reply import Replies, delimited, varint
+from sidecar.lanes.reply import FLOAT_FIELDS, Replies, delimited, varint
 from sidecar.routing.candidates import CandidateTable, join
 from sidecar.routing.decision import choose, degrade
 from sidecar.routing.decision_id import DecisionIds
@@ -91,6 +91,29 @@ def test_a_request_without_a_candidate_keeps_its_place_as_an_error() -> None:
     )
     assert isinstance(second, NoCandidate)
     assert decoded(first).decision_id != decoded(third).decision_id
+
+
+def plainly(table: CandidateTable, decided: Decided) -> list[bytes]:
+    """The rankings as protobuf itself writes them."""
+    ranked = []
+    for row, outcome in enumerate(decided.outcomes):
+        reply = pb.RouteResponse()
+        for index in outcome.ranking:  # type: ignore[union-attr]
+            of = {name: float(column[row, index]) for name, column in zip(FLOAT_FIELDS, decided.expected, strict=False)}
+            reply.ranking.add(candidate=table.names[index], model=table.rows[index].model, **of)
+        ranked.append(reply.SerializeToString())
+    return ranked
+
+
+@given(st.lists(st.tuples(*[st.floats(2**-10, 1, width=32)] * 3), min_size=1, max_size=40))
+def test_rankings_without_a_zero_are_to_the_byte_what_protobuf_writes(
+    quality: list[tuple[float, float, float]],
+) -> None:
+    table = table_of(*(CandidateConfig(name=trained.name, first_token_seconds=0.5) for trained in TRAINED))
+    replies, decided = replies_for(table), decided_of(table, quality)
+    for encoded, wanted in zip(replies.encode(decided), plainly(table, decided), strict=True):
+        assert isinstance(encoded, bytes)
+        assert encoded.endswith(wanted)
 
 
 @given(st.integers(0, 2**32 - 1))
