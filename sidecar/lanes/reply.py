@@ -97,7 +97,7 @@ class Replies:
             timings.cached = at_hand
             timings.total_us = int((self._clock() - ask.arrived) * 1e6)
             constant = self._constants.get(outcome.reasons) or self._constant(outcome.reasons)
-            ranking = b"".join([heads[index] + body[index] for index in outcome.ranking])
+            ranking = b"".join([heads[index] + body[index] for index in outcome.ranking[: ask.ranking_limit]])
             if outcome.recovery_s:
                 constant += pb.RouteResponse(retry_after_ms=ceil(1000.0 * outcome.recovery_s)).SerializeToString()
             yield head.SerializeToString() + constant + ranking

@@ -116,6 +116,19 @@ def test_rankings_without_a_zero_are_to_the_byte_what_protobuf_writes(
         assert encoded.endswith(wanted)
 
 
+@given(st.integers(1, 5))
+def test_a_ranking_is_cut_to_its_limit(limit: int) -> None:
+    table = table_of()
+    decided = decided_of(table, [(0.1, 0.2, 0.3), (0.3, 0.1, 0.2)])
+    whole = list(replies_for(table).encode(decided))
+    asks = [decided.asks[0]._replace(ranking_limit=limit), decided.asks[1]]
+    cut = list(replies_for(table).encode(decided._replace(asks=asks)))
+    wanted = decoded(whole[0])
+    del wanted.ranking[limit:]
+    assert decoded(cut[0]) == wanted
+    assert cut[1] == whole[1]
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_varints_are_protobufs(number: int) -> None:
     assert pb.Limits.FromString(b"\x08" + varint(number)).max_message_bytes == number
