@@ -16,14 +16,22 @@ import numpy as np
 from sidecar.lanes.lane import Encoded
 from sidecar.routing.candidates import CandidateTable
 from sidecar.routing.decision import Choice, Expectations, Reason
+from sidecar.routing.decision_id import ID_CHARS
 from sidecar.routing.router import Decided
 from sidecar.types import Floats
 from sidecar.wire import router_pb2 as pb
 
+FIXED64 = 1
 LENGTH_DELIMITED = 2
 FIXED32 = 5
 MORE = 0x80  # set in every byte of a varint but its last
 RANKING_TAG = pb.RouteResponse.RANKING_FIELD_NUMBER << 3 | LENGTH_DELIMITED
+PROPENSITY_TAG = pb.RouteResponse.PROPENSITY_FIELD_NUMBER << 3 | FIXED64
+NOVELTY_TAG = pb.RouteResponse.NOVELTY_FIELD_NUMBER << 3 | FIXED32
+MOST_NAMES = 1024
+_FIELDS = pb.RouteResponse.DESCRIPTOR.fields_by_name
+_CHANCES = Struct("<BdBf").pack
+_ID_HEAD = bytes([pb.RouteResponse.DECISION_ID_FIELD_NUMBER << 3 | LENGTH_DELIMITED, ID_CHARS])
 FLOAT_FIELDS = ("quality", "cost_usd", "expected_seconds", "utility_usd")
 _TAGS = {name: pb.RankedCandidate.DESCRIPTOR.fields_by_name[name].number << 3 | FIXED32 for name in FLOAT_FIELDS}
 # A tag before each float, as it stands on the wire: 20 bytes.
@@ -45,6 +53,11 @@ def delimited(field_number: int, payload: bytes) -> bytes:
     return varint(field_number << 3 | LENGTH_DELIMITED) + varint(len(payload)) + payload
 
 
+def text_field(name: str, text: str) -> bytes:
+    """A text of RouteResponse; nothing where it is empty, as protobuf does."""
+    return delimited(_FIELDS[name].number, text.encode()) if text else b""
+
+
 class Replies:
     """Encodes RouteResponse.
 
@@ -55,10 +68,13 @@ class Replies:
     """
 
     def __init__(self, table: CandidateTable, bundle: tuple[str, str], clock: Callable[[], float]) -> None:
-        self._models = [row.model for row in table.rows]
+        self._models = [text_field("model", row.model) for row in table.rows]
         self._bundle = bundle
-        # Filled anew for every reply, by the lane's one thread: setting fields costs half of making a message.
-        self._head = pb.RouteResponse(timings=pb.Timings())
+        # Filled anew for every reply, by the lane's one thread: setting fields costs half of making a message. Only
+        # numbers: a text that is set takes memory which a message does not give back as long as it lives.
+        self._numbers = pb.RouteResponse(timings=pb.Timings())
+        # The names that a reply repeats, by segment, envelope and policy.
+        self._names: dict[tuple[str, str, str], bytes] = {}
         # The part of a reply that is the same wherever the reasons are.
         self._constants: dict[tuple[Reason, ...], bytes] = {}
         self._clock = clock
@@ -73,7 +89,7 @@ class Replies:
         """One RouteResponse for each request of the batch, or the error in its place."""
         size, heads = len(decided.asks), self._entry_heads
         bodies = self._split(self._floats_of(decided.expected, size))
-        head, timings = self._head, self._head.timings
+        numbers, timings = self._numbers, self._numbers.timings
         timings.tokenize_us, timings.score_us = int(decided.tokenize_s * 1e6), int(decided.score_s * 1e6)
         timings.decide_us = int((decided.ended - decided.began - decided.tokenize_s - decided.score_s) * 1e6)
         timings.batch_size = size
@@ -83,15 +99,11 @@ class Replies:
             if not isinstance(outcome, Choice):
                 yield outcome
                 continue
-            head.decision_id = decision_id
-            head.model = ask.current_model if ask.log_only else self._models[outcome.ranking[0]]
-            head.applied = not ask.log_only
-            head.propensity = outcome.propensity
-            head.novelty = outcome.novelty
-            head.segment = ask.segment
-            head.envelope = ask.envelope
-            head.policy = ask.policy
-            head.prompt_tokens = ask.prompt_tokens
+            propensity, novelty = outcome.propensity, outcome.novelty
+            chances = _CHANCES(PROPENSITY_TAG, propensity, NOVELTY_TAG, novelty) if propensity and novelty else b""
+            names = (ask.segment, ask.envelope, ask.policy)
+            numbers.applied = not ask.log_only
+            numbers.prompt_tokens = ask.prompt_tokens
             timings.intake_us = int((ask.ready - ask.arrived) * 1e6)
             timings.queue_us = max(0, int((decided.began - ask.ready) * 1e6))
             timings.cached = at_hand
@@ -100,7 +112,26 @@ class Replies:
             ranking = b"".join([heads[index] + body[index] for index in outcome.ranking[: ask.ranking_limit]])
             if outcome.recovery_s:
                 constant += pb.RouteResponse(retry_after_ms=ceil(1000.0 * outcome.recovery_s)).SerializeToString()
-            yield head.SerializeToString() + constant + ranking
+            # The order of the fields is protobuf's own: a client that compares bytes sees no difference.
+            yield b"".join(
+                (
+                    _ID_HEAD,
+                    decision_id.encode(),
+                    text_field("model", ask.current_model) if ask.log_only else self._models[outcome.ranking[0]],
+                    chances or pb.RouteResponse(propensity=propensity, novelty=novelty).SerializeToString(),
+                    self._names.get(names) or self._named(*names),
+                    numbers.SerializeToString(),
+                    constant,
+                    ranking,
+                )
+            )
+
+    def _named(self, segment: str, envelope: str, policy: str) -> bytes:
+        if len(self._names) >= MOST_NAMES:  # segments come from callers
+            self._names.clear()
+        named = text_field("segment", segment) + text_field("envelope", envelope) + text_field("policy", policy)
+        self._names[segment, envelope, policy] = named
+        return named
 
     def _constant(self, reasons: tuple[Reason, ...]) -> bytes:
         name, version = ("", "") if Reason.DEGRADED in reasons else self._bundle
