@@ -27,8 +27,8 @@ class _Kind(msgspec.Struct):
     type: str
 
 
-class _WordPiece(msgspec.Struct):
-    """What the library's own model of that kind holds beside its vocabulary."""
+class Splitting(msgspec.Struct):
+    """What a WordPiece model of the library holds beside its vocabulary."""
 
     unk_token: str
     continuing_subword_prefix: str
@@ -62,18 +62,16 @@ def independent(content: bytes) -> bool:
 
 
 class _Pieces(msgspec.Struct):
-    model: _WordPiece
+    model: Splitting
 
 
-def pieces_of(content: bytes, vocabulary: Mapping[str, int]) -> WordPieces | None:
-    """What splits words as the independent tokenizer of these bytes does; None where only the library can."""
+def splitting_of(content: bytes) -> Splitting | None:
+    """How the independent tokenizer of these bytes splits words; None where only the library can do it."""
     try:
         model = msgspec.json.decode(content, type=_Pieces).model
     except msgspec.ValidationError:
         return None
-    if model.continuing_subword_prefix or model.unk_token not in vocabulary:
-        return None
-    return WordPieces(vocabulary, model.unk_token, model.max_input_chars_per_word)
+    return None if model.continuing_subword_prefix else model
 
 
 class Chunks:
@@ -83,7 +81,7 @@ class Chunks:
         encode: the library, from a text to its ids; not cut.
         vocabulary: words and their ids.
         max_tokens: longer texts are cut to this length.
-        pieces: splits words of printable ASCII as the library does; None where nothing else can.
+        splitting: how words are split; None where only the library can do it.
     """
 
     def __init__(
@@ -91,12 +89,14 @@ class Chunks:
         encode: Callable[[str], list[int]],
         vocabulary: Mapping[str, int],
         max_tokens: int,
-        pieces: Callable[[str], bytes] | None = None,
+        splitting: Splitting | None = None,
     ) -> None:
         self._encode = encode
-        self._pieces = pieces
         self._most_bytes = max_tokens * ID_BYTES
         words = {word: packed([number]) for word, number in vocabulary.items() if 0 < len(word) <= LONGEST_CHUNK}
+        self._pieces: WordPieces | None = None
+        if splitting is not None and splitting.unk_token in words:
+            self._pieces = WordPieces(words, splitting.unk_token, splitting.max_input_chars_per_word)
         words[""] = b""
         self._words = words
         self._known = dict(words)
@@ -115,11 +115,13 @@ class Chunks:
         gaps = [place for place, ids in enumerate(found) if ids is None]
         for place in gaps[:MOST_UNKNOWN]:
             chunk = chunks[place]
-            if self._pieces is not None and chunk.isascii() and chunk.isprintable():
+            short = len(chunk) <= LONGEST_CHUNK
+            # White space of other kinds, by which the library splits too, is not printable.
+            if self._pieces is not None and short and chunk.isascii() and chunk.isprintable():
                 found[place] = ids = self._pieces(chunk)
             else:
                 found[place] = ids = packed(self._encode(chunk))
-            if len(chunk) <= LONGEST_CHUNK and len(ids) <= MOST_IDS * ID_BYTES:
+            if short and len(ids) <= MOST_IDS * ID_BYTES:
                 if len(self._known) >= self._most:
                     self._known = dict(self._words)  # the words of today's traffic come back at once
                 self._known[chunk] = ids

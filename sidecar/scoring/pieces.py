@@ -6,32 +6,30 @@ call the library for one word costs more than to look up a few pieces.
 
 from collections.abc import Mapping
 
-from sidecar.scoring.packed import packed
-
 # Longest pieces are known by so many first characters: beyond their length nothing need be tried.
-_STEM = 2
+_STEM = 4
 
 
 class WordPieces:
     """Splits words without white space into pieces.
 
     Args:
-        vocabulary: pieces and their ids.
+        pieces: their packed ids; see sidecar.scoring.packed.
         unknown: the piece that stands for a word which cannot be split.
         most_chars: longer words are unknown.
 
     Raises:
-        KeyError: the vocabulary lacks `unknown`.
+        KeyError: `unknown` is no piece.
     """
 
-    def __init__(self, vocabulary: Mapping[str, int], unknown: str, most_chars: int) -> None:
-        self._unknown = packed([vocabulary[unknown]])
-        self._pieces = vocabulary
+    def __init__(self, pieces: Mapping[str, bytes], unknown: str, most_chars: int) -> None:
+        self._unknown = pieces[unknown]
+        self._pieces = pieces
         self._most_chars = most_chars
         longest: dict[str, int] = {}
-        for piece in vocabulary:
+        for piece in pieces:
             stem, length = piece[:_STEM], len(piece)
-            if length > longest.get(stem, 1):
+            if length > longest.get(stem, _STEM - 1):
                 longest[stem] = length
         self._longest = longest
 
@@ -41,14 +39,14 @@ class WordPieces:
         if size > self._most_chars:
             return self._unknown
         pieces, longest = self._pieces, self._longest
-        found: list[int] = []
+        found: list[bytes] = []
         start = 0
         while start < size:
-            end = min(size, start + longest.get(word[start : start + _STEM], 1))
-            while (number := pieces.get(word[start:end])) is None:
+            end = min(size, start + longest.get(word[start : start + _STEM], _STEM - 1))
+            while (ids := pieces.get(word[start:end])) is None:
                 end -= 1
                 if end == start:
                     return self._unknown
-            found.append(number)
+            found.append(ids)
             start = end
-        return packed(found)
+        return b"".join(found)

@@ -9,7 +9,7 @@ import numpy as np
 import tokenizers
 
 from sidecar.errors import BundleError
-from sidecar.scoring.chunks import Chunks, independent, pieces_of
+from sidecar.scoring.chunks import Chunks, independent, splitting_of
 from sidecar.scoring.packed import Filler, unpacked
 from sidecar.scoring.padding import Ids, fill
 
@@ -63,8 +63,7 @@ class Tokenizer:
         self._chunks: Chunks | None = None
         if isinstance(vocabulary, dict) and independent(content):
             library.no_truncation()  # of a text's chunks the first may be short and the second long
-            pieces = pieces_of(content, vocabulary)
-            self._chunks = Chunks(lambda text: encode([text])[0].ids, vocabulary, max_tokens, pieces)
+            self._chunks = Chunks(lambda text: encode([text])[0].ids, vocabulary, max_tokens, splitting_of(content))
             self._fill = Filler(pad_id, max_tokens)
         self._pad_id = pad_id
         self._ones = np.ones((1, max_tokens), np.int64)

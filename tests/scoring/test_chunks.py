@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tokenizers import models, pre_tokenizers
 
 from sidecar.scoring import chunks
-from sidecar.scoring.chunks import Chunks, independent, pieces_of
-from sidecar.scoring.packed import packed, unpacked
+from sidecar.scoring.chunks import Chunks, Splitting, independent, splitting_of
+from sidecar.scoring.packed import unpacked
 from sidecar.scoring.padding import fill
 from sidecar.scoring.tokenizer import Tokenizer
 
@@ -120,16 +120,21 @@ def test_only_tokenizers_that_know_nothing_across_white_space_qualify(library: t
 
 def test_where_words_can_be_split_here_the_library_is_asked_for_others_only() -> None:
     encode = Counting()
-    known = Chunks(encode, {}, 100, pieces=lambda word: packed([100 + len(word)]))
-    assert unpacked(known("other größe ab\x07cd other")) == [105, 5, 5, 105]
-    assert encode.asked == ["größe", "ab\x07cd"]
+    known = Chunks(encode, {"?": 1, "a": 2, "ab": 3}, 100, Splitting("?", "", 9))
+    long = "a" * (chunks.LONGEST_CHUNK + 1)
+    assert unpacked(known(f"aab größe ab\x07cd abc {long} aab")) == [2, 3, 5, 5, 1, len(long), 2, 3]
+    assert encode.asked == ["größe", "ab\x07cd", long]
+
+
+def test_without_a_piece_for_unknown_words_the_library_splits() -> None:
+    encode = Counting()
+    assert unpacked(Chunks(encode, {"a": 2}, 100, Splitting("?", "", 9))("aa")) == [2]
+    assert encode.asked == ["aa"]
 
 
 def test_a_tokenizer_with_marks_on_its_later_pieces_is_left_to_the_library(library: tokenizers.Tokenizer) -> None:
     content = json.loads(library.to_str())
-    vocabulary = content["model"]["vocab"]
-    assert pieces_of(json.dumps(content).encode(), vocabulary) is not None
-    for change in ({"continuing_subword_prefix": "##"}, {"unk_token": "[none]"}):
-        changed = json.dumps({**content, "model": {**content["model"], **change}}).encode()
-        assert pieces_of(changed, vocabulary) is None
-    assert pieces_of(b'{"model":{"type":"WordLevel","unk_token":"[UNK]"}}', vocabulary) is None
+    assert splitting_of(json.dumps(content).encode()) == Splitting(WORDS[0], "", 64)
+    marked = {**content, "model": {**content["model"], "continuing_subword_prefix": "##"}}
+    assert splitting_of(json.dumps(marked).encode()) is None
+    assert splitting_of(b'{"model":{"type":"WordLevel","unk_token":"[UNK]"}}') is None

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import models, pre_tokenizers
 
-from sidecar.scoring.packed import unpacked
+from sidecar.scoring.packed import packed, unpacked
 from sidecar.scoring.pieces import WordPieces
 
 UNKNOWN = "[UNK]"
@@ -14,21 +14,25 @@ vocabularies = st.lists(words, unique=True, max_size=30).map(
 )
 
 
+def pieces_of(vocabulary: dict[str, int]) -> dict[str, bytes]:
+    return {word: packed([number]) for word, number in vocabulary.items()}
+
+
 @given(vocabularies, words, st.integers(1, 12))
 def test_a_word_is_split_as_the_library_splits_it(vocabulary: dict[str, int], word: str, most_chars: int) -> None:
     options = {"unk_token": UNKNOWN, "continuing_subword_prefix": "", "max_input_chars_per_word": most_chars}
     library = tokenizers.Tokenizer(models.WordPiece(vocabulary, **options))
     library.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    assert unpacked(WordPieces(vocabulary, UNKNOWN, most_chars)(word)) == library.encode(word).ids
+    assert unpacked(WordPieces(pieces_of(vocabulary), UNKNOWN, most_chars)(word)) == library.encode(word).ids
 
 
 def test_the_longest_piece_comes_first_even_where_the_rest_is_unknown_then() -> None:
     vocabulary = {UNKNOWN: 0, "ab": 1, "a": 2, "bc": 3}
-    split = WordPieces(vocabulary, UNKNOWN, 64)
+    split = WordPieces(pieces_of(vocabulary), UNKNOWN, 64)
     assert unpacked(split("aab")) == [2, 1]
     assert unpacked(split("abc")) == [0]
 
 
 def test_a_vocabulary_without_the_unknown_word_is_refused() -> None:
     with pytest.raises(KeyError):
-        WordPieces({"a": 0}, UNKNOWN, 64)
+        WordPieces({"a": b""}, UNKNOWN, 64)
