@@ -61,7 +61,7 @@ class Novelty:
         self._even = np.full(len(prior), (1.0 - common) / len(prior), np.float32)
         self._prior_mean = np.dot(self._prior, self._even).reshape(1)
         # There are only so many levels, so what each of them loses is worked out once: seven array operations less.
-        self._lost = self._lost_at(self._levels)[:, None]
+        self._lost = self._lost_at(self._levels)
         self._familiar = int((self._levels <= self._start).sum()) if self._floor == 0.0 else 0
 
     @property
@@ -119,7 +119,7 @@ class Novelty:
         """
         if self._floor == 0.0 and novelty.max() <= self._start:
             return quality
-        return self._moved(quality, self._lost_at(novelty)[:, None])
+        return self._moved(quality, self._lost_at(novelty))
 
     def _lost_at(self, novelty: Floats) -> Floats:
         """[B] the share of the distance from the prior that goes at each novelty [B]."""
@@ -131,12 +131,12 @@ class Novelty:
         return lost
 
     def _moved(self, quality: Floats, lost: Floats) -> Floats:
-        """[B, C] quality moved by the share `lost` [B, 1] of its distance from the prior."""
+        """[B, C] quality moved by the share `lost` [B] of its distance from the prior."""
         easier: Floats = quality.dot(self._even)
         easier -= self._prior_mean
         moved: Floats = self._prior + easier[:, None]
         moved -= quality
-        moved *= lost
+        moved *= lost[:, None]
         moved += quality
         np.maximum(moved, _NOTHING, out=moved)
         return np.minimum(moved, _ALL, out=moved)
