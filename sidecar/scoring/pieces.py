@@ -38,12 +38,14 @@ class WordPieces:
         size = len(word)
         if size > self._most_chars:
             return self._unknown
-        pieces, longest = self._pieces, self._longest
+        ids_of, longest_of = self._pieces.get, self._longest.get
         found: list[bytes] = []
         start = 0
         while start < size:
-            end = min(size, start + longest.get(word[start : start + _STEM], _STEM - 1))
-            while (ids := pieces.get(word[start:end])) is None:
+            end = start + longest_of(word[start : start + _STEM], _STEM - 1)
+            if end > size:  # noqa: PLR1730 - a call of min() costs as much as a look-up
+                end = size
+            while (ids := ids_of(word[start:end])) is None:
                 end -= 1
                 if end == start:
                     return self._unknown
