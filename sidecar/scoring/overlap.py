@@ -108,8 +108,7 @@ class OverlappingScorer:
     def _scores(self, pending: Pending) -> Scores:
         try:
             raw_quality, embedding, output_tokens = pending.ticket.outputs()
-            novelty = self._novelty(embedding)
-            quality = self._novelty.shrink(raw_quality, novelty)
+            novelty, quality = self._novelty.weigh(raw_quality, embedding)
         except Exception as error:  # see Scorer
             raise fault_of(error) from error
         if not isfinite(np.vdot(quality, output_tokens)):
