@@ -28,14 +28,21 @@ class Child:
         name: for the log.
         arguments: of the Python interpreter. It tells on its standard output, in one line of JSON, that it is ready.
         alone: whether two of it would be in each other's way.
+        descriptors: which it inherits, under the same numbers.
 
     Attributes:
         status: what it told when it was ready.
+        down: set while no process of it serves: from its death, or from when it is told to end, until the next one is
+            ready. Not set before the first one is.
     """
 
-    def __init__(self, name: str, arguments: Sequence[str], *, alone: bool = False) -> None:
+    def __init__(
+        self, name: str, arguments: Sequence[str], *, alone: bool = False, descriptors: Sequence[int] = ()
+    ) -> None:
         self.name = name
         self.status: dict[str, str] = {}
+        self.down = asyncio.Event()
+        self._descriptors = descriptors
         self._arguments = arguments
         self._alone = alone
         self._process: asyncio.subprocess.Process | None = None
@@ -59,6 +66,8 @@ class Child:
             process, began = self._process, time.monotonic()
             assert process is not None  # noqa: S101 - start comes first
             code = await process.wait()
+            if process is self._process:
+                self.down.set()
             async with self._changing:
                 if process is not self._process:
                     continue  # it was replaced
@@ -91,6 +100,7 @@ class Child:
                 await self._retire(patience_s)
                 self._process = successor = await self._spawn()
                 self.status = await self._ready(successor)
+                self.down.clear()
                 return
             successor = await self._spawn()
             try:
@@ -100,6 +110,7 @@ class Child:
                 await successor.wait()
                 raise
             self._retiring, self._process = self._process, successor
+            self.down.clear()
             await self._retire(patience_s)
 
     def resign(self) -> None:
@@ -109,6 +120,7 @@ class Child:
     async def stop(self, patience_s: float) -> None:
         """Ends it in good order; returns when it has ended, or after patience_s seconds."""
         self.resign()
+        self.down.set()
         alive = [process for process in (self._process, self._retiring) if process is not None]
         for process in alive:
             _signal(process, signal.SIGTERM)
@@ -148,6 +160,7 @@ class Child:
             return
         try:
             self.status = await self._ready(process)
+            self.down.clear()
         except ConfigError as error:
             log.error("%s: %s", self.name, error)  # noqa: TRY400 - all is said
 
@@ -159,6 +172,7 @@ class Child:
             stdin=asyncio.subprocess.PIPE,
             env={"GRPC_VERBOSITY": "NONE", **os.environ},  # its core logs a line for whatever a stranger sends
             stdout=asyncio.subprocess.PIPE,
+            pass_fds=self._descriptors,
         )
 
     async def _ready(self, process: asyncio.subprocess.Process) -> dict[str, str]:

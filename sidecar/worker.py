@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -45,6 +46,8 @@ from sidecar.lanes.bundles import Bundles
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
 from sidecar.lanes.precedence import precede
+from sidecar.processes.handover import Handover
+from sidecar.processes.listeners import inherited
 from sidecar.routing.compare import Recorded
 from sidecar.server import Server
 from sidecar.stats import Stats
@@ -114,8 +117,15 @@ class Worker:
         self._state = State(_target(running.directory, engine), self._known(assigned.previous), canary, share)
         self._bundles.hear(self._state)
 
-    def start(self, listen: str) -> str:
-        """Serves; gives the address."""
+    def start(self, listen: str, listener: socket.socket | None = None, handover: Handover | None = None) -> str:
+        """Serves; gives the address.
+
+        Args:
+            listen: HOST:PORT.
+            listener: the listening socket that the supervisor handed down; None: the transport binds by itself.
+            handover: moves connections to and from the other workers; None without `listener`.
+        """
+        self._listener, self._handover = listener, handover
         address = self.server.start(listen)
         precede(self.server.lane.thread)
         self._serving.set()
@@ -274,8 +284,18 @@ def _sigterm() -> int:
     return told
 
 
+def _handed_down(number: int, runtime: Path, arguments: list[str]) -> tuple[socket.socket | None, Handover | None]:
+    """What the supervisor handed down: the worker's listening socket, and the way to the other workers."""
+    if not arguments:
+        return None, None
+    descriptor, workers = (int(argument) for argument in arguments)
+    return inherited(descriptor), Handover(runtime, number, workers)
+
+
 def main() -> None:
-    """Serves until SIGTERM. Arguments: number, runtime directory, address.
+    """Serves until SIGTERM. Arguments: number, runtime directory, address; descriptor of a listening socket, workers.
+
+    The last two are there only where the supervisor hands listening sockets down.
 
     Tells on standard output, in one line of JSON, that it serves, or why it cannot.
     """
@@ -288,7 +308,7 @@ def main() -> None:
     threading.Thread(target=_end_with_the_supervisor, name="lifeline", daemon=True).start()
     try:
         worker = Worker(config, number, runtime)
-        address = worker.start(listen)
+        address = worker.start(listen, *_handed_down(number, runtime, sys.argv[4:]))
     except RouterError as error:
         print(json.dumps({"error": str(error)}), flush=True)  # noqa: T201 - the supervisor listens
         sys.exit(CONFIG_FAULT)
