@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ class Supervisor:
         self._shared = Shared(self._config, count, self._runtime)
         if hands_down_listeners(self._config):
             self._listeners = Listeners(reserved, count, self._runtime)
-        self._workers = [self._new_worker(number, count, listen) for number in range(count)]
+        self._workers = [self._new_worker(number, listen) for number in range(count)]
         if self._config.observes():
             self._observer = self._new_observer()
         children = self._children()
@@ -129,14 +130,17 @@ class Supervisor:
         """The workers first: they are the ones who find fault with a configuration."""
         return [*self._workers, self._control, *([self._observer] if self._observer else [])]
 
-    def _new_worker(self, number: int, count: int, listen: str) -> Child:
+    def _new_worker(self, number: int, listen: str) -> Child:
         arguments = ("-m", "sidecar.worker", str(number), str(self._runtime), listen)
-        if self._listeners is None:
+        listeners = self._listeners
+        if listeners is None:
             return Child(f"worker {number}", arguments)
-        descriptor = self._listeners.descriptor(number)
-        worker = Child(f"worker {number}", (*arguments, str(descriptor), str(count)), descriptors=(descriptor,))
-        self._listeners.attend(number, worker.down)
-        return worker
+        return Child(
+            f"worker {number}",
+            (*arguments, *listeners.arguments(number)),
+            descriptors=listeners.descriptors(number),
+            serves=partial(listeners.serves, number),
+        )
 
     def _new_observer(self) -> Child:
         # Two would write into the same rows of the fleet table.

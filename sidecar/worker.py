@@ -47,7 +47,7 @@ from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
 from sidecar.lanes.precedence import precede
 from sidecar.processes.handover import Handover
-from sidecar.processes.listeners import inherited
+from sidecar.processes.listeners import handed_down
 from sidecar.routing.compare import Recorded
 from sidecar.server import Server
 from sidecar.stats import Stats
@@ -284,18 +284,8 @@ def _sigterm() -> int:
     return told
 
 
-def _handed_down(number: int, runtime: Path, arguments: list[str]) -> tuple[socket.socket | None, Handover | None]:
-    """What the supervisor handed down: the worker's listening socket, and the way to the other workers."""
-    if not arguments:
-        return None, None
-    descriptor, workers = (int(argument) for argument in arguments)
-    return inherited(descriptor), Handover(runtime, number, workers)
-
-
 def main() -> None:
-    """Serves until SIGTERM. Arguments: number, runtime directory, address; descriptor of a listening socket, workers.
-
-    The last two are there only where the supervisor hands listening sockets down.
+    """Serves until SIGTERM. Arguments: number, runtime directory, address, and what Listeners.arguments says, if it listens.
 
     Tells on standard output, in one line of JSON, that it serves, or why it cannot.
     """
@@ -308,7 +298,7 @@ def main() -> None:
     threading.Thread(target=_end_with_the_supervisor, name="lifeline", daemon=True).start()
     try:
         worker = Worker(config, number, runtime)
-        address = worker.start(listen, *_handed_down(number, runtime, sys.argv[4:]))
+        address = worker.start(listen, *(handed_down(number, runtime, sys.argv[4:]) if sys.argv[4:] else ()))
     except RouterError as error:
         print(json.dumps({"error": str(error)}), flush=True)  # noqa: T201 - the supervisor listens
         sys.exit(CONFIG_FAULT)

@@ -1,127 +1,135 @@
 """How many connections each worker has, in memory that all processes of the sidecar share.
 
-One row for each worker process, and two for each worker number, since a worker and its successor overlap when workers are
-replaced. A row is three 64-bit integers:
+All are 64-bit integers. While a worker is replaced two processes have one number, so what a process writes it writes into
+one of two slots. Each word has one writer, so that none needs a lock, and a store of 8 aligned bytes is not seen in halves:
 
-    open    0 while the process takes no connections from others, else 1 + its open connections; written by its owner,
-            and set to 0 by a process that finds the owner dead
-    handed  connections that were ever handed to this row; written under the lock
-    taken   the value of `handed` that came with the last connection which the owner has received; written by its owner
+    process  [worker]                    id of the process that serves, 0 while none does     the supervisor
+    pid      [worker, slot]              the process that has this slot                       that process
+    open     [worker, slot]              its open connections                                 that process
+    sent     [sender, worker]            connections this sender ever sent to this worker     the sender
+    taken    [receiver, sender, worker]  `sent` as it came with the last one received         the receiver
 
-so its load is `open - 1 + handed - taken`: a connection counts from the moment at which it is handed over, whether or not
-its new worker has looked yet. A single store of 8 aligned bytes is never seen in halves. The lock is the kernel's (flock):
-it is gone with the process that held it.
+Senders are the slots of all workers, and the supervisor; receivers of a worker's connections are its two slots, and the
+supervisor. They receive from one queue, in order, so the highest `taken` tells how far it is read, and
+
+    load = open of the process that serves + sum over senders of (sent - highest taken)
+
+counts a connection from just before it is sent, whether or not its new worker has looked yet. What the death of a process
+between two of these steps leaves wrong is right again after the next connection from the same sender.
 """
 
-import fcntl
 import mmap
 import os
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
+Integers = npt.NDArray[np.int64]
+
 FILE = "connections"
-OPEN, HANDED, TAKEN, WORDS = 0, 1, 2, 3
-# A worker that has not yet looked at so many gets no more: it may hang. The kernel's own bound, the sysctl
-# net.unix.max_dgram_qlen, is 10 on many systems and 512 on others.
-MOST_COMING = 8
-# A holder of the lock needs it for some 20 microseconds, and so long another one tries again.
-TRIES = 30
+SLOTS = 2
+# Among the receivers, what the supervisor takes out of the queue of a worker that is down.
+SUPERVISOR = 2
+RECEIVERS = 3
+# A worker that has not yet looked at so many gets no more from workers that can serve them: it may hang.
+MOST_COMING = 4
 
 
 class ConnectionTable:
-    """The rows of all worker processes; made by the first process that opens it.
+    """The connections of all workers; made by the first process that opens it.
 
     Args:
         runtime: directory of the sidecar's processes.
         workers: how many the sidecar has, the same for each process.
+
+    Attributes:
+        supervisor: the supervisor's number among the senders.
 
     Raises:
         OSError: the file cannot be made.
     """
 
     def __init__(self, runtime: Path, workers: int) -> None:
-        self.rows = 2 * workers
-        size = self.rows * WORDS * 8
-        self._descriptor = os.open(runtime / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.ftruncate(self._descriptor, size)
-        self._memory = mmap.mmap(self._descriptor, size)
-        self._words = memoryview(self._memory).cast("q")
+        self.supervisor = SLOTS * workers
+        senders = self.supervisor + 1
+        shapes = (
+            (workers,),
+            (workers, SLOTS),
+            (workers, SLOTS),
+            (senders, workers),
+            (RECEIVERS, senders, workers),
+        )
+        ends = np.cumsum([np.prod(shape) for shape in shapes])
+        descriptor = os.open(runtime / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(descriptor, int(ends[-1]) * 8)
+            words = np.frombuffer(mmap.mmap(descriptor, int(ends[-1]) * 8), np.int64)
+        finally:
+            os.close(descriptor)
+        parts = [part.reshape(shape) for part, shape in zip(np.split(words, ends[:-1]), shapes, strict=True)]
+        self._process, self._pid, self._open, self._sent, self._taken = parts
 
-    def lock(self) -> None:
-        """Waits for the lock; for the start of a process, where a wait hurts no client."""
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+    def begin(self, worker: int, process: int) -> int:
+        """A new process of this worker publishes from now on; gives its slot, which is not that of the one that serves."""
+        serves = self._process[worker]
+        slot = int(serves != 0 and self._pid[worker, 0] == serves)
+        self._open[worker, slot] = 0
+        self._pid[worker, slot] = process
+        return slot
 
-    def try_lock(self) -> bool:
-        """Takes the lock, unless others keep holding it."""
-        for _ in range(TRIES):
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                continue
-            return True
-        return False
+    def sender(self, worker: int, slot: int) -> int:
+        """The number among the senders of the process that has this slot."""
+        return SLOTS * worker + slot
 
-    def unlock(self) -> None:
-        """Lets go of the lock."""
-        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+    def set_process(self, worker: int, process: int) -> None:
+        """Which process serves; 0 is none. For the supervisor."""
+        self._process[worker] = process
 
-    def begin(self, row: int) -> None:
-        """A new process owns this row, and takes nothing yet. Under the lock."""
-        self.retire(row)
-        self._words[row * WORDS + TAKEN] = self._words[row * WORDS + HANDED]
+    def publish(self, worker: int, slot: int, connections: int) -> None:
+        """The process with this slot has so many open connections."""
+        self._open[worker, slot] = connections
 
-    def retire(self, row: int) -> None:
-        """From now on this row's process takes no connections from others, or is dead."""
-        self._words[row * WORDS + OPEN] = 0
+    def coming(self) -> Integers:
+        """Connections that were sent to each worker and not received so far, [worker]."""
+        waiting: Integers = np.maximum(self._sent - self._taken.max(axis=0), 0).sum(axis=0)
+        return waiting
 
-    def publish(self, row: int, connections: int) -> None:
-        """This row's process has so many open connections and takes those of others."""
-        self._words[row * WORDS + OPEN] = 1 + connections
+    def loads(self) -> Integers:
+        """Connections that each worker has or is about to have, [worker]; -1 while it does not serve."""
+        published = (self._pid == self._process[:, None]) & (self._process != 0)[:, None]
+        loads: Integers = (self._open * published).sum(axis=1) + self.coming()
+        return np.where(published.any(axis=1), loads, -1)
 
-    def coming(self, row: int) -> int:
-        """Connections that were handed to this row and not received so far."""
-        # Never below 0, though `taken` is ahead of `handed` between a message and the note of it.
-        return max(0, self._words[row * WORDS + HANDED] - self._words[row * WORDS + TAKEN])
-
-    def load(self, row: int) -> int | None:
-        """Connections that it has or is about to have; None if it takes none from others."""
-        connections = self._words[row * WORDS + OPEN]
-        return connections - 1 + self.coming(row) if connections else None
-
-    def emptiest(self, below: int | None, but: int = -1) -> int | None:
-        """The row with the lowest load.
+    def others(self, own: int, below: int | None = None) -> list[int]:
+        """The workers that serve, from the lowest load to the highest.
 
         Args:
-            below: only if its load is less than that; None is any load.
-            but: a row that is not meant.
-
-        Returns:
-            None where there is no such row.
+            own: a worker that is left out; -1 is none.
+            below: only those with a load of less than that which look at what they are sent; None is all.
         """
-        found, lowest = None, below
-        for row in range(self.rows):
-            load = self.load(row)
-            if load is None or row == but or self.coming(row) >= MOST_COMING:
-                continue
-            if lowest is None or load < lowest:
-                found, lowest = row, load
-        return found
+        loads = self.loads()
+        meant = loads >= 0
+        if below is not None:
+            meant &= (loads < below) & (self.coming() < MOST_COMING)
+        if own >= 0:
+            meant[own] = False
+        (found,) = meant.nonzero()
+        ordered: list[int] = found[loads[found].argsort(kind="stable")].tolist()
+        return ordered
 
-    def next_number(self, row: int) -> int:
-        """What the next connection for this row has to bring along. Under the lock."""
-        return self._words[row * WORDS + HANDED] + 1
+    def note_sent(self, sender: int, worker: int) -> int:
+        """This sender is about to send a connection to this worker; gives the number that it has to bring along."""
+        self._sent[sender, worker] += 1
+        return int(self._sent[sender, worker])
 
-    def note_handed(self, row: int, number: int) -> None:
-        """The connection with this number is on its way to this row. Under the lock."""
-        self._words[row * WORDS + HANDED] = number
+    def note_kept(self, sender: int, worker: int) -> None:
+        """It could not be sent."""
+        self._sent[sender, worker] -= 1
 
-    def note_taken(self, row: int, number: int) -> None:
-        """The owner of this row has received the connection with this number, and has one more open."""
+    def note_taken(self, worker: int, receiver: int, sender: int, number: int) -> None:
+        """The connection with this number was received; if by a worker, it has one more open from now on."""
         # In this order, so that the load is never too low; one too high does no harm.
-        self._words[row * WORDS + OPEN] += 1
-        self._words[row * WORDS + TAKEN] = number
-
-    def close(self) -> None:
-        """Gives back the memory; the file stays for the others."""
-        self._words.release()
-        self._memory.close()
-        os.close(self._descriptor)
+        if receiver != SUPERVISOR:
+            self._open[worker, receiver] += 1
+        self._taken[receiver, sender, worker] = number

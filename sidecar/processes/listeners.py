@@ -7,13 +7,15 @@ so until the first one is, clients are refused.
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from sidecar.config import Config
 from sidecar.errors import ConfigError
 from sidecar.processes.connection_table import ConnectionTable
-from sidecar.processes.handover import Placer, unix_socket
+from sidecar.processes.handover import Handover
+from sidecar.processes.placer import Placer, open_inbox
 from sidecar.processes.relay import Relay
 
 # Connections that may wait at one worker. The kernel lowers it to net.core.somaxconn.
@@ -28,21 +30,30 @@ def hands_down_listeners(config: Config) -> bool:
     return bool(getattr(config, "transport", "grpcio") == "http2")
 
 
-def inherited(descriptor: int) -> socket.socket:
-    """A worker's listening socket, from the number that its supervisor gave it. It listens from now on.
+def handed_down(number: int, runtime: Path, arguments: Sequence[str]) -> tuple[socket.socket, Handover]:
+    """A worker's listening socket and its exchange with the other workers, from what its supervisor told it.
 
-    It shares its state with the supervisor's and the successor's: it does not block, and to stop accepting, a worker
-    removes it from its event loop and then closes it; `shutdown` would end it for all.
+    The socket listens from now on. It shares its state with the supervisor's and the successor's: it does not block, and
+    to stop accepting, a worker removes it from its event loop and then closes it; `shutdown` would end it for all.
+
+    Args:
+        number: of the worker.
+        runtime: directory of the sidecar's processes.
+        arguments: see `Listeners.arguments`.
+
+    Raises:
+        ConfigError: the directory cannot be used.
     """
-    listener = socket.socket(fileno=descriptor)
-    listener.set_inheritable(False)
-    listener.settimeout(0.0)
+    listener, inbox = (socket.socket(fileno=int(descriptor)) for descriptor in arguments[:2])
+    for each in (listener, inbox):
+        each.set_inheritable(False)
+        each.settimeout(0.0)
     listener.listen(BACKLOG)
-    return listener
+    return listener, Handover(runtime, number, int(arguments[2]), inbox)
 
 
 class Listeners:
-    """The listening sockets of all workers, in the supervisor.
+    """The sockets of all workers, in the supervisor: each one's listening socket and its inbox. Made in its event loop.
 
     Args:
         reserved: bound to the port, as `host.reserve` gives it.
@@ -54,31 +65,44 @@ class Listeners:
     """
 
     def __init__(self, reserved: socket.socket, workers: int, runtime: Path) -> None:
-        self._sockets: list[socket.socket] = []
-        self._attended: list[tuple[Relay, asyncio.Event]] = []
-        self._tasks: list[asyncio.Task[None]] = []
+        self._workers = workers
+        self._sockets: list[tuple[socket.socket, socket.socket]] = []
+        self._relays: list[Relay] = []
         with ExitStack() as opened:
             try:
                 self._table = ConnectionTable(runtime, workers)
-                opened.callback(self._table.close)
-                self._sender = opened.enter_context(unix_socket())
-                for _ in range(workers):
-                    self._sockets.append(opened.enter_context(_bound_like(reserved)))
+                placer = Placer(runtime, self._table, self._table.supervisor)
+                opened.callback(placer.close)
+                for number in range(workers):
+                    listener = opened.enter_context(_bound_like(reserved))
+                    inbox = opened.enter_context(open_inbox(runtime, number))
+                    self._sockets.append((listener, inbox))
+                    self._relays.append(Relay(number, listener, inbox, self._table, placer))
             except OSError as error:
                 raise ConfigError(f"listen: there are no sockets for {workers} workers: {error.strerror}.") from None
             self._opened = opened.pop_all()
-        placer = Placer(runtime, self._table, self._sender)
-        self._relays = [Relay(listener, placer) for listener in self._sockets]
+        self._tasks = [asyncio.ensure_future(relay.run()) for relay in self._relays]
 
-    def descriptor(self, number: int) -> int:
-        """What worker `number` inherits; it has the same number there."""
-        return self._sockets[number].fileno()
+    def descriptors(self, number: int) -> tuple[int, int]:
+        """What worker `number` inherits: its listening socket and its inbox, under the same numbers there."""
+        listener, inbox = self._sockets[number]
+        return listener.fileno(), inbox.fileno()
 
-    def attend(self, number: int, down: asyncio.Event) -> None:
-        """From now on the other workers get the connections of worker `number` while `down` is set."""
-        relay = self._relays[number]
-        self._attended.append((relay, down))
-        self._tasks.append(asyncio.get_running_loop().create_task(relay.run(down)))
+    def arguments(self, number: int) -> tuple[str, ...]:
+        """What worker `number` is told of them; see `handed_down`."""
+        return (*map(str, self.descriptors(number)), str(self._workers))
+
+    def serves(self, number: int, process: int | None) -> None:
+        """Tells which process serves as worker `number`. While none does, the other workers get its connections.
+
+        Args:
+            number: of the worker.
+            process: its id; None for none.
+        """
+        if self._tasks:
+            self._table.set_process(number, process or 0)
+            down = self._relays[number].down
+            down.set() if process is None else down.clear()
 
     async def close(self) -> None:
         """Closes them here; each is gone when its worker has closed it too."""
@@ -86,10 +110,9 @@ class Listeners:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for relay, down in self._attended:
-            relay.pass_on(accepting=down.is_set())
-        self._attended = []
-        for relay in self._relays:
+        for relay in self._relays if tasks else ():
+            if relay.down.is_set():
+                relay.pass_on()
             relay.close()
         self._opened.close()
 

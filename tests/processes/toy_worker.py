@@ -7,16 +7,14 @@ import socket
 import sys
 from pathlib import Path
 
-from sidecar.processes.handover import Handover
-from sidecar.processes.listeners import inherited
+from sidecar.processes.listeners import handed_down
 
 
 class ToyWorker:
     """One thread, one selector."""
 
-    def __init__(self, number: int, runtime: Path, descriptor: int, workers: int) -> None:
-        self.listener = inherited(descriptor)
-        self.handover = Handover(runtime, number, workers)
+    def __init__(self, number: int, runtime: Path, arguments: list[str]) -> None:
+        self.listener, self.handover = handed_down(number, runtime, arguments)
         self.clients: set[socket.socket] = set()
         self.selector = selectors.DefaultSelector()
         self.told, tell = os.pipe()
@@ -26,7 +24,6 @@ class ToyWorker:
         self.selector.register(self.listener, selectors.EVENT_READ)
         self.selector.register(self.handover, selectors.EVENT_READ)
         self.selector.register(self.told, selectors.EVENT_READ)
-        self.handover.count(0)
 
     def run(self) -> None:
         draining = False
@@ -41,8 +38,8 @@ class ToyWorker:
                     draining = True
                     for watched in (self.listener, self.handover, self.told):
                         self.selector.unregister(watched)
-                    self.handover.close()
                     self.listener.close()
+                    self.handover.close()
                     break
                 else:
                     self.answer(key.fileobj)  # type: ignore[arg-type]
@@ -75,6 +72,6 @@ class ToyWorker:
 
 
 if __name__ == "__main__":
-    worker = ToyWorker(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[4]), int(sys.argv[5]))
+    worker = ToyWorker(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
     print("{}", flush=True)  # noqa: T201 - as the supervisor expects it
     worker.run()
