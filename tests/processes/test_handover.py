@@ -1,8 +1,8 @@
-import os
+import gc
+import itertools
 import shutil
-import signal
 import socket
-import subprocess
+import struct
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,42 +13,35 @@ import pytest
 
 from sidecar.errors import ConfigError
 from sidecar.processes import connection_table
-from sidecar.processes.connection_table import MOST_COMING, ConnectionTable
-from sidecar.processes.handover import MOST_AT_ONCE, SOCKETS, Handover
+from sidecar.processes.connection_table import MOST_COMING, SUPERVISOR, ConnectionTable
+from sidecar.processes.handover import MOST_AT_ONCE, Handover
+from sidecar.processes.placer import Placer, open_inbox, take
 
 PATIENCE_S = 30.0
-# A worker that takes connections and never looks at them.
-HANGS = """
-import sys, time
-from pathlib import Path
-from sidecar.processes.handover import Handover
-handover = Handover(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
-handover.count(0)
-print("ready", flush=True)
-time.sleep(600)
-"""
+LIMIT = 1000
 
 
 class Worker:
     """One worker's bookkeeping, as the transport does it."""
 
-    def __init__(self, runtime: Path, number: int, workers: int) -> None:
-        self.handover = Handover(runtime, number, workers)
+    def __init__(self, stage: "Stage", number: int, process: int) -> None:
+        self.process = process
+        inbox = stage.inboxes[number].dup()  # as a child inherits it
+        self.handover = Handover(stage.runtime, number, len(stage.inboxes), inbox, process)
         self.connections: list[socket.socket] = []
-        self.handover.count(0)
 
     def accept(self, connection: socket.socket) -> bool:
         """Gives whether it was handed over."""
         if self.handover.place(connection, len(self.connections)):
             return True
-        self._add(connection)
+        self.add(connection)
         return False
 
     def look(self) -> None:
         for connection in self.handover.receive():
-            self._add(connection)
+            self.add(connection)
 
-    def _add(self, connection: socket.socket) -> None:
+    def add(self, connection: socket.socket) -> None:
         self.connections.append(connection)
         self.handover.count(len(self.connections))
 
@@ -59,46 +52,53 @@ class Worker:
         self.handover.close()
 
 
-@pytest.fixture
-def runtime() -> Iterator[Path]:
-    """As the supervisor makes it: pytest's own paths are too long for the names of Unix sockets."""
-    made = Path(tempfile.mkdtemp(prefix="router-"))
-    yield made
-    shutil.rmtree(made)
+class Stage:
+    """A supervisor's part, and workers with process ids of their own though all are in this process."""
+
+    def __init__(self, runtime: Path, workers: int) -> None:
+        self.runtime = runtime
+        self.table = ConnectionTable(runtime, workers)
+        self.placer = Placer(runtime, self.table, self.table.supervisor)
+        self.inboxes = [open_inbox(runtime, number) for number in range(workers)]
+        self._process = itertools.count(1000)
+        self._started: list[Worker] = []
+
+    def prepare(self, number: int) -> Worker:
+        """A worker that does not serve yet."""
+        self._started.append(Worker(self, number, next(self._process)))
+        return self._started[-1]
+
+    def start(self, number: int) -> Worker:
+        worker = self.prepare(number)
+        self.table.set_process(number, worker.process)
+        return worker
+
+    def load(self, number: int) -> int:
+        return int(self.table.loads()[number])
+
+    def close(self) -> None:
+        for worker in self._started:
+            worker.close()
+        self.placer.close()
+        for inbox in self.inboxes:
+            inbox.close()
 
 
 @pytest.fixture
-def start(runtime: Path) -> Iterator[Callable[[int, int], Worker]]:
-    """Starts a worker of this process; `start(number, workers)`."""
-    started: list[Worker] = []
+def stage() -> Iterator[Callable[[int], Stage]]:
+    """Sets a stage for so many workers."""
+    # pytest's own paths are too long for the names of Unix sockets.
+    runtime = Path(tempfile.mkdtemp(prefix="router-"))
+    made: list[Stage] = []
 
-    def start(number: int, workers: int) -> Worker:
-        started.append(Worker(runtime, number, workers))
-        return started[-1]
+    def set_up(workers: int) -> Stage:
+        made.append(Stage(Path(tempfile.mkdtemp(dir=runtime)), workers))
+        return made[-1]
 
-    yield start
-    for worker in started:
-        worker.close()
-
-
-@pytest.fixture
-def hang(runtime: Path) -> Iterator[Callable[[int, int], "subprocess.Popen[str]"]]:
-    """Starts a worker process that never looks at what it is handed; `hang(number, workers)`."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(number: int, workers: int) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-c", HANGS, str(runtime), str(number), str(workers)]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-        assert started[-1].stdout is not None
-        assert started[-1].stdout.readline() == "ready\n"
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait(PATIENCE_S)
-        assert process.stdout is not None
-        process.stdout.close()
+    yield set_up
+    for each in made:
+        each.close()
+    shutil.rmtree(runtime)
 
 
 @pytest.fixture
@@ -118,16 +118,16 @@ def connect() -> Iterator[Callable[[], tuple[socket.socket, socket.socket]]]:
         each.close()
 
 
-Start = Callable[[int, int], Worker]
-Hang = Callable[[int, int], "subprocess.Popen[str]"]
+SetUp = Callable[[int], Stage]
 Connect = Callable[[], tuple[socket.socket, socket.socket]]
 
 # --- balance ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("amount", [2, 4])
-def test_four_connections_that_all_land_on_one_worker_end_evenly(start: Start, connect: Connect, amount: int) -> None:
-    workers = [start(number, amount) for number in range(amount)]
+def test_four_connections_that_all_land_on_one_worker_end_evenly(stage: SetUp, connect: Connect, amount: int) -> None:
+    scene = stage(amount)
+    workers = [scene.start(number) for number in range(amount)]
     for _ in range(4):
         workers[0].accept(connect()[1])
     for worker in workers:
@@ -135,48 +135,60 @@ def test_four_connections_that_all_land_on_one_worker_end_evenly(start: Start, c
     assert [len(worker.connections) for worker in workers] == [4 // amount] * amount
 
 
-def test_what_was_handed_over_counts_before_its_new_worker_looks(start: Start, connect: Connect) -> None:
-    busy, also_busy, idle = (start(number, 3) for number in range(3))
+def test_what_was_handed_over_counts_before_its_new_worker_looks(stage: SetUp, connect: Connect) -> None:
+    scene = stage(3)
+    busy, also_busy, idle = (scene.start(number) for number in range(3))
     for worker in (busy, also_busy):
-        worker.connections = [connect()[1] for _ in range(2)]
-        worker.handover.count(2)
+        for _ in range(2):
+            worker.add(connect()[1])
     assert busy.accept(connect()[1])
     assert also_busy.accept(connect()[1])
     # The idle one has two on their way by now, which is no less than the others have.
+    assert scene.load(2) == 2
     assert not busy.accept(connect()[1])
     assert not also_busy.accept(connect()[1])
     idle.look()
-    assert len(idle.connections) == 2
-    assert not idle.accept(connect()[1])
+    assert len(idle.connections) == scene.load(2) == 2
 
 
-def test_a_worker_that_others_are_handing_to_counts_these_as_its_own(start: Start, connect: Connect) -> None:
-    busy, filling, idle = (start(number, 3) for number in range(3))
-    busy.connections = [connect()[1] for _ in range(2)]
-    busy.handover.count(2)
-    idle.handover.close()
+def test_a_worker_counts_what_is_on_its_way_to_it_as_its_own(stage: SetUp, connect: Connect) -> None:
+    scene = stage(3)
+    busy, filling = scene.start(0), scene.start(1)
+    busy.add(connect()[1])
     assert busy.accept(connect()[1])
-    idle = start(2, 3)
-    # It has looked at none yet, but one is coming; the idle one has none.
+    idle = scene.start(2)
     assert filling.accept(connect()[1])
     idle.look()
     assert len(idle.connections) == 1
 
 
-def test_a_worker_with_as_many_as_the_others_serves_by_itself(start: Start, connect: Connect) -> None:
-    here, there = start(0, 2), start(1, 2)
+def test_a_worker_with_as_many_as_the_others_serves_by_itself(stage: SetUp, connect: Connect) -> None:
+    scene = stage(2)
+    here, there = scene.start(0), scene.start(1)
     assert not here.accept(connect()[1])
     assert not there.accept(connect()[1])
     assert not here.accept(connect()[1])
 
 
-def test_the_only_worker_serves_by_itself(start: Start, connect: Connect) -> None:
-    here = start(0, 1)
+def test_the_only_worker_serves_by_itself(stage: SetUp, connect: Connect) -> None:
+    here = stage(1).start(0)
     assert [here.accept(connect()[1]) for _ in range(4)] == [False] * 4
 
 
-def test_what_a_client_sent_before_the_handover_is_read_after_it_and_answered(start: Start, connect: Connect) -> None:
-    here, there = start(0, 2), start(1, 2)
+def test_connections_that_go_make_room(stage: SetUp, connect: Connect) -> None:
+    scene = stage(2)
+    here, there = scene.start(0), scene.start(1)
+    for worker in (here, there):
+        worker.add(connect()[1])
+    assert not here.accept(connect()[1])
+    there.connections.pop()
+    there.handover.count(0)
+    assert here.accept(connect()[1])
+
+
+def test_what_a_client_sent_before_the_handover_is_read_after_it_and_answered(stage: SetUp, connect: Connect) -> None:
+    scene = stage(2)
+    here, there = scene.start(0), scene.start(1)
     here.accept(connect()[1])
     client, accepted = connect()
     client.sendall(b"PRI * HTTP/2.0")
@@ -192,235 +204,253 @@ def test_what_a_client_sent_before_the_handover_is_read_after_it_and_answered(st
     assert client.recv(100) == b"SETTINGS"
 
 
-def test_a_worker_that_was_not_counted_yet_gets_nothing(runtime: Path, start: Start, connect: Connect) -> None:
-    here, loading = start(0, 2), Handover(runtime, 1, 2)
+def test_a_worker_that_does_not_serve_yet_gets_nothing(stage: SetUp, connect: Connect) -> None:
+    scene = stage(2)
+    here, loading = scene.start(0), scene.prepare(1)
     assert [here.accept(connect()[1]) for _ in range(3)] == [False] * 3
-    loading.count(0)
+    scene.table.set_process(1, loading.process)
     assert here.accept(connect()[1])
-    loading.close()
 
 
-def test_it_becomes_readable_when_something_was_handed_over(start: Start, connect: Connect) -> None:
-    here, there = start(0, 2), start(1, 2)
-    here.accept(connect()[1])
+def test_what_was_handed_over_can_be_watched_for(stage: SetUp, connect: Connect) -> None:
+    scene = stage(2)
+    here, there = scene.start(0), scene.start(1)
+    watched = socket.socket(fileno=there.handover.fileno())
+    here.add(connect()[1])
     with pytest.raises(BlockingIOError):
-        socket.socket.recv(there.handover._socket, 1, socket.MSG_PEEK)
-    here.accept(connect()[1])
-    assert there.handover.fileno() >= 0
-    assert socket.socket.recv(there.handover._socket, 1, socket.MSG_PEEK)
+        watched.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    assert here.accept(connect()[1])
+    assert watched.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    watched.detach()
+
+
+def test_in_one_turn_only_so_many_are_received_and_the_rest_in_the_next(
+    stage: SetUp, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.processes.handover.MOST_AT_ONCE", 2)
+    scene = stage(2)
+    here, there = scene.start(0), scene.start(1)
+    for _ in range(3):
+        assert here.handover.place(connect()[1], LIMIT)
+    there.look()
+    assert len(there.connections) == 2
+    there.look()
+    assert len(there.connections) == 3
 
 
 # --- when it is not possible -----------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_does_not_look_gets_a_few_and_the_rest_is_kept(
-    start: Start, hang: Hang, connect: Connect
-) -> None:
-    here = start(0, 2)
-    hang(1, 2)
-    kept = [connect() for _ in range(3 * MOST_COMING)]
-    handed = [here.accept(accepted) for _, accepted in kept]
-    assert sum(handed) == MOST_COMING
+def test_a_worker_that_does_not_look_gets_a_few_and_the_rest_is_kept(stage: SetUp, connect: Connect) -> None:
+    scene = stage(2)
+    here, _ = scene.start(0), scene.start(1)
+    made = [connect()[1] for _ in range(3 * MOST_COMING)]
+    assert sum(here.accept(accepted) for accepted in made) == MOST_COMING
     assert all(accepted.fileno() >= 0 for accepted in here.connections)
 
 
-def test_a_worker_whose_socket_is_full_gets_no_more_and_the_rest_is_kept(
-    start: Start, connect: Connect, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_with_a_full_inbox_gets_no_more_and_its_load_stays_right(
+    stage: SetUp, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_table, "MOST_COMING", sys.maxsize)
-    here, there = start(0, 2), start(1, 2)
-    room = int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text()) + 1
-    client, accepted = connect()
-    handed = [here.handover.place(accepted.dup(), sys.maxsize // 2) for _ in range(room)]
-    assert all(handed)
-    kept = accepted.dup()
-    assert not here.handover.place(kept, sys.maxsize // 2)
-    assert kept.fileno() >= 0
-    kept.close()
+    scene = stage(2)
+    here, there = scene.start(0), scene.start(1)
+    while here.handover.place(connect()[1], LIMIT):
+        assert scene.load(1) < LIMIT
+    room = scene.load(1)
+    client, kept = connect()
+    assert not here.handover.place(kept, LIMIT)
+    assert scene.load(1) == room
+    kept.sendall(b"alive")
+    assert client.recv(100) == b"alive"
     there.look()
     assert len(there.connections) == min(room, MOST_AT_ONCE)
-    del client
+    assert here.handover.place(kept, LIMIT)
 
 
-def test_a_dead_worker_gets_nothing_though_its_count_is_low(start: Start, hang: Hang, connect: Connect) -> None:
-    here = start(0, 2)
-    dead = hang(1, 2)
-    dead.kill()
-    dead.wait(PATIENCE_S)
+def test_instead_of_a_worker_with_a_full_inbox_the_next_one_gets_it(
+    stage: SetUp, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_table, "MOST_COMING", sys.maxsize)
+    scene = stage(3)
+    here, _ = scene.start(0), scene.start(1)
+    while here.handover.place(connect()[1], LIMIT):
+        assert scene.load(1) < LIMIT
+    next_one = scene.start(2)
+    next_one.handover.count(LIMIT // 2)
+    assert here.handover.place(connect()[1], LIMIT)
+    next_one.look()
+    assert len(next_one.connections) == 1
+
+
+def test_a_dead_worker_gets_nothing_though_its_count_is_low(stage: SetUp, connect: Connect) -> None:
+    scene = stage(2)
+    here, _ = scene.start(0), scene.start(1)
+    scene.table.set_process(1, 0)
+    assert scene.load(1) == -1
+    assert not here.handover.place(connect()[1], LIMIT)
+
+
+def test_when_the_supervisor_is_gone_connections_are_kept(stage: SetUp, connect: Connect) -> None:
+    scene = stage(2)
+    here, there = scene.start(0), scene.start(1)
+    there.handover.close()
+    for inbox in scene.inboxes:
+        inbox.close()
+    assert not here.handover.place(connect()[1], LIMIT)
+    assert scene.load(1) == 0
+
+
+def test_a_connection_that_was_closed_meanwhile_is_left_to_the_caller(stage: SetUp, connect: Connect) -> None:
+    scene = stage(2)
+    here, _ = scene.start(0), scene.start(1)
+    _, accepted = connect()
+    accepted.close()
+    assert not here.handover.place(accepted, LIMIT)
+    assert scene.load(1) == 0
+
+
+def test_a_client_that_has_gone_before_its_connection_is_received_does_no_harm(stage: SetUp, connect: Connect) -> None:
+    scene = stage(2)
+    here, there = scene.start(0), scene.start(1)
     client, accepted = connect()
-    assert not here.handover.place(accepted, 100)
-    accepted.sendall(b"alive")
-    assert client.recv(100) == b"alive"
-    assert here.handover._table.load(1) is None  # so nobody tries again
-
-
-def test_instead_of_a_dead_worker_the_next_one_gets_it(start: Start, hang: Hang, connect: Connect) -> None:
-    here, other = start(0, 3), start(2, 3)
-    other._add(connect()[1])
-    dead = hang(1, 3)
-    dead.kill()
-    dead.wait(PATIENCE_S)
-    assert here.handover.place(connect()[1], 100)
-    other.look()
-    assert len(other.connections) == 2
-
-
-def test_what_a_killed_worker_had_not_received_does_not_count_for_its_successor(
-    start: Start, hang: Hang, connect: Connect
-) -> None:
-    here, dead = start(0, 2), hang(1, 2)
-    clients = [connect() for _ in range(3)]
-    assert all(here.handover.place(accepted, 100) for _, accepted in clients)
-    dead.kill()
-    dead.wait(PATIENCE_S)
-    for client, _ in clients:  # the kernel says so to the client, at once
-        assert client.recv(1) == b""
-    successor = start(1, 2)
-    assert successor.handover._row == 1
-    assert here.handover._table.load(1) == 0
-    assert here.handover.place(connect()[1], 1)
-    assert here.handover._table.load(1) == 1
-    successor.look()
-    assert here.handover._table.load(1) == 1
-
-
-def test_while_another_process_keeps_the_lock_connections_are_kept(
-    runtime: Path, start: Start, connect: Connect
-) -> None:
-    here, _ = start(0, 2), start(1, 2)
-    other = ConnectionTable(runtime, 2)
-    other.lock()
-    assert not here.handover.place(connect()[1], 100)
-    other.close()  # as its process ends
-    assert here.handover.place(connect()[1], 100)
-
-
-def test_a_count_that_a_sender_did_not_live_to_note_is_right_again_after_the_next_connection(
-    start: Start, connect: Connect
-) -> None:
-    here, there = start(0, 2), start(1, 2)
-    table = here.handover._table
-    assert here.handover.place(connect()[1], 100)
-    table.note_handed(1, table.next_number(1) - 2)  # it was sent, and the note is lost
+    assert here.handover.place(accepted, LIMIT)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+    client.close()
     there.look()
-    assert table.load(1) == 1
-    assert here.handover.place(connect()[1], 100)
-    there.look()
-    assert table.load(1) == 2
-    assert table.coming(1) == 0
+    (moved,) = there.connections
+    with pytest.raises(ConnectionResetError):
+        moved.recv(1)
 
 
-# --- beginning and end -----------------------------------------------------------------------------------------------
+# --- deaths, and successors ------------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_ends_hands_on_what_it_was_handed(start: Start, connect: Connect) -> None:
-    here, ending, other = (start(number, 3) for number in range(3))
-    other._add(connect()[1])
+def test_what_a_dead_worker_had_not_received_is_its_successors(stage: SetUp, connect: Connect) -> None:
+    scene = stage(2)
+    here, dead = scene.start(0), scene.start(1)
+    dead.add(connect()[1])
     client, accepted = connect()
     client.sendall(b"hello")
-    assert here.handover.place(accepted, 100)
-    assert here.handover._table.coming(1) == 1
-    ending.handover.close()
-    other.look()
-    here.look()
-    (moved,) = here.connections
-    assert moved.recv(100) == b"hello"
+    assert here.handover.place(accepted, LIMIT)
+    dead.close()
+    scene.table.set_process(1, 0)
+    successor = scene.start(1)
+    assert scene.load(1) == 1
+    successor.look()
+    assert scene.load(1) == 1
+    assert successor.connections[0].recv(100) == b"hello"
 
 
-def test_a_worker_that_ends_gets_nothing_more(start: Start, connect: Connect) -> None:
-    here, ending = start(0, 2), start(1, 2)
-    ending.handover.close()
-    ending.handover.count(0)  # its last clients go
-    assert not here.handover.place(connect()[1], 100)
-    assert not ending.handover.place(connect()[1], 100)
-
-
-def test_a_sender_that_has_chosen_a_worker_which_ends_just_then_keeps_the_connection(
-    start: Start, connect: Connect
+def test_what_the_supervisor_takes_out_of_a_dead_workers_inbox_is_on_its_way_no_more(
+    stage: SetUp, connect: Connect
 ) -> None:
-    here, ending = start(0, 2), start(1, 2)
-    ending.handover._socket.shutdown(socket.SHUT_RD)
-    assert not here.handover.place(connect()[1], 100)
-    assert here.handover._table.load(1) is None
+    scene = stage(3)
+    here, dead, other = (scene.start(number) for number in range(3))
+    assert here.handover.place(connect()[1], LIMIT)
+    dead.close()
+    scene.table.set_process(1, 0)
+    (waiting,) = take(scene.inboxes[1], scene.table, 1, SUPERVISOR)
+    other.add(connect()[1])
+    assert scene.placer.place(waiting)
+    here.look()
+    assert len(here.connections) == 1
+    scene.start(1)
+    assert scene.load(1) == 0
 
 
-def test_the_last_worker_closes_what_nobody_takes(start: Start, connect: Connect) -> None:
-    here, ending = start(0, 2), start(1, 2)
-    client, accepted = connect()
-    assert here.handover.place(accepted, 100)
-    here.handover.close()
-    ending.handover.close()
-    assert client.recv(1) == b""
-
-
-def test_a_worker_and_its_successor_are_not_in_each_others_way(runtime: Path, start: Start, connect: Connect) -> None:
-    here, old = start(0, 2), start(1, 2)
-    old._add(connect()[1])
-    old._add(connect()[1])
-    new = start(1, 2)
-    assert here.handover.place(connect()[1], 100)
+def test_a_worker_and_its_successor_do_not_disturb_each_others_counts(stage: SetUp, connect: Connect) -> None:
+    scene = stage(2)
+    here, old = scene.start(0), scene.start(1)
+    for _ in range(3):
+        old.add(connect()[1])
+    new = scene.prepare(1)
+    new.add(connect()[1])
+    assert scene.load(1) == 3
+    scene.table.set_process(1, new.process)
+    assert scene.load(1) == 1
+    # The old one has one more to take, and goes on losing its clients.
+    assert here.handover.place(connect()[1], LIMIT)
+    assert scene.load(1) == 2
+    old.look()
+    old.handover.count(2)
+    assert scene.load(1) == 1
     old.handover.close()
     old.handover.count(1)
-    assert here.handover.place(connect()[1], 100)
+    assert old.handover.receive() == []
+    assert not old.handover.place(connect()[1], LIMIT)
+    assert here.handover.place(connect()[1], LIMIT)
     new.look()
     assert len(new.connections) == 2
-    # And the next one takes the place that is free.
-    third = start(1, 2)
-    assert {SOCKETS.format(row) for row in (0, 1, 3)} <= {path.name for path in runtime.iterdir()}
-    new.handover.close()
-    assert here.handover.place(connect()[1], 100)
-    third.look()
-    assert len(third.connections) == 1
 
 
-def test_there_are_never_three_of_one_number(runtime: Path, start: Start) -> None:
-    start(0, 1)
-    start(0, 1)
-    before = psutil.Process().num_fds()
-    with pytest.raises(ConfigError, match="runs twice already"):
-        Handover(runtime, 0, 1)
-    assert psutil.Process().num_fds() == before
+def test_after_a_successor_that_was_given_up_the_old_ones_count_holds(stage: SetUp, connect: Connect) -> None:
+    scene = stage(2)
+    old = scene.start(1)
+    for _ in range(2):
+        given_up = scene.prepare(1)
+        for _ in range(3):
+            given_up.add(connect()[1])
+        given_up.close()
+        old.add(connect()[1])
+        assert scene.load(1) == len(old.connections)
 
 
-def test_a_directory_that_cannot_be_used_is_an_error_for_the_supervisor(runtime: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be used"):
-        Handover(runtime / "absent", 0, 1)
+def test_many_successors_in_a_row_share_two_slots(stage: SetUp, connect: Connect) -> None:
+    scene = stage(2)
+    here, old = scene.start(0), scene.start(1)
+    for _ in range(5):
+        new = scene.start(1)
+        old.close()
+        assert here.handover.place(connect()[1], LIMIT)
+        new.look()
+        assert scene.load(1) == 1
+        old = new
 
 
-def test_no_descriptor_is_left_behind(runtime: Path, connect: Connect) -> None:
+def test_what_the_death_of_a_sender_leaves_wrong_is_right_after_its_successors_next_connection(
+    stage: SetUp, connect: Connect
+) -> None:
+    scene = stage(2)
+    here, there = scene.start(0), scene.start(1)
+    slot = scene.table.sender(0, 0)
+    scene.table.note_sent(slot, 1)  # and it dies before it sends
+    assert scene.load(1) == 1
+    assert here.handover.place(connect()[1], LIMIT)
+    there.look()
+    assert scene.load(1) == 1
+    assert len(there.connections) == 1
+
+
+# --- end -------------------------------------------------------------------------------------------------------------
+
+
+def test_no_descriptor_is_left_behind(stage: SetUp, connect: Connect) -> None:
+    scene = stage(2)
     connect()
+    gc.collect()
     before = psutil.Process().num_fds()
-    workers = [Worker(runtime, number, 2) for number in range(2)]
+    workers = [scene.prepare(number) for number in range(2)]
+    for number, worker in enumerate(workers):
+        scene.table.set_process(number, worker.process)
     clients = []
     for _ in range(40):
         client, accepted = connect()
         clients.append(client)
         workers[0].accept(accepted)
         workers[1].look()
+    assert [len(worker.connections) for worker in workers] == [20, 20]
     for client in clients:
         client.close()
     for worker in workers:
         worker.close()
+    scene._started.clear()
+    del worker, workers
+    gc.collect()  # an mmap has a descriptor too
     assert psutil.Process().num_fds() == before
-    assert [path.name for path in runtime.iterdir()] == [connection_table.FILE]
 
 
-def test_a_client_that_has_gone_before_its_connection_is_received_does_no_harm(start: Start, connect: Connect) -> None:
-    here, there = start(0, 2), start(1, 2)
-    client, accepted = connect()
-    assert here.handover.place(accepted, 100)
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    client.close()
-    there.look()
-    assert len(there.connections) == 1
-
-
-def test_a_stopped_process_that_goes_on_finds_what_was_handed_to_it(hang: Hang, start: Start, connect: Connect) -> None:
-    here, stopped = start(0, 2), hang(1, 2)
-    os.kill(stopped.pid, signal.SIGSTOP)
-    client, accepted = connect()
-    assert here.handover.place(accepted, 100)
-    client.setblocking(False)  # noqa: FBT003
-    with pytest.raises(BlockingIOError):
-        client.recv(1)  # it waits, and is not reset
-    assert here.handover._table.coming(1) == 1
+def test_a_directory_that_cannot_be_used_is_an_error_for_the_supervisor(stage: SetUp, tmp_path: Path) -> None:
+    inbox = stage(1).inboxes[0]
+    with pytest.raises(ConfigError, match="cannot be used: No such file"):
+        Handover(tmp_path / "absent", 0, 1, inbox)
