@@ -106,7 +106,7 @@ class Server:
         self,
         listen: str = "",
         listeners: Sequence[socket.socket] = (),
-        handover: Callable[[], Handover] | None = None,
+        handover: Handover | None = None,
     ) -> str:
         """Serves where the configuration says, or at `listen`; gives the address with the port that was chosen.
 

@@ -9,7 +9,7 @@ from sidecar.config import Config
 from sidecar.control import CONFIG
 from sidecar.errors import ConfigError
 from sidecar.supervisor import Supervisor
-from tests.processes import descendants
+from tests.descendants import descendants
 
 
 def test_the_configuration_is_for_nobody_elses_eyes_and_whole_at_all_times(

@@ -33,7 +33,10 @@ class Access:
 
 
 class Handover(Protocol):
-    """Moves connections between the workers of one port, so that each has about as many; see sidecar.processes.handover."""
+    """Moves connections between the workers of one port, so that each has about as many; see sidecar.processes.handover.
+
+    From one thread.
+    """
 
     def place(self, connection: socket.socket, own: int) -> bool:
         """Hands an accepted connection to a worker that has fewer; True if it did. Never blocks or raises."""
@@ -52,7 +55,7 @@ class Handover(Protocol):
         ...
 
     def close(self) -> None:
-        """Takes this worker out of the exchange."""
+        """Takes this worker out of the exchange; after a last `receive`."""
         ...
 
 
@@ -75,14 +78,14 @@ class Transport(Protocol):
         ...
 
     def start(
-        self, listen: str, listeners: Sequence[socket.socket] = (), handover: Callable[[], Handover] | None = None
+        self, listen: str, listeners: Sequence[socket.socket] = (), handover: Handover | None = None
     ) -> str:
         """Listens on HOST:PORT and serves; gives the address with the port that was chosen.
 
         Args:
             listen: HOST:PORT.
             listeners: sockets that listen already, to be used instead.
-            handover: makes the exchange of connections with the other workers of the port.
+            handover: exchanges connections with the other workers of the port.
 
         Raises:
             ConfigError: the address cannot be had.

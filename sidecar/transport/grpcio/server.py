@@ -65,7 +65,7 @@ class GrpcioTransport:
         self,
         listen: str,
         listeners: Sequence[socket.socket] = (),
-        handover: Callable[[], Handover] | None = None,
+        handover: Handover | None = None,
     ) -> str:
         """See Transport. Sockets that listen already cannot be used: grpc opens its own."""
         del listeners, handover

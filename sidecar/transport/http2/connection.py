@@ -193,6 +193,8 @@ class Connection(Peer):
                 self.started = True
                 self.write(self.server.greeting)
                 self.settle(data[start : start + length])
+                if self._drain_until:
+                    self.drain(self._drain_until)
                 return start + length
         self._buffer = data
         return 0

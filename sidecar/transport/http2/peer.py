@@ -296,9 +296,7 @@ class Peer(Sender):
         if self.closing:
             return
         self._drain_until = min(until, self._drain_until or until)
-        if not self.started:
-            self.close()
-        elif not self._drain_step:
+        if self.started and not self._drain_step:
             self._drain_step, self._drained_at = 1, self.server.clock()
             self.write(goaway(LARGEST_STREAM, NO_ERROR) + frame(PING, 0, 0, ENDING))
             self.server.soon()
@@ -324,7 +322,9 @@ class Peer(Sender):
                 self.transport.abort()
             return
         if not self.started:
-            if now - self.since > limits.handshake_timeout_seconds:
+            if self._drain_until and now - max(self.since, self.now) > HEARD_S:
+                self.close()
+            elif now - self.since > limits.handshake_timeout_seconds:
                 self.end(PROTOCOL_ERROR, "no HTTP/2 within the handshake's time")
             return
         if self.cut_since and now - self.cut_since > limits.handshake_timeout_seconds and not self.paused:

@@ -104,7 +104,7 @@ class Http2Transport:
         self._listeners: list[socket.socket] = []
         self._handover: Handover | None = None
         self._due = False
-        self._ending = False
+        self._end_at = 0.0  # clock reading at which a drain ends; 0 if there is none
         self.loop: asyncio.AbstractEventLoop = new_event_loop()
         self.thread = threading.Thread(target=self._run, name="transport", daemon=True)
 
@@ -141,11 +141,11 @@ class Http2Transport:
         return self.notes.counts.copy()
 
     def start(
-        self, listen: str, listeners: Sequence[socket.socket] = (), handover: Callable[[], Handover] | None = None
+        self, listen: str, listeners: Sequence[socket.socket] = (), handover: Handover | None = None
     ) -> str:
         """See Transport."""
         self._listeners = list(listeners) or [listen_on(listen, shared=self.access.shared)]
-        self._handover = handover() if handover else None
+        self._handover = handover
         for listener in self._listeners:
             listener.setblocking(False)  # noqa: FBT003 - the socket's own signature
         self._health.listen(self._report)
@@ -178,6 +178,8 @@ class Http2Transport:
     def join(self, connection: Peer) -> None:
         """A connection is open."""
         self.connections.add(connection)
+        if self._end_at:  # it came with the last that were handed over
+            connection.drain(self._end_at)
 
     def forget(self, connection: Peer) -> None:
         """A connection is closed."""
@@ -262,7 +264,7 @@ class Http2Transport:
         self.loop.remove_reader(listener.fileno())
 
         def again() -> None:
-            if not self._ending:
+            if not self._end_at:
                 self.loop.add_reader(listener.fileno(), self._accept, listener)
 
         self.loop.call_later(ACCEPT_AGAIN_S, again)
@@ -274,10 +276,9 @@ class Http2Transport:
 
     def _adopt(self, accepted: socket.socket) -> None:
         most = self.access.limits.max_connections
-        if self._ending or (most and len(self.connections) + self._beginning >= most):
+        if most and len(self.connections) + self._beginning >= most:
             accepted.close()
-            if not self._ending:
-                self.note("too many connections")
+            self.note("too many connections")
             self._count()
             return
         self._beginning += 1
@@ -311,23 +312,23 @@ class Http2Transport:
             self._handover.count(len(self.connections) + self._beginning)
 
     async def _drain(self, grace: float) -> None:
-        self._ending = True
         for listener in self._listeners:
             self.loop.remove_reader(listener.fileno())
             listener.close()
         if self._handover is not None:
             self.loop.remove_reader(self._handover.fileno())
+            self._take_over()
             self._handover.close()
             self._handover = None
-        until = self.clock() + grace
-        for task in list(self._adopting):
-            task.cancel()
+        self._end_at = until = self.clock() + grace
         for connection in list(self.connections):
             connection.drain(until)
-        while self.connections and (now := self.clock()) < until:
+        while (self.connections or self._adopting) and (now := self.clock()) < until:
             await asyncio.sleep(FASTEST_SWEEP_S / 4)
             for connection in list(self.connections):
                 connection.sweep(now)
+        for task in list(self._adopting):
+            task.cancel()
         for connection in list(self.connections):
             connection.close()
         await asyncio.sleep(0)
