@@ -93,7 +93,9 @@ def ratios(plan: Plan) -> list[Section]:
 
         for subject, transport in ((ROUTE_HTTP2, "http2"), (ROUTE_GRPCIO, "grpcio")):
             try:
-                server = running.enter_context(Server(sidecar_command(plan.bundle, transport, UNCACHED), plan.cores.server))
+                server = running.enter_context(
+                    Server(sidecar_command(plan.bundle, transport, UNCACHED), plan.cores.server)
+                )
             except ServerFault as fault:
                 table.notes.append(str(fault))
                 continue

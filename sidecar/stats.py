@@ -82,7 +82,9 @@ class Stats(msgspec.Struct, frozen=True):
     @property
     def past(self) -> "Stats":
         """What stays of it when the worker has ended."""
-        return msgspec.structs.replace(self, cache_bytes=0, window={}, providers={}, device_faults=0, connections=0, ledger_waiting=0)
+        return msgspec.structs.replace(
+            self, cache_bytes=0, window={}, providers={}, device_faults=0, connections=0, ledger_waiting=0
+        )
 
     def covered(self) -> dict[str, Covered]:
         """The coverage window, by segment."""

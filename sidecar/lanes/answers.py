@@ -21,7 +21,7 @@ WAIT_STEP_S = 0.005
 
 
 class Drops:
-    """Requests that got no decision of their own, since the start; written by the lane's thread alone."""
+    """Requests that got no decision of their own, since the start; written by the transport's thread alone."""
 
     __slots__ = ("cancelled", "expired", "invalid", "shed")
 
@@ -30,7 +30,7 @@ class Drops:
 
 
 class Answers:
-    """Gives the batcher its answers. Belongs to the lane's thread.
+    """Gives the batcher its answers. Belongs to the transport's thread.
 
     Args:
         coverage: the one that the engines count in.

@@ -70,7 +70,7 @@ class Replies:
     def __init__(self, table: CandidateTable, bundle: tuple[str, str], clock: Callable[[], float]) -> None:
         self._models = [text_field("model", row.model) for row in table.rows]
         self._bundle = bundle
-        # Filled anew for every reply, by the lane's one thread: setting fields costs half of making a message. Only
+        # Filled anew for every reply, by the transport's one thread: setting fields costs half of making a message. Only
         # numbers: a text that is set takes memory which a message does not give back as long as it lives.
         self._numbers = pb.RouteResponse(timings=pb.Timings())
         # The names that a reply repeats, by segment, envelope and policy.
@@ -152,7 +152,7 @@ class Replies:
         return self._buffer[:size].tobytes()
 
     def _make(self, size: int) -> None:
-        """Makes room for the largest batch so far. It is filled anew for every batch by the lane's one thread."""
+        """Makes room for the largest batch so far. It is filled anew for every batch by the transport's one thread."""
         self._buffer = np.zeros((size, len(self._entry_heads)), FLOATS)
         for name in FLOAT_FIELDS:
             self._buffer[f"{name}_tag"] = _TAGS[name]

@@ -78,7 +78,7 @@ class Session:
     Args:
         path: of the model; see opened.
         candidates: columns that quality and output_tokens must have.
-        threads: that one run may use; more than one would fight with the lane for the core of a static model.
+        threads: that one run may use; more than one would fight with the transport for the core of a static model.
         name: of the model, for errors.
 
     Raises:

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -77,9 +77,7 @@ class Transport(Protocol):
         """Carries the hot methods, once it is started."""
         ...
 
-    def start(
-        self, listen: str, listeners: Sequence[socket.socket] = (), handover: Handover | None = None
-    ) -> str:
+    def start(self, listen: str, listeners: Sequence[socket.socket] = (), handover: Handover | None = None) -> str:
         """Listens on HOST:PORT and serves; gives the address with the port that was chosen.
 
         Args:

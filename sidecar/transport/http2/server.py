@@ -140,9 +140,7 @@ class Http2Transport:
         """Connections that were closed for a fault of theirs, by reason, since the start."""
         return self.notes.counts.copy()
 
-    def start(
-        self, listen: str, listeners: Sequence[socket.socket] = (), handover: Handover | None = None
-    ) -> str:
+    def start(self, listen: str, listeners: Sequence[socket.socket] = (), handover: Handover | None = None) -> str:
         """See Transport."""
         self._listeners = list(listeners) or [listen_on(listen, shared=self.access.shared)]
         self._handover = handover

@@ -17,7 +17,12 @@ def without(name: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def test_a_call_is_read() -> None:
-    more = [(b"grpc-timeout", b"50m"), (b"grpc-encoding", b"gzip"), (b"authorization", b"Bearer x"), (b"content-length", b"7")]
+    more = [
+        (b"grpc-timeout", b"50m"),
+        (b"grpc-encoding", b"gzip"),
+        (b"authorization", b"Bearer x"),
+        (b"content-length", b"7"),
+    ]
     assert read_head([*GOOD, *more]) == Head(GOOD[2][1], 0.05, b"gzip", 7, "Bearer x", "")
     assert read_head(GOOD) == Head(GOOD[2][1], None, b"", None, None, "")
 
@@ -65,7 +70,15 @@ def test_what_http2_does_not_allow_is_malformed(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("timeout", "expected"),
-    [(b"1H", 3600.0), (b"2M", 120.0), (b"3S", 3.0), (b"4m", 0.004), (b"5u", 5e-6), (b"6n", 6e-9), (b"99999999S", 99999999.0)],
+    [
+        (b"1H", 3600.0),
+        (b"2M", 120.0),
+        (b"3S", 3.0),
+        (b"4m", 0.004),
+        (b"5u", 5e-6),
+        (b"6n", 6e-9),
+        (b"99999999S", 99999999.0),
+    ],
 )
 def test_timeouts_have_six_units(timeout: bytes, expected: float) -> None:
     assert seconds(timeout) == pytest.approx(expected)
