@@ -14,7 +14,7 @@ from tests.conftest import MakeBundle
 from tests.faults.conftest import StartSidecar
 from tests.faults.models import HANGS, SLOW, waits_at_words
 from tests.faults.sidecars import PATIENCE_S, Load, Sidecar, until
-from tests.transports.conftest import TRANSPORTS
+from tests.lanes.conftest import TRANSPORTS
 
 
 def family_of(sidecar: Sidecar) -> list[psutil.Process]:
