@@ -43,7 +43,7 @@ def in_process(plan: Plan) -> Section:
 
 
 def _measure(services: RouterServices, payloads: Sequence[bytes], size: int) -> Row:
-    take, caller = services.unary[ROUTE], _Patient()
+    take, caller = services.unary[ROUTE].take, _Patient()
     replies: list[Any] = []
     deliver = _into(replies)
     clock = time.perf_counter

@@ -22,6 +22,7 @@ if __package__ in (None, ""):  # run by path: make `benchmarks` and `sidecar` im
 from benchmarks import cores as the_cores
 from benchmarks import h2load, machine, report, traces
 from benchmarks.arrivals import opened
+from benchmarks.checkout import Checkout
 from benchmarks.clients import clients
 from benchmarks.closed import closed
 from benchmarks.footprint import footprint
@@ -110,8 +111,13 @@ def _window(_context: click.Context, _parameter: click.Parameter, value: str | N
 @click.option(
     "--driver",
     type=click.Choice(["auto", "python", "h2load"]),
-    default="http2",
+    default="auto",
     help="Of the ratios' load; auto is h2load where it is installed.",
+)
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Another checkout of this repository; the ratios compare with its servers too.",
 )
 @click.option("--floor-bytes", default=0, type=click.IntRange(0), help="Length of the empty handler's reply.")
 @click.option("--seed", default=1, help="Of prompts and arrivals.")
@@ -139,6 +145,7 @@ def main(  # noqa: PLR0913 - one parameter for each option
     connections: int,
     client: str,
     driver: str,
+    against: Path | None,
     floor_bytes: int,
     seed: int,
     server_core: int | None,
@@ -150,6 +157,7 @@ def main(  # noqa: PLR0913 - one parameter for each option
     try:
         where = the_cores.choose(server_core, load_core)
         arrivals = traces.read(trace, trace_name, window, speed_up) if trace else None
+        other = Checkout(against) if against else None
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     # Told to end, it must still end the servers that it started.
@@ -174,6 +182,7 @@ def main(  # noqa: PLR0913 - one parameter for each option
         transport=transport,
         floor_bytes=floor_bytes,
         h2load=driver == "h2load" or (driver == "auto" and h2load.available()),
+        against=other,
     )
     wanted = only or (ON_TARGET if target else BY_DEFAULT)
     described = machine.describe(where)

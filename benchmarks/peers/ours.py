@@ -12,13 +12,13 @@ class Ours:
     """The sidecar's Route, whole: text recipe, novelty, constraints, ranking, timings.
 
     Args:
-        transport: `fast` or `portable`.
+        transport: `http2` or `grpcio`.
     """
 
     def __init__(self, transport: str) -> None:
         self.name = f"router-sidecar, {transport}"
         self.note = "gRPC; does more than the peers: recipe, novelty, constraints, full ranking, timings; without its score cache"
-        self._lane = transport
+        self._transport = transport
         self._server: Server | None = None
 
     def install(self) -> None:
@@ -26,7 +26,7 @@ class Ours:
 
     def start(self, bundle: Path, core: int | None) -> None:
         """See Peer."""
-        self._server = Server(sidecar_command(bundle, self._lane, UNCACHED), core)
+        self._server = Server(sidecar_command(bundle, self._transport, UNCACHED), core)
 
     def stop(self) -> None:
         """See Peer."""

@@ -94,7 +94,7 @@ def compare(
 ) -> list[Section]:
     """The table of figures, and that of ratios against the first of the peers."""
     figures = Section("peers", "Peers, one core each, medians over the rounds", COLUMNS)
-    ratios = Section("peer_ratios", "Throughput of the sidecar's http2 over the peer's", RATIO_COLUMNS)
+    ratios = Section("peer_ratios", "Throughput of the sidecar on http2 over the peer's", RATIO_COLUMNS)
     first = peers[0].name
     figures.notes.append("h2load sends one prompt over and over, so every tokenizer here has its words at hand")
     for peer in peers:
