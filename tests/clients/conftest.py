@@ -18,6 +18,8 @@ pytest.register_assert_rewrite("tests.clients.cases")
 # The transports that every client is tried on, and the key of the configuration that chooses one.
 TRANSPORTS = ("fast", "portable")
 TRANSPORT_KEY = "lane"
+# Those whose frames gRPC's core reads and writes, which leaves out some of HTTP/2.
+OVER_GRPC_CORE = frozenset({"fast", "portable", "grpcio"})
 
 
 class Sidecar:
