@@ -16,10 +16,10 @@ from tests import pki
 pytest.register_assert_rewrite("tests.clients.cases")
 
 # The transports that every client is tried on, and the key of the configuration that chooses one.
-TRANSPORTS = ("fast", "portable")
-TRANSPORT_KEY = "lane"
+TRANSPORTS = ("http2", "grpcio")
+TRANSPORT_KEY = "transport"
 # Those whose frames gRPC's core reads and writes, which leaves out some of HTTP/2.
-OVER_GRPC_CORE = frozenset({"fast", "portable", "grpcio"})
+OVER_GRPC_CORE = frozenset({"grpcio"})
 
 
 class Sidecar:
