@@ -20,6 +20,8 @@ GRPC = ("-H", "content-type: application/grpc", "-H", "te: trailers")
 PREFIX = 5
 TIMED_OUT, UNTRUSTED = 28, 60
 MEGABYTE = 1_000_000
+# On a slow machine, too, nothing is turned away.
+PATIENT = OverloadConfig(max_waiting=10_000, max_queue_ms=60_000.0)
 
 
 def framed(message: pb.RouteRequest | pb.RouteBatchRequest) -> bytes:
@@ -99,8 +101,7 @@ def test_curl_that_hangs_up_leaves_the_sidecar_serving(curl: Curl, sidecar: Side
 
 
 def test_curl_sends_and_takes_megabytes(curl: Curl, start: Start) -> None:
-    patient = OverloadConfig(max_waiting=10_000, max_queue_ms=60_000.0)
-    address = start(max_batch_items=5000, overload=patient).address
+    address = start(max_batch_items=5000, overload=PATIENT).address
     text = "kitchen " * (3 << 17)
     assert curl.call(url(address), framed(pb.RouteRequest(text=text))) == 0
     assert pb.RouteResponse.FromString(curl.message()).prompt_tokens == len(text) // 4
@@ -189,10 +190,9 @@ def h2load(target: str, message: bytes, directory: Path, calls: int, *options: s
     [("-c1", "-m1"), ("-c4", "-m16"), ("-c16", "-m64"), ("-c2", "-m16", "-w8", "-W16")],
     ids=" ".join,
 )
-def test_thousands_of_calls_of_h2load_are_all_decided(
-    sidecar: Sidecar, tmp_path: Path, options: Sequence[str]
-) -> None:
+def test_thousands_of_calls_of_h2load_are_all_decided(start: Start, tmp_path: Path, options: Sequence[str]) -> None:
     calls = 3000 if "-m1" not in options else 500
+    sidecar = start(overload=PATIENT)
     h2load(url(sidecar.address), framed(PLAIN), tmp_path, calls, *options)
     # h2load looks at HTTP's status only.
     assert sidecar.server.info.describe().counters.decisions == calls
