@@ -13,6 +13,8 @@ import pytest
 
 # Far beyond what any build takes on an idle machine.
 BUILD_S = 500.0
+# Builds of a program that stay: other checkouts may be using theirs.
+KEPT = 4
 
 
 def needs(*tools: str) -> None:
@@ -40,14 +42,22 @@ def built(name: str, sources: Iterable[Path], version: str, build: Callable[[Pat
     with (home / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.is_dir():
-            for old in home.glob(f"{name}-*"):
-                shutil.rmtree(old)
             with tempfile.TemporaryDirectory(dir=home, prefix=f".{name}") as scratch:
                 made = Path(scratch) / "made"
                 made.mkdir()
                 build(made)
                 made.rename(target)
+        os.utime(target)
+        for old in sorted(home.glob(f"{name}-*"), key=lambda one: one.stat().st_mtime)[:-KEPT]:
+            shutil.rmtree(old)
     return target
+
+
+def version_of(*command: str) -> str:
+    """What a program says of its version; empty where it fails."""
+    needs(command[0])
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=BUILD_S)
+    return "" if done.returncode else done.stdout.strip()
 
 
 def sh(command: Sequence[str | Path], cwd: Path, **environment: str) -> str:

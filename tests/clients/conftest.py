@@ -15,9 +15,8 @@ from tests import pki
 
 pytest.register_assert_rewrite("tests.clients.cases")
 
-# The transports that every client is tried on, and the key of the configuration that chooses one.
+# The transports that every client is tried on.
 TRANSPORTS = ("http2", "grpcio")
-TRANSPORT_KEY = "transport"
 # Those whose frames gRPC's core reads and writes, which leaves out some of HTTP/2.
 OVER_GRPC_CORE = frozenset({"grpcio"})
 
@@ -86,8 +85,8 @@ def start(tiny_bundle: Path, transport: str) -> Iterator[Start]:
     running: list[Sidecar] = []
 
     def start(**settings: Any) -> Sidecar:
-        given = {"bundle": str(tiny_bundle), "listen": "127.0.0.1:0", "drain_seconds": 5.0, **settings}
-        running.append(Sidecar(Config(**{TRANSPORT_KEY: transport}, **given).checked()))
+        given: dict[str, Any] = {"bundle": str(tiny_bundle), "listen": "127.0.0.1:0", "drain_seconds": 5.0, **settings}
+        running.append(Sidecar(Config(transport=transport, **given).checked()))  # type: ignore[arg-type]
         return running[-1]
 
     yield start

@@ -33,7 +33,6 @@ class Program(NamedTuple):
     Attributes:
         command: what starts it, without the arguments.
         environment: variables beside those of this process.
-        statuses_lost: whether it tells nothing of the connection's own faults.
     """
 
     command: Sequence[str]
@@ -55,7 +54,9 @@ class Program(NamedTuple):
         # What gRPC logs of a server that it cannot reach would drown what matters when a test fails.
         environment = {**os.environ, "GRPC_VERBOSITY": "NONE", **self.environment}
         pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=environment) as process:
+        with subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=environment
+        ) as process:
             try:
                 yield Talk(process)
             finally:
@@ -89,7 +90,7 @@ class Talk:
 
     def _failed(self, err: str) -> Any:
         said = err or self._process.communicate(timeout=PATIENCE_S)[1]
-        raise AssertionError(f"{self._process.args} ended with {self._process.returncode}: {said[-2000:]}")
+        raise AssertionError(f"{self._process.args!r} ended with {self._process.returncode}: {said[-2000:]}")
 
 
 def _read(line: str) -> dict[str, Any]:

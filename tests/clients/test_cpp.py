@@ -1,13 +1,12 @@
 """gRPC's client for C++, in the version that the system has (Debian: libgrpc++-dev, protobuf-compiler-grpc)."""
 
 import shutil
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.clients.building import built, needs, sh
+from tests.clients.building import built, needs, sh, version_of
 from tests.clients.cases import ClientCases
 from tests.clients.programs import PROTO, Program
 
@@ -34,13 +33,11 @@ def build(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def program() -> Program:
-    needs("g++", "protoc", "grpc_cpp_plugin", "pkg-config")
-    found = subprocess.run(
-        ["pkg-config", "--modversion", "grpc++"], capture_output=True, text=True, check=False
-    )
-    if found.returncode:
+    needs("g++", "protoc", "grpc_cpp_plugin")
+    version = version_of("pkg-config", "--modversion", "grpc++")
+    if not version:
         pytest.skip("gRPC's headers for C++ are not installed (Debian: libgrpc++-dev)")
-    return Program((str(built("cpp", [SOURCE, CONTRACT], found.stdout, build) / "client"),))
+    return Program((str(built("cpp", [SOURCE, CONTRACT], version, build) / "client"),))
 
 
 class TestCpp(ClientCases):

@@ -1,12 +1,11 @@
 """grpc-go, in the version that the system has (Debian: golang-google-grpc-dev with protobuf's second API)."""
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.clients.building import built, needs, sh
+from tests.clients.building import built, needs, sh, version_of
 from tests.clients.cases import ClientCases
 from tests.clients.programs import PROTO, Program
 
@@ -22,11 +21,8 @@ NEEDED = ("google.golang.org/grpc", "google.golang.org/protobuf")
 def build(folder: Path) -> None:
     (folder / "src").mkdir()
     named = "Mrouter/v1/router.proto=router.test/v1"
-    sh(
-        ["protoc", f"-I{PROTO}", "--go_out=src", "--go-grpc_out=src", f"--go_opt={named}", f"--go-grpc_opt={named}"]
-        + [CONTRACT],
-        folder,
-    )
+    outputs = ("--go_out=src", "--go-grpc_out=src", f"--go_opt={named}", f"--go-grpc_opt={named}")
+    sh(["protoc", f"-I{PROTO}", *outputs, CONTRACT], folder)
     path = os.pathsep.join((str(folder), str(LIBRARIES)))
     sh(
         ["go", "build", "-o", "client", SOURCE],
@@ -42,8 +38,7 @@ def program() -> Program:
     missing = [name for name in NEEDED if not (LIBRARIES / "src" / name).is_dir()]
     if missing:
         pytest.skip(f"Go's libraries are not installed: {', '.join(missing)} (Debian: golang-google-grpc-dev)")
-    version = subprocess.run(["go", "version"], capture_output=True, text=True, check=True).stdout
-    return Program((str(built("go", [SOURCE, CONTRACT], version, build) / "client"),))
+    return Program((str(built("go", [SOURCE, CONTRACT], version_of("go", "version"), build) / "client"),))
 
 
 class TestGo(ClientCases):

@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.settings import OverloadConfig
 from sidecar.wire import router_pb2 as pb
-from tests.clients.building import needs
+from tests.clients.building import needs, version_of
 from tests.clients.conftest import OVER_GRPC_CORE, Secured, Sidecar, Start
 from tests.clients.programs import PATIENCE_S
 
@@ -63,9 +63,7 @@ class Curl:
 
 @pytest.fixture
 def curl(tmp_path: Path) -> Curl:
-    needs("curl")
-    version = subprocess.run(["curl", "--version"], capture_output=True, text=True, check=True).stdout
-    if "HTTP2" not in version.split():
+    if "HTTP2" not in version_of("curl", "--version").split():
         pytest.skip("this curl does not speak HTTP/2")
     return Curl(tmp_path)
 
@@ -90,6 +88,12 @@ def test_a_refusal_has_its_pushback_in_the_trailers(curl: Curl, start: Start) ->
     batch = pb.RouteBatchRequest(requests=[PLAIN] * 3)
     assert curl.call(url(start(max_batch_items=2).address, "RouteBatch"), framed(batch)) == 0
     assert (curl.field("grpc-status"), curl.field("grpc-retry-pushback-ms")) == ("8", "-1")
+
+
+def test_a_call_whose_time_is_over_when_it_comes_is_told_so(curl: Curl, sidecar: Sidecar) -> None:
+    sidecar.hold()  # gRPC's core rounds up to a millisecond
+    assert curl.call(url(sidecar.address), framed(PLAIN), "-H", "grpc-timeout: 1n") == 0
+    assert curl.field("grpc-status") == "4"
 
 
 def test_curl_that_hangs_up_leaves_the_sidecar_serving(curl: Curl, sidecar: Sidecar) -> None:
@@ -185,6 +189,7 @@ def h2load(target: str, message: bytes, directory: Path, calls: int, *options: s
     assert f"status codes: {calls} 2xx" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [("-c1", "-m1"), ("-c4", "-m16"), ("-c16", "-m64"), ("-c2", "-m16", "-w8", "-W16")],

@@ -36,7 +36,7 @@ async def stream(stub: Any) -> None:
         await call.write(messages.message(sequence))
         replies.append(await call.read())
     await call.done_writing()
-    assert await call.read() is aio.EOF  # noqa: S101 - the program's way to fail
+    assert await call.read() is aio.EOF
     messages.streamed(replies, await call.code())
 
 

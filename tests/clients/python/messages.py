@@ -40,8 +40,6 @@ def credentials() -> grpc.ChannelCredentials | None:
     return grpc.ssl_channel_credentials(Path(sys.argv[3]).read_bytes()) if len(sys.argv) > 3 else None
 
 
-
-
 def tell(**words: Any) -> None:
     """Prints one line."""
     sys.stdout.write(json.dumps(words) + "\n")

@@ -43,7 +43,7 @@ def stream(stub: Any) -> None:
         sequences.put(sequence)
         replies.append(next(answers))
     sequences.put(0)
-    assert next(answers, None) is None  # noqa: S101 - the program's way to fail
+    assert next(answers, None) is None
     messages.streamed(replies, answers.code())
 
 
@@ -92,7 +92,11 @@ def error(stub: Any) -> None:
 def refusal(stub: Any) -> None:
     """An error with trailers."""
     ended = call(stub.RouteBatch, messages.THREE)[1]
-    tell(status=ended.code().name, details=ended.details(), pushback=dict(ended.trailing_metadata()).get("grpc-retry-pushback-ms"))
+    tell(
+        status=ended.code().name,
+        details=ended.details(),
+        pushback=dict(ended.trailing_metadata()).get("grpc-retry-pushback-ms"),
+    )
 
 
 def record(stub: Any) -> None:
