@@ -49,7 +49,7 @@ class UnaryCall(Stream):
         self.expires = expires
         self.opened = self.since = now
         self.gone = self.ended = self.begun = self._whole = False
-        self.window = self._received = 0
+        self.window = self._received = self._content = 0
         self.queue = self.tail = self._parts = None
         self._granted = STREAM_WINDOW
         self.method: Hot = entry.hot  # type: ignore[assignment]  # an entry of this kind has one
