@@ -136,7 +136,7 @@ class Connection(Peer):
                     call = streams.get(number)
                     if (
                         call.__class__ is UnaryCall
-                        and call.untouched
+                        and call.is_all(length)
                         and 5 <= length <= most_bytes  # noqa: PLR2004 - a message's prefix
                         and not data[start]
                         and read_word(data, start + 1)[0] == length - 5
@@ -186,7 +186,7 @@ class Connection(Peer):
         start = len(PREFACE) + FRAME_HEAD
         if whole and len(data) >= start:
             high, low, kind, flags, number = read_head(data, len(PREFACE))
-            length = high << 16 | low
+            length: int = high << 16 | low
             if kind != SETTINGS or flags & ACK or number or length > DEFAULT_FRAME_BYTES:
                 raise Violation(PROTOCOL_ERROR, "no SETTINGS after the preface")
             if len(data) >= start + length:

@@ -84,7 +84,7 @@ class Meanings:
         found = self._entries.get(key)
         if found is None:
             entry = self._methods.entry(read_head(rest))
-            found = entry, entry.open is UnaryCall and entry.admit is None and entry.length is None
+            found = entry, entry.open is UnaryCall and entry.admit is None
             _keep(self._entries, key, found)
         entry, quick = found
         told_s = seconds(timeout) if timeout else math.inf
