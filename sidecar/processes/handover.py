@@ -79,6 +79,7 @@ class Handover:
     def close(self) -> None:
         """Takes part no more, when this worker drains. What waits in the inbox is its successor's or the supervisor's.
 
+        To be called after a last `receive`, since the worker that ends last has neither.
         `fileno` must not be watched any more: an epoll that still does goes on reporting it, since others have it open.
         """
         if not self._closed:
