@@ -380,14 +380,14 @@ async def test_nothing_is_left_behind(port: Serve) -> None:
         for _ in range(8):
             await (await served.connect()).ask()
     gc.collect()
-    assert psutil.Process().num_fds() == before
+    # What earlier tests left may go meanwhile.
+    await until(lambda: psutil.Process().num_fds() <= before)
 
 
 async def test_more_listeners_than_there_are_descriptors_are_an_error_that_leaves_none(
     runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reserved, _ = reserve("127.0.0.1:0")
-    before = psutil.Process().num_fds()
     real = socket.socket
     made: list[socket.socket] = []
 
@@ -401,7 +401,7 @@ async def test_more_listeners_than_there_are_descriptors_are_an_error_that_leave
     with pytest.raises(ConfigError, match="no sockets for 4 workers: Too many open files"):
         Listeners(reserved, 4, runtime)
     monkeypatch.undo()
-    assert psutil.Process().num_fds() == before
+    assert [each.fileno() for each in made] == [-1] * 3
     reserved.close()
 
 
