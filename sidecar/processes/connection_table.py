@@ -18,6 +18,7 @@ counts a connection from just before it is sent, whether or not its new worker h
 between two of these steps leaves wrong is right again after the next connection from the same sender.
 """
 
+import itertools
 import mmap
 import os
 from pathlib import Path
@@ -95,28 +96,37 @@ class ConnectionTable:
         waiting: Integers = np.maximum(self._sent - self._taken.max(axis=0), 0).sum(axis=0)
         return waiting
 
-    def loads(self) -> Integers:
-        """Connections that each worker has or is about to have, [worker]; -1 while it does not serve."""
-        published = (self._pid == self._process[:, None]) & (self._process != 0)[:, None]
-        loads: Integers = (self._open * published).sum(axis=1) + self.coming()
-        return np.where(published.any(axis=1), loads, -1)
+    def loads(self) -> list[int]:
+        """Connections that each worker has or is about to have, by worker; -1 while it does not serve."""
+        return self._loads(self.coming().tolist())
 
-    def others(self, own: int, below: int | None = None) -> list[int]:
-        """The workers that serve, from the lowest load to the highest.
+    def _loads(self, coming: list[int]) -> list[int]:
+        loads = [-1] * len(coming)
+        # Lists, since numpy takes longer than the few numbers are worth.
+        rows = zip(self._process.tolist(), self._pid.tolist(), self._open.tolist(), strict=True)
+        for worker, (process, pids, connections) in enumerate(rows):
+            if process and process in pids:
+                loads[worker] = connections[pids.index(process)] + coming[worker]
+        return loads
+
+    def serving(self) -> list[int]:
+        """The workers that serve, from the lowest load to the highest."""
+        return [worker for load, worker in sorted(zip(self.loads(), itertools.count(), strict=False)) if load >= 0]
+
+    def lighter(self, own: int, connections: int) -> list[int]:
+        """The workers with fewer connections than one of them, from the lowest load to the highest.
 
         Args:
-            own: a worker that is left out; -1 is none.
-            below: only those with a load of less than that which look at what they are sent; None is all.
+            own: this one; what is on its way to it counts too.
+            connections: that it has.
+
+        Returns:
+            Those that look at what they are sent.
         """
-        loads = self.loads()
-        meant = loads >= 0
-        if below is not None:
-            meant &= (loads < below) & (self.coming() < MOST_COMING)
-        if own >= 0:
-            meant[own] = False
-        (found,) = meant.nonzero()
-        ordered: list[int] = found[loads[found].argsort(kind="stable")].tolist()
-        return ordered
+        coming: list[int] = self.coming().tolist()
+        here = connections + coming[own]
+        loads = sorted(zip(self._loads(coming), itertools.count(), strict=False))
+        return [worker for load, worker in loads if 0 <= load < here and coming[worker] < MOST_COMING and worker != own]
 
     def note_sent(self, sender: int, worker: int) -> int:
         """This sender is about to send a connection to this worker; gives the number that it has to bring along."""

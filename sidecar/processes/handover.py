@@ -44,7 +44,7 @@ class Handover:
         except OSError as error:
             raise ConfigError(f"the runtime directory {runtime} cannot be used: {error.strerror}.") from None
         self._slot = self._table.begin(number, process or os.getpid())
-        self._placer = Placer(runtime, self._table, self._table.sender(number, self._slot), number)
+        self._placer = Placer(runtime, self._table, self._table.sender(number, self._slot))
         self._closed = False
 
     def place(self, connection: socket.socket, own: int) -> bool:
@@ -59,7 +59,7 @@ class Handover:
         Returns:
             True if it was handed over, False if it is to be served here.
         """
-        return not self._closed and self._placer.place(connection, own + int(self._table.coming()[self._number]))
+        return not self._closed and self._placer.place(connection, self._table.lighter(self._number, own))
 
     def count(self, connections: int) -> None:
         """Publishes how many this worker has; to be called whenever that changes. It begins with 0."""
@@ -79,6 +79,7 @@ class Handover:
     def close(self) -> None:
         """Takes part no more, when this worker drains. What waits in the inbox is its successor's or the supervisor's.
 
+        To be called after a last `receive`, since the worker that ends last has neither.
         `fileno` must not be watched any more: an epoll that still does goes on reporting it, since others have it open.
         """
         if not self._closed:

@@ -1,4 +1,4 @@
-"""Sends connections to the worker that has the fewest, over Unix datagram sockets (SCM_RIGHTS).
+"""Sends connections to workers, over Unix datagram sockets (SCM_RIGHTS).
 
 Each worker has an inbox, a socket that the supervisor binds and keeps open for its whole life: what was sent to a worker
 that dies is not lost with it, but read by its successor, or by the supervisor for the other workers.
@@ -7,7 +7,7 @@ that dies is not lost with it, but read by its successor, or by the supervisor f
 import array
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sidecar.processes.connection_table import ConnectionTable
@@ -25,31 +25,25 @@ class Placer:
         runtime: directory of the sidecar's processes.
         table: the connections of all workers.
         sender: number of this process among the senders.
-        own: number of this worker, which is never chosen; -1 for the supervisor.
     """
 
-    def __init__(self, runtime: Path, table: ConnectionTable, sender: int, own: int = -1) -> None:
+    def __init__(self, runtime: Path, table: ConnectionTable, sender: int) -> None:
         self._runtime = runtime
         self._table = table
         self._sender = sender
-        self._own = own
         self._socket = unix_socket()
 
-    def can_place(self) -> bool:
-        """Whether another worker serves."""
-        return bool(self._table.others(self._own))
-
-    def place(self, connection: socket.socket, below: int | None = None) -> bool:
-        """Sends a connection to the worker with the fewest. Never blocks, never raises.
+    def place(self, connection: socket.socket, workers: Sequence[int]) -> bool:
+        """Sends a connection to the first of these workers that takes it. Never blocks, never raises.
 
         Args:
             connection: accepted, nothing of it read; closed here if it was sent.
-            below: how many that worker must be below; None is any number.
+            workers: from the one with the fewest connections to the one with the most, as the table gives them.
 
         Returns:
             Whether it was sent.
         """
-        sent = any(self._send(connection, worker) for worker in self._table.others(self._own, below))
+        sent = any(self._send(connection, worker) for worker in workers)
         if sent:
             connection.close()
         return sent

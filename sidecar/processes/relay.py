@@ -54,7 +54,7 @@ class Relay:
     def pass_on(self) -> None:
         """Sends what waits now to the other workers, as far as they take it."""
         for _ in range(MOST_AT_ONCE):
-            if self._held is None and self._placer.can_place():
+            if self._held is None and self._table.serving():
                 self._held = self._next()
             if not self._place_held():
                 return
@@ -67,7 +67,7 @@ class Relay:
         return None
 
     def _place_held(self) -> bool:
-        if self._held is None or not self._placer.place(self._held):
+        if self._held is None or not self._placer.place(self._held, self._table.serving()):
             return False
         self._held = None
         return True

@@ -74,7 +74,7 @@ class Stage:
         return worker
 
     def load(self, number: int) -> int:
-        return int(self.table.loads()[number])
+        return self.table.loads()[number]
 
     def close(self) -> None:
         for worker in self._started:
@@ -352,7 +352,7 @@ def test_what_the_supervisor_takes_out_of_a_dead_workers_inbox_is_on_its_way_no_
     scene.table.set_process(1, 0)
     (waiting,) = take(scene.inboxes[1], scene.table, 1, SUPERVISOR)
     other.add(connect()[1])
-    assert scene.placer.place(waiting)
+    assert scene.placer.place(waiting, scene.table.serving())
     here.look()
     assert len(here.connections) == 1
     scene.start(1)

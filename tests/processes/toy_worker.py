@@ -1,5 +1,6 @@
 """A worker for tests: answers whatever comes over a connection with its pid, and ends as the real one does."""
 
+import json
 import os
 import selectors
 import signal
@@ -38,6 +39,10 @@ class ToyWorker:
                     draining = True
                     for watched in (self.listener, self.handover, self.told):
                         self.selector.unregister(watched)
+                    # Others may be there for these, or may not.
+                    self.accept()
+                    for connection in self.handover.receive():
+                        self.serve(connection)
                     self.listener.close()
                     self.handover.close()
                     break
@@ -72,6 +77,6 @@ class ToyWorker:
 
 
 if __name__ == "__main__":
-    worker = ToyWorker(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
-    print("{}", flush=True)  # noqa: T201 - as the supervisor expects it
+    worker = ToyWorker(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[4:])
+    print(json.dumps({"lane": "toy", "running": ""}), flush=True)  # noqa: T201 - as the supervisor expects it
     worker.run()
