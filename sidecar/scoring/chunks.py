@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from sidecar.scoring.packed import ID_BYTES, packed
+from sidecar.scoring.packed import ID_BYTES, each_packed, packed
 from sidecar.scoring.pieces import WordPieces
 
 # Bounds of what is remembered beside the vocabulary: 16,384 times at most 0.8 KB, whatever a caller sends.
@@ -93,7 +93,9 @@ class Chunks:
     ) -> None:
         self._encode = encode
         self._most_bytes = max_tokens * ID_BYTES
-        words = {word: packed([number]) for word, number in vocabulary.items() if 0 < len(word) <= LONGEST_CHUNK}
+        words = dict(zip(vocabulary, each_packed(list(vocabulary.values())), strict=True))
+        for long in [word for word in words if len(word) > LONGEST_CHUNK]:
+            del words[long]
         self._pieces: WordPieces | None = None
         if splitting is not None and splitting.unk_token in words:
             self._pieces = WordPieces(words, splitting.unk_token, splitting.max_input_chars_per_word)

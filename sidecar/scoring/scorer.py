@@ -54,8 +54,8 @@ class Scorer:
             novelty, quality = self._novelty.weigh(raw_quality, embedding)
         except Exception as error:  # foreign code: tokenizers raises bare Exception, ONNX Runtime one type per status
             raise fault_of(error) from error
-        # One product is finite only if every factor is: under a microsecond, where two isfinite().all() take three.
-        if not isfinite(np.vdot(quality, output_tokens)):
+        # One product is finite only if every factor is: half a microsecond, where two isfinite().all() take three.
+        if not isfinite(quality.ravel().dot(output_tokens.ravel())):
             raise ScoreFault("scoring gave a quality or a token count that is not finite")
         return Scores(
             quality, output_tokens, novelty, tokenized - start, perf_counter() - tokenized, embedding=embedding

@@ -311,6 +311,7 @@ class Http2Transport:
 
     async def _drain(self, grace: float) -> None:
         for listener in self._listeners:
+            self._accept(listener)  # what waits now is ended in good order; what comes later is a successor's, if there is one
             self.loop.remove_reader(listener.fileno())
             listener.close()
         if self._handover is not None:
