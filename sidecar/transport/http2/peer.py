@@ -1,6 +1,7 @@
 """What a peer may do to a connection beside calling: settings, windows, pings, resets; and how the connection ends."""
 
 import asyncio
+import math
 import random
 from typing import TYPE_CHECKING, cast
 
@@ -72,7 +73,7 @@ class Peer(Sender):
     """
 
     __slots__ = (
-        "_age_s", "_closed_at", "_drain_step", "_drain_until", "_drained_at", "_gaps", "_ping_at", "_strikes", "_updates",
+        "_age_s", "_closed_at", "_drain_step", "_drain_until", "_drained_at", "_gaps", "_ping_at", "_replied_at_ping", "_strikes", "_updates",
         "_write_paused", "budget", "closing", "cut_since", "held", "last", "last_allowed", "now", "paused", "pinged",
         "since", "started",
     )  # fmt: skip
@@ -87,7 +88,7 @@ class Peer(Sender):
         self.held = 0
         self._gaps: list[tuple[int, int]] = []
         self._updates = self._strikes = 0
-        self._ping_at = -1e9
+        self._ping_at, self._replied_at_ping = -math.inf, 0
         self._write_paused = 0.0
         self._closed_at = 0.0
         self._drain_step, self._drained_at, self._drain_until = 0, 0.0, 0.0
@@ -258,13 +259,14 @@ class Peer(Sender):
             return
         self.budget.spend(self.now, "PING")
         least_s = self.server.access.limits.min_ping_seconds
-        if self.now - self._ping_at < least_s and not self.streams:
+        # As grpc's core: what a reply brings about, such as probes of the bandwidth, is no strike.
+        if self.now - self._ping_at >= least_s or self.replied != self._replied_at_ping:
+            self._strikes = 0
+        else:
             self._strikes += 1
             if self._strikes > PING_STRIKES:
                 raise Violation(ENHANCE_YOUR_CALM, "too_many_pings")
-        elif self.now - self._ping_at >= least_s:
-            self._strikes = 0
-        self._ping_at = self.now
+        self._ping_at, self._replied_at_ping = self.now, self.replied
         self.write(frame(PING, ACK, 0, payload))
 
     def peer_leaves(self) -> None:
