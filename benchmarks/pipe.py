@@ -175,12 +175,9 @@ class Pipe:
         streams = (first + np.arange(count)) * 2 + 1
         if not first:
             self._out += self._stencil.first(int(numbers[0]), 1, int(left_ms[0]))
-        if skipped := int(not first):
-            numbers_, streams, left_ms = numbers[skipped:], streams[skipped:], left_ms[skipped:]
-        else:
-            numbers_ = numbers
-        if len(numbers_):
-            self._out += self._stencil.later(numbers_, streams, left_ms)
+        later = slice(0 if first else 1, None)
+        if len(numbers[later]):
+            self._out += self._stencil.later(numbers[later], streams[later], left_ms[later])
         self._record.written[numbers] = now
         self._begun += places.tolist()
         self._head += count
@@ -236,8 +233,9 @@ class Pipe:
 
     def _end(self, stream: int, block: bytes, now: float, status: int | None = None) -> None:
         record, number = self._record, int(self._calls[self._begun[stream >> 1]])
-        if record.status[number] != UNANSWERED:  # cancelled
-            record.bodies[number] = b""
+        if record.status[number] != UNANSWERED:
+            if record.status[number] != OK:  # cancelled
+                record.bodies[number] = b""
             return
         if status is None:
             status = self._statuses.get(block)
