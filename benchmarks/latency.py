@@ -4,6 +4,7 @@
     python benchmarks/latency.py --target 127.0.0.1:8470  # a running sidecar
     python benchmarks/latency.py --only arrivals          # queueing at 12, 30, 300 and 3,000 requests per second
     python benchmarks/latency.py --only ratios            # the design's targets, servers in turn
+    python benchmarks/latency.py --only headers           # header blocks that are new with every call
 
 Nothing leaves the machine unless --target says so.
 """
@@ -26,6 +27,7 @@ from benchmarks.checkout import Checkout
 from benchmarks.clients import clients
 from benchmarks.closed import closed
 from benchmarks.footprint import footprint
+from benchmarks.headers import headers
 from benchmarks.hits import hit_or_miss, lookups
 from benchmarks.hits import info as info_of
 from benchmarks.hits import told as hits_told
@@ -41,8 +43,8 @@ from benchmarks.sizes import sizes
 # These ask one sidecar, started here or running at --target.
 ASKED: dict[str, Callable[[Plan, str, Server | None], list[Section]]] = {
     "closed": closed,
-    "arrivals": lambda plan, address, server: [opened(plan, address, server, questions=True)],
-    "open": lambda plan, address, server: [opened(plan, address, server, questions=False)],
+    "arrivals": lambda plan, address, server: opened(plan, address, server, questions=True),
+    "open": lambda plan, address, server: opened(plan, address, server, questions=False),
     "sizes": lambda plan, address, _server: [sizes(plan, address)],
     "cache": lambda plan, address, _server: [hit_or_miss(plan, address)],
 }
@@ -52,9 +54,10 @@ STARTED: dict[str, Callable[[Plan], list[Section]]] = {
     "in-process": lambda plan: [in_process(plan)],
     "footprint": lambda plan: [footprint(plan)],
     "ratios": ratios,
+    "headers": headers,
 }
 ON_TARGET = ("closed", "arrivals", "sizes", "cache")
-BY_DEFAULT = (*ON_TARGET, "in-process", "footprint", "ratios")
+BY_DEFAULT = (*ON_TARGET, "in-process", "footprint", "ratios", "headers")
 
 
 def _numbers(kind: Callable[[str], float]) -> Callable[[click.Context, click.Parameter, str], tuple[float, ...]]:

@@ -1,7 +1,7 @@
 """A certificate for the loopback, and a configuration that serves with it."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 import trustme
@@ -54,6 +54,7 @@ def check_status(address: str, method: str, payload: bytes, authority: bytes) ->
     """
     with grpc.secure_channel(address, grpc.ssl_channel_credentials(authority)) as channel:
         try:
-            channel.unary_unary(method)(payload, timeout=PATIENCE_S)
+            call: Any = channel.unary_unary(method)
+            call(payload, timeout=PATIENCE_S)
         except grpc.RpcError as error:
             raise H2loadFault(f"{method} over TLS answers {error.code().name}; there is nothing to measure.") from None
