@@ -44,7 +44,7 @@ from sidecar.faults import place
 from sidecar.lanes.bundles import Bundles
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
-from sidecar.routing.compare import Recorded
+from sidecar.routing.recorded import Recorded
 from sidecar.server import Server
 from sidecar.stats import Stats
 
