@@ -10,8 +10,9 @@ from sidecar.control.rising import Rising
 from sidecar.control.standing import Load
 from sidecar.fleet.allowances import Allowances
 from sidecar.fleet.figures import Figures
+from sidecar.fleet.regions import FLEET
 from sidecar.fleet.table import FleetTable
-from sidecar.sensing import FLEET, configured
+from sidecar.sensing import configured
 
 COUNTERS: Mapping[str, str] = {
     "decisions": "Decisions that lead to a call of it.",

@@ -10,9 +10,9 @@ from sidecar.control.standing import Load
 from sidecar.errors import ConfigError
 from sidecar.fleet.budget import Budgets, BudgetView
 from sidecar.fleet.outcome import Fault, Outcome
+from sidecar.fleet.regions import FLEET
 from sidecar.fleet.settings import BudgetConfig
 from sidecar.fleet.table import FleetTable
-from sidecar.sensing import FLEET
 from tests.fleet.stage import Clock, Worker, priors_of
 
 BUDGETS = (
