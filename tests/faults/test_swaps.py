@@ -14,6 +14,7 @@ import grpc
 import msgspec
 import psutil
 import pytest
+from tests.transports.conftest import TRANSPORTS
 
 from sidecar.bundle.registry import Registry
 from sidecar.bundle.trial import TrialReport, TrialRequest
@@ -22,7 +23,7 @@ from sidecar.config import Config
 from sidecar.control import CONFIG, SOCKET
 from sidecar.control.messages import Activate, Target
 from sidecar.control.swap import Swap
-from sidecar.sensing import Shared
+from sidecar.fleet.regions import Shared
 from sidecar.settings import GateConfig
 from sidecar.wire import bundle_pb2
 from tests.conftest import MakeBundle
