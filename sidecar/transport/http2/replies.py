@@ -1,8 +1,8 @@
 """The header blocks of replies. No entry of a dynamic table is used, so a block is the same bytes on every connection."""
 
 from sidecar.errors import RouterError
-from sidecar.transport.http2.frames import CONTINUATION, END_HEADERS, END_STREAM, HEADERS, frame
 from sidecar.transport.http2.encode import indexed_name, literal
+from sidecar.transport.http2.frames import CONTINUATION, END_HEADERS, END_STREAM, HEADERS, frame
 
 STATUS_200 = b"\x88"
 STATUS_INDEX, CONTENT_TYPE_INDEX = 8, 31  # of the static table (RFC 7541, appendix A)
@@ -17,7 +17,7 @@ MOST_MESSAGE_BYTES = 4096
 def percent_encoded(message: str) -> bytes:
     """A status message as the header `grpc-message`: printable ASCII stays, all else and `%` is percent-encoded."""
     return b"".join(
-        bytes((byte,)) if 0x20 <= byte <= 0x7E and byte != 0x25 else b"%%%02X" % byte  # noqa: PLR2004 - ASCII
+        bytes((byte,)) if 0x20 <= byte <= 0x7E and byte != 0x25 else b"%%%02X" % byte
         for byte in message.encode("utf-8", "replace")
     )
 
