@@ -280,7 +280,7 @@ class Connection(Peer):
     def _settings(self, flags: int, number: int, payload: bytes) -> None:
         if number:
             raise Violation(PROTOCOL_ERROR, "SETTINGS on a stream")
-        self.budget.spend(self.now, "SETTINGS", 1 + len(payload) // SETTING.size)
+        self.budget.spend(self.now, "SETTINGS", len(payload) // SETTING.size or 1)
         if flags & ACK:
             if payload:
                 raise Violation(FRAME_SIZE_ERROR, "an acknowledgement of SETTINGS with content")
