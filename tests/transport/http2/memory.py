@@ -246,6 +246,7 @@ class Memory:
         for connection in list(self.server.connections):
             connection.sweep(self.clock.now)
         self.server._bound_unread()
+        self.server.soon()
         self.loop.run()
 
     def left_behind(self) -> dict[str, object]:
