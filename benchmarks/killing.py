@@ -4,12 +4,13 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import count
 from statistics import median
@@ -32,8 +33,6 @@ BETWEEN_S = 1.0
 WARM_UP_S = 1.0
 DEAD_S = 10.0
 BACK_S = 30.0
-# A worker inherits its listening socket, so that it listens says nothing: it must also have lived so long.
-SETTLED_S = 0.7
 CONTROL = "sidecar.control.process"
 RETRIES = "with the shipped retry policy"
 CALLERS: dict[str, Sequence[str]] = {
@@ -122,7 +121,7 @@ def workers(seconds: float) -> list[Section]:
             ]
     table.notes.append(
         f"{CHANNELS} channels of grpc.aio with {IN_FLIGHT} calls in flight on each; in flight at most: the killed workers' "
-        f"connections, times {IN_FLIGHT}; the next worker is killed when all {WORKERS} listen again, and a second has passed"
+        f"connections, times {IN_FLIGHT}; the next worker is killed when all {WORKERS} serve again, and a second has passed"
     )
     table.notes.append(
         "a failed call was in flight if it began before the system had closed what the killed worker had open, and ended "
@@ -193,21 +192,22 @@ def _kill_in_turn(server: Server, turns: Iterator[int]) -> Kill:
 
 
 def _next_worker(server: Server, turn: int) -> psutil.Process:
-    """The workers in turn, once all of them listen: one of three is killed, never the only one that is left."""
+    """The workers in turn, once all of them serve: one of three is killed, never the only one that is left.
+
+    A worker inherits a socket that listens already, so that it listens does not tell. What tells is that it takes
+    connections: new ones go to the worker with the fewest, so a few of them find each worker that serves.
+    """
+    host, _, port = server.address.rpartition(":")
     until = time.perf_counter() + BACK_S
-    while time.perf_counter() < until:
-        with suppress(psutil.NoSuchProcess):
-            serving = {int(worker.cmdline()[3]): worker for worker in server.workers() if _listens(worker)}
-            if len(serving) == WORKERS:
-                return serving[turn % WORKERS]
-        time.sleep(0.02)
+    with ExitStack() as probes:
+        while time.perf_counter() < until:
+            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                serving = {int(worker.cmdline()[3]): worker for worker in server.workers() if _connections(worker)}
+                if len(serving) == WORKERS:
+                    return serving[turn % WORKERS]
+                probes.enter_context(socket.create_connection((host, int(port)), timeout=BACK_S))
+            time.sleep(0.05)
     raise ServerFault("a killed worker did not come back.")
-
-
-def _listens(process: psutil.Process) -> bool:
-    if time.time() - process.create_time() < SETTLED_S:
-        return False
-    return any(connection.status == psutil.CONN_LISTEN for connection in process.net_connections("tcp"))
 
 
 def _kill(process: psutil.Process) -> Kill:

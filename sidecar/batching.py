@@ -134,7 +134,7 @@ class Batcher(Generic[Job, Answer]):
 
     def __init__(
         self,
-        answer: Callable[[Sequence[Job]], Sequence[Answer] | Begun[Answer]],
+        answer: Callable[[Sequence[Job]], list[Answer] | Begun[Answer]],
         bounds: Bounds,
         *,
         clock: Callable[[], float],
@@ -248,7 +248,7 @@ class Batcher(Generic[Job, Answer]):
             return
         began = self._clock()
         answers = self._answer([entry[0] for entry in batch])
-        if not isinstance(answers, Sequence):
+        if not isinstance(answers, list):
             self._flights.append(_Flight(batch, answers, began))
             self._flying += len(batch)
             answers.then(batch[0][3].waker())

@@ -28,12 +28,12 @@ from sidecar.control.observed import Importing, Seen
 from sidecar.errors import ConfigError
 from sidecar.fleet.peers.tally import PeersTally
 from sidecar.fleet.publisher import Publisher
+from sidecar.fleet.regions import FLEET
 from sidecar.fleet.sources.build import Source, sources_of
 from sidecar.fleet.sources.prometheus import Publish
 from sidecar.fleet.table import FleetTable
 from sidecar.fleet.telemetry import Telemetry
 from sidecar.fleet.writer import Writer
-from sidecar.sensing import FLEET
 
 log = logging.getLogger(__name__)
 

@@ -1,10 +1,7 @@
 """A worker's senses: the fleet's live state, budgets and sessions, and the decision rule over them."""
 
 import math
-import os
 import random
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +15,7 @@ from sidecar.fleet.closed import Closed
 from sidecar.fleet.estimate import Priors
 from sidecar.fleet.live import LiveFleet
 from sidecar.fleet.outcome import Fault, Outcome
+from sidecar.fleet.regions import FLEET, SESSIONS
 from sidecar.fleet.settings import BudgetConfig
 from sidecar.fleet.table import FleetTable
 from sidecar.fleet.telemetry import Telemetry
@@ -32,58 +30,10 @@ from sidecar.routing.live import Barred, Live
 from sidecar.routing.rule import Decision
 from sidecar.types import Scores
 
-# In the directory that the supervisor makes for its processes.
-FLEET, SESSIONS = "fleet", "sessions"
 # Between batches the fleet is merged every few milliseconds; before one, only if it was not for so long.
 SPARE_S = 0.02
 # Others look every few milliseconds, so of batches that follow closely not each is published by itself.
 PUBLISH_S = 0.001
-# Workers that are replaced overlap with their successors; the observer and what it hears of other sidecars write too.
-SECTIONS_BESIDE = 4
-
-
-class Shared:
-    """The shared memory of one sidecar, which lives as long as the process that makes it.
-
-    Args:
-        config: how many workers and sessions there are.
-        workers: how many serve.
-        runtime: directory of the sidecar.
-
-    Raises:
-        ConfigError: there is not enough memory, or too many workers.
-    """
-
-    def __init__(self, config: Config, workers: int, runtime: Path) -> None:
-        self._table = FleetTable.create(
-            runtime / FLEET, 2 * workers + SECTIONS_BESIDE, config.fleet.max_names, peers=True
-        )
-        self._sessions = sessions.create(runtime / SESSIONS, workers, config.sessions.slots)
-
-        self._runtime = runtime
-
-    def close(self) -> None:
-        """Nobody can open it any more."""
-        self._table.close()
-        (self._runtime / SESSIONS).unlink(missing_ok=True)
-        os.close(self._sessions)
-
-
-class OwnMemory:
-    """The memory of a server that shares it with nobody.
-
-    Attributes:
-        directory: where it can be opened.
-    """
-
-    def __init__(self, config: Config) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="router-"))
-        self._shared = Shared(config, 1, self.directory)
-
-    def close(self) -> None:
-        """Gives it back."""
-        self._shared.close()
-        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class Sensing:

@@ -13,6 +13,7 @@ from sidecar.bundle.signature import ANYONE, Trust
 from sidecar.config import Config
 from sidecar.coverage import Coverage, CoverageWindow
 from sidecar.errors import BundleError
+from sidecar.fleet.regions import OwnMemory
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
 from sidecar.lanes.fleet import fleet_methods
@@ -28,7 +29,7 @@ from sidecar.routing.router import Decided
 from sidecar.routing.rule import Unsensed
 from sidecar.scoring.providers import demand
 from sidecar.scoring.session import available
-from sidecar.sensing import OwnMemory, Sensing
+from sidecar.sensing import Sensing
 from sidecar.stats import Stats
 from sidecar.transport.choose import transport_of
 from sidecar.transport.transport import Handover, Transport

@@ -25,10 +25,10 @@ from sidecar.child import Child
 from sidecar.config import Config
 from sidecar.control import CONFIG
 from sidecar.errors import ConfigError
+from sidecar.fleet.regions import Shared
 from sidecar.host import cores, reserve
 from sidecar.ledger.lock import DirectoryLock
 from sidecar.processes.listeners import Listeners, hands_down_listeners
-from sidecar.sensing import Shared
 
 log = logging.getLogger(__name__)
 

@@ -47,7 +47,7 @@ from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
 from sidecar.processes.handover import Handover
 from sidecar.processes.listeners import handed_down
-from sidecar.routing.compare import Recorded
+from sidecar.routing.recorded import Recorded
 from sidecar.server import Server
 from sidecar.stats import Stats
 

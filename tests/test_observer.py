@@ -19,10 +19,10 @@ import pytest
 from sidecar.config import CandidateConfig, Config
 from sidecar.control import CONFIG, CONFIG_FAULT, OBSERVER, frames
 from sidecar.control.observed import Seen
+from sidecar.fleet.regions import Shared
 from sidecar.fleet.sources.settings import TelemetryConfig
 from sidecar.fleet.telemetry import Telemetry
 from sidecar.observer import Observer
-from sidecar.sensing import Shared
 from tests.faults.sidecars import Sidecar, until
 from tests.fleet.sources import expositions
 from tests.fleet.sources.model_server import ModelServer

@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 
 from sidecar.config import CandidateConfig, Config
+from sidecar.fleet.regions import OwnMemory, Shared
 from sidecar.fleet.settings import BudgetConfig, FleetConfig
 from sidecar.routing.decision import Choice
 from sidecar.routing.policy import Terms
-from sidecar.sensing import OwnMemory, Sensed, Sensing, Shared
+from sidecar.sensing import Sensed, Sensing
 from tests.fleet.stage import UNIX, Clock
 from tests.routing.fleet import ask_for, scores_of, table_of
 

@@ -24,7 +24,7 @@ from sidecar.control import CONFIG, CONFIG_FAULT, SOCKET
 from sidecar.control.messages import Done, Happened, Prepare, Result, Sample, State, Switch, Target
 from sidecar.control.workers import Worker as Connected
 from sidecar.control.workers import Workers
-from sidecar.sensing import FLEET, Shared
+from sidecar.fleet.regions import FLEET, Shared
 from sidecar.wire import bundle_pb2, bundle_pb2_grpc, router_pb2_grpc
 from sidecar.wire import router_pb2 as pb
 from sidecar.worker import ENOUGH_FOR_P99, _own_choice, _weighted_p99

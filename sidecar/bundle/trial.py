@@ -15,7 +15,7 @@ from sidecar.bundle import files
 from sidecar.bundle.child import MAX_BYTES, Child
 from sidecar.config import Config
 from sidecar.errors import BundleError
-from sidecar.routing.compare import Comparison, Recorded
+from sidecar.routing.recorded import Comparison, Recorded
 from sidecar.settings import GateConfig
 
 MAX_REASON_CHARS = 1000

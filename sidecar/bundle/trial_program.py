@@ -16,7 +16,8 @@ from sidecar.bundle.signature import Trust
 from sidecar.bundle.trial import Line, Order, TrialReport, TrialRequest, memory_limit
 from sidecar.errors import BundleError, RouterError
 from sidecar.routing.candidates import CandidateTable, join
-from sidecar.routing.compare import BATCH, Comparison, Side, compare
+from sidecar.routing.compare import BATCH, Side, compare
+from sidecar.routing.recorded import Comparison
 from sidecar.types import Score
 
 # Long enough for a median, short beside everything else; at least one round, however slow.

@@ -10,7 +10,7 @@ from itertools import zip_longest
 from sidecar.control.messages import Done, Prepare, Sample, State, Switch, Target
 from sidecar.control.workers import MakeCommand, Worker, WorkerGone, Workers
 from sidecar.errors import Aborted
-from sidecar.routing.compare import Recorded
+from sidecar.routing.recorded import Recorded
 
 log = logging.getLogger(__name__)
 

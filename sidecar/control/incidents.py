@@ -6,10 +6,13 @@ that is one incident: it is over when there was nothing for CALM_S.
 
 import logging
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-from sidecar.control.fleet import Load
-from sidecar.fleet.allowances import Allowance
-from sidecar.fleet.figures import CandidateFigures
+from sidecar.control.standing import Load
+
+if TYPE_CHECKING:
+    from sidecar.fleet.allowances import Allowance
+    from sidecar.fleet.figures import CandidateFigures
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +91,7 @@ class Incidents:
     def _span(self, kind: str, name: str = "") -> Span:
         return self._spans.setdefault((kind, name), Span())
 
-    def _candidate(self, row: CandidateFigures, now: float) -> None:
+    def _candidate(self, row: "CandidateFigures", now: float) -> None:
         span = self._span("failing", row.name)
         if span.begins(now, here=row.state in FAILING):
             log.warning(
@@ -116,14 +119,14 @@ class Incidents:
                 span.counted(),
             )
 
-    def _all(self, rows: Collection[CandidateFigures], now: float) -> None:
+    def _all(self, rows: "Collection[CandidateFigures]", now: float) -> None:
         span = self._span("all")
         if span.begins(now, here=bool(rows) and all(row.state in (*FAILING, PAUSING) for row in rows)):
             log.error("fleet: no candidate is well; requests go to a last resort (reason LAST_RESORT)")
         elif (lasted := span.ended(now)) is not None:
             log.warning("fleet: a candidate is well again, after %.0f s without any", lasted)
 
-    def _budget(self, budget: Allowance, now: float) -> None:
+    def _budget(self, budget: "Allowance", now: float) -> None:
         span, name = self._span("budget", budget.config.name), budget.config.name
         if span.begins(now, here=budget.recovery_seconds > 0.0):
             refuses = budget.config.when_used_up == "refuse"
@@ -135,7 +138,7 @@ class Incidents:
         elif (lasted := span.ended(now)) is not None:
             log.info("budget %r allows requests again after %.0f s, used up %d times", name, lasted, span.counted())
 
-    def _reports(self, rows: Collection[CandidateFigures]) -> None:
+    def _reports(self, rows: "Collection[CandidateFigures]") -> None:
         if self._unreported or any(row.outcomes for row in rows):
             return
         unheard = sum(row.expired for row in rows)

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from sidecar.routing.compare import Comparison, Recorded
+from sidecar.routing.recorded import Comparison, Recorded
 from sidecar.stats import Stats
 
 BEAT_S = 1.0

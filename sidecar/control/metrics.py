@@ -1,49 +1,34 @@
 """What Prometheus is told: of all workers together, since the start."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from math import isnan
 
 from prometheus_client import CollectorRegistry, Metric, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from sidecar.control import ledger
-from sidecar.control.fleet import Load
-from sidecar.control.messages import Event, State
+from sidecar.control.exposition import families_of
 from sidecar.control.observed import Seen
+from sidecar.control.standing import Standing
 from sidecar.coverage import ENOUGH, Covered
 from sidecar.errors import ConfigError
 from sidecar.fleet.peers.tally import PeersTally
 from sidecar.stats import Stats
 
 
-class Metrics:
+class Metrics(Standing):
     """Gives the present figures whenever they are asked for, from any thread.
 
     Args:
         alarm_below: a segment's coverage below this is an alarm.
         unix: Unix seconds.
-
-    Attributes:
-        stats: what all workers served.
-        state: what they run.
-        workers: how many are connected.
-        stuck: how many had to be replaced since they were stuck.
-        swaps: how many swaps there were, by outcome.
-        seen: what the observer sees.
-        load: of the fleet.
     """
 
     def __init__(self, alarm_below: float, unix: Callable[[], float] = time.time) -> None:
+        super().__init__()
         self._alarm_below = alarm_below
         self._unix = unix
-        self.stats = Stats()
-        self.state = State()
-        self.workers = 0
-        self.stuck = 0
-        self.swaps: Mapping[Event, int] = {}
-        self.seen = Seen()
-        self.load = Load((), ())
 
     def collect(self) -> Iterator[Metric]:
         """As prometheus_client's Collector."""
@@ -96,7 +81,7 @@ class Metrics:
             yield from self._telemetry(self.seen)
         if self.seen.importing is not None:
             yield from ledger.imported(self.seen.importing)
-        yield from self.load.collect()
+        yield from families_of(self.load)
         if self.seen.peers is not None:
             yield from _peers(self.seen.peers, self._unix())
 

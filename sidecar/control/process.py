@@ -14,8 +14,9 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,13 +24,15 @@ from sidecar import logs
 from sidecar.bundle.registry import Registry
 from sidecar.config import Config
 from sidecar.control import CONFIG, CONFIG_FAULT, OBSERVER, SOCKET
-from sidecar.control.fleet import FleetWatch
 from sidecar.control.incidents import Incidents
 from sidecar.control.messages import Target
-from sidecar.control.metrics import Metrics, publish
 from sidecar.control.observed import Observed
+from sidecar.control.standing import Standing
 from sidecar.control.swap import Swap
 from sidecar.errors import ConfigError, RouterError
+
+if TYPE_CHECKING:
+    from sidecar.control.fleet import FleetWatch
 
 log = logging.getLogger(__name__)
 
@@ -44,16 +47,19 @@ class Control:
         first: directory of the bundle that runs where the registry names none.
 
     Attributes:
+        metrics: how things stand, as /metrics tells it where there is one.
         fleet: where the fleet's load is seen; None: nowhere.
+        watch: makes `fleet` at the first tick: what it imports would keep workers that start from their assignment.
     """
 
     def __init__(self, config: Config, first: Path) -> None:
         self._config = config
         self._registry = Registry(Path(config.registry)) if config.registry else None
         self.swap = Swap(config, self._registry, Target(str(self._first(first))))
-        self.metrics = Metrics(config.coverage.alarm_below)
+        self.metrics = _standing(config)
         self.observed = Observed()
         self.fleet: FleetWatch | None = None
+        self.watch: Callable[[], FleetWatch | None] | None = None
         self._incidents = Incidents([candidate.name for candidate in config.candidates])
         self._seen: tuple[int, ...] | None = None
         self._learning = False
@@ -94,6 +100,8 @@ class Control:
         self.metrics.state = self.swap.state
         self.metrics.swaps = self.swap.counts
         self.metrics.seen = self.observed.seen
+        if self.watch is not None:
+            self.fleet, self.watch = self.watch(), None
         if self.fleet is not None:
             self.metrics.load = self.fleet.look()
             self._incidents.take(self.metrics.load, now)
@@ -126,7 +134,15 @@ class Control:
         task.add_done_callback(self._tasks.discard)
 
 
-def watch(config: Config, runtime: Path) -> FleetWatch | None:
+def _standing(config: Config) -> Standing:
+    if not config.metrics:
+        return Standing()
+    from sidecar.control.metrics import Metrics  # noqa: PLC0415 - not without need: it brings an HTTP server along
+
+    return Metrics(config.coverage.alarm_below)
+
+
+def watch(config: Config, runtime: Path) -> "FleetWatch | None":
     """Who watches the fleet, for metrics and the log; None where there is nothing to be seen, or it cannot be.
 
     Args:
@@ -135,6 +151,8 @@ def watch(config: Config, runtime: Path) -> FleetWatch | None:
     """
     if not config.fleet.enabled and not config.metrics:
         return None
+    from sidecar.control.fleet import FleetWatch  # noqa: PLC0415 - see Control.watch
+
     try:
         return FleetWatch(config, runtime)
     except ConfigError as error:  # bundles can be changed and workers watched all the same
@@ -144,8 +162,8 @@ def watch(config: Config, runtime: Path) -> FleetWatch | None:
 
 async def _main(config: Config, runtime: Path, first: Path) -> None:
     control = Control(config, first)
-    control.fleet = watch(config, runtime)
-    end = publish(control.metrics, config.metrics) if config.metrics else None
+    control.watch = partial(watch, config, runtime)
+    end = _published(control.metrics, config)
     loop = asyncio.get_running_loop()
     serving = loop.create_task(control.run(runtime / SOCKET, lambda: _say({})))
     loop.add_signal_handler(signal.SIGTERM, serving.cancel)
@@ -157,6 +175,15 @@ async def _main(config: Config, runtime: Path, first: Path) -> None:
         end()
     # Nothing is to be saved here, and a trial that is under way need not be waited for.
     os._exit(0)
+
+
+def _published(standing: Standing, config: Config) -> Callable[[], None] | None:
+    if not config.metrics:
+        return None
+    from sidecar.control.metrics import Metrics, publish  # noqa: PLC0415 - see _standing
+
+    assert isinstance(standing, Metrics)  # noqa: S101 - see _standing
+    return publish(standing, config.metrics)
 
 
 def _end_with_the_supervisor(runtime: Path) -> None:

@@ -21,6 +21,7 @@ from sidecar.fleet.columns import (
     TOKENS_STARTED,
 )
 from sidecar.fleet.hearing import Hearing
+from sidecar.fleet.layout import EPOCH
 from sidecar.fleet.limits import exhaust
 from sidecar.fleet.outcome import Outcome, key_of_model, origin_of, process_of
 from sidecar.fleet.publisher import Publisher
@@ -28,7 +29,7 @@ from sidecar.fleet.reader import Reader
 from sidecar.fleet.reckoning import Reckoning
 from sidecar.fleet.relay import Relay
 from sidecar.fleet.settings import FleetConfig
-from sidecar.fleet.table import EPOCH, FleetTable, key_of
+from sidecar.fleet.table import FleetTable, key_of
 from sidecar.fleet.telemetry import Telemetry
 from sidecar.fleet.writer import Writer
 

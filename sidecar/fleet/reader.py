@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidecar.fleet.columns import COLUMNS
-from sidecar.fleet.table import CONTROL_WORDS, HEARTBEAT_WORDS, IDENTITY, SEQUENCE, FleetTable, key_of
+from sidecar.fleet.layout import CONTROL_WORDS, HEARTBEAT_WORDS, IDENTITY, SEQUENCE
+from sidecar.fleet.table import FleetTable, key_of
 
 # A section is odd for a microsecond; who meets it more often met a writer that lost its core, or its life.
 TRIES = 4

@@ -7,8 +7,8 @@ calls that they would have ended expire by time.
 
 from collections.abc import Iterator
 
+from sidecar.fleet.layout import CONTROL_WORDS, RELAY_ENTRIES, RELAY_HEAD
 from sidecar.fleet.outcome import Fault, Origin, Outcome
-from sidecar.fleet.table import CONTROL_WORDS, RELAY_ENTRIES, RELAY_HEAD
 from sidecar.fleet.writer import Writer
 
 # In the place of a fault: the call has not ended.

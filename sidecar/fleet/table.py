@@ -20,20 +20,20 @@ from numpy.typing import NDArray
 
 from sidecar.errors import ConfigError
 from sidecar.fleet.columns import COLUMNS
-from sidecar.fleet.memory import share
-
-MAGIC = int.from_bytes(b"FLEETTAB", "little")
-VERSION = 3
-HEADER_WORDS = 16
-# Control words of a writer, on a cache line of their own.
-CONTROL_WORDS = 8
-SEQUENCE, IDENTITY, EPOCH, NAMES, PID, RELAY_HEAD = range(6)
-HEARTBEAT_WORDS = 8
-NAME_BYTES = 200
-RELAY_ENTRIES = 4096
-RELAY_COLUMNS = 8
-# The number of a writer takes 8 bits in a decision's id.
-MOST_WRITERS = 256
+from sidecar.fleet.layout import (
+    CONTROL_WORDS,
+    HEADER_WORDS,
+    HEARTBEAT_WORDS,
+    IDENTITY,
+    MAGIC,
+    NAME_BYTES,
+    NAMES,
+    RELAY_COLUMNS,
+    RELAY_ENTRIES,
+    VERSION,
+    make,
+    size_of,
+)
 
 
 class FleetTable:
@@ -79,27 +79,9 @@ class FleetTable:
 
     @classmethod
     def create(cls, path: Path, writers: int, names: int = 512, *, peers: bool = False) -> "FleetTable":
-        """Makes a new, empty table at a path where there is none. It lives as long as this process.
-
-        Args:
-            path: in a directory that only this sidecar uses.
-            writers: most processes that may write at a time; count double, since successors overlap those they replace.
-            names: most rows of a process, 16 or more.
-            peers: whether the last section is kept for what is heard of other sidecars.
-
-        Raises:
-            ConfigError: too many writers, or no memory.
-        """
-        if not 1 <= writers <= MOST_WRITERS:
-            raise ConfigError(
-                f"fleet: {writers} processes want to write; at most {MOST_WRITERS} can, so set fewer workers."
-            )
-        descriptor = share(path, _size(writers, names))
-        memory = mmap.mmap(descriptor, 0)
-        header = np.frombuffer(memory, np.int64, HEADER_WORDS)
-        header[1:6] = VERSION, writers, names, COLUMNS, writers - 1 if peers else -1
-        header[0] = MAGIC  # last: who sees it sees the rest
-        return cls(memory, path, descriptor)
+        """Makes a new, empty table, and attaches to it; see sidecar.fleet.layout.make."""
+        descriptor = make(path, writers, names, peers=peers)
+        return cls(mmap.mmap(descriptor, 0), path, descriptor)
 
     @classmethod
     def attach(cls, path: Path) -> "FleetTable":
@@ -120,7 +102,7 @@ class FleetTable:
         if memory is not None:
             header = np.frombuffer(memory, np.int64, HEADER_WORDS)
             magic, version, writers, names, columns = (int(word) for word in header[:5])
-            if (magic, version, columns) == (MAGIC, VERSION, COLUMNS) and size == _size(writers, names):
+            if (magic, version, columns) == (MAGIC, VERSION, COLUMNS) and size == size_of(writers, names):
                 return cls(memory, path)
         raise ConfigError(
             f"fleet: {path} is no fleet table of version {VERSION}; restart the whole sidecar after an update."
@@ -163,8 +145,3 @@ def key_of(name: str) -> bytes:
             f"candidates: the model name {name[:64]!r} has {len(key)} bytes; give 1 to {NAME_BYTES}, none of them zero."
         )
     return key
-
-
-def _size(writers: int, names: int) -> int:
-    words = HEADER_WORDS + writers * (CONTROL_WORDS + HEARTBEAT_WORDS + (names + 1) * COLUMNS)
-    return 8 * (words + writers * (names * NAME_BYTES // 8 + RELAY_ENTRIES * RELAY_COLUMNS))

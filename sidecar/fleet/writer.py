@@ -16,16 +16,8 @@ from sidecar.fleet.columns import (
     PROBES_OK,
     TOKENS_IN_FLIGHT,
 )
-from sidecar.fleet.table import (
-    CONTROL_WORDS,
-    EPOCH,
-    IDENTITY,
-    NAMES,
-    PID,
-    SEQUENCE,
-    FleetTable,
-    key_of,
-)
+from sidecar.fleet.layout import CONTROL_WORDS, EPOCH, IDENTITY, NAMES, PID, SEQUENCE
+from sidecar.fleet.table import FleetTable, key_of
 
 EPOCH_BITS = 32
 

@@ -20,7 +20,7 @@ from sidecar.control.messages import (
 from sidecar.errors import Aborted, BundleError, InvalidRequest, NotFound, RouterError, Unavailable
 from sidecar.lanes.lane import Cold, Watch
 from sidecar.lanes.malformed import parsed
-from sidecar.routing.compare import Comparison
+from sidecar.routing.recorded import Comparison
 from sidecar.wire import bundle_pb2 as pb
 from sidecar.wire import router_pb2
 

@@ -18,7 +18,7 @@ from sidecar.bundle.trial import Line, TrialReport, TrialRequest, memory_limit, 
 from sidecar.bundle.verify import decode, verify
 from sidecar.config import CandidateConfig, Config
 from sidecar.errors import BundleError
-from sidecar.routing.compare import Recorded
+from sidecar.routing.recorded import Recorded
 from sidecar.settings import GateConfig
 from tests.bundle.keys import key_of, sign
 from tests.conftest import CANDIDATES, MakeBundle

@@ -10,7 +10,7 @@ from sidecar.bundle.trial import Line, TrialRequest
 from sidecar.bundle.trial_program import conclude, microseconds_per_text
 from sidecar.config import Config
 from sidecar.errors import BundleError, RouterError
-from sidecar.routing.compare import Recorded
+from sidecar.routing.recorded import Recorded
 from sidecar.types import Scores
 from tests.routing.fleet import scores_of
 

@@ -12,7 +12,7 @@ from sidecar.control.messages import (
     State,
     Switch,
 )
-from sidecar.routing.compare import Recorded
+from sidecar.routing.recorded import Recorded
 from tests.control.conftest import Scene, refuse
 from tests.control.workers import PATIENCE_S
 

@@ -4,13 +4,15 @@ from pathlib import Path
 import pytest
 
 from sidecar.config import CandidateConfig, Config
-from sidecar.control.fleet import COUNTERS, FleetWatch, Load
+from sidecar.control.exposition import families_of
+from sidecar.control.fleet import COUNTERS, FleetWatch
+from sidecar.control.standing import Load
 from sidecar.errors import ConfigError
 from sidecar.fleet.budget import Budgets, BudgetView
 from sidecar.fleet.outcome import Fault, Outcome
+from sidecar.fleet.regions import FLEET
 from sidecar.fleet.settings import BudgetConfig
 from sidecar.fleet.table import FleetTable
-from sidecar.sensing import FLEET
 from tests.fleet.stage import Clock, Worker, priors_of
 
 BUDGETS = (
@@ -35,7 +37,7 @@ def clock() -> Clock:
 def told(load: Load) -> dict[tuple[str, tuple[str, ...]], float]:
     return {
         (sample.name, tuple(value for _, value in sorted(sample.labels.items()))): sample.value
-        for family in load.collect()
+        for family in families_of(load)
         for sample in family.samples
     }
 

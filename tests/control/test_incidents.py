@@ -4,8 +4,8 @@ from collections.abc import Sequence
 import pytest
 from msgspec import structs
 
-from sidecar.control.fleet import Load
 from sidecar.control.incidents import CALM_S, SILENT_CALLS, Incidents
+from sidecar.control.standing import Load
 from sidecar.fleet.allowances import Allowance
 from sidecar.fleet.figures import CandidateFigures
 from sidecar.fleet.settings import BudgetConfig

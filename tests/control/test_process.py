@@ -19,9 +19,9 @@ from sidecar.control import CONFIG, CONFIG_FAULT, SOCKET
 from sidecar.control.messages import BEAT_S, Activate, Beat, ListBundles, Operate, Result, State, Target
 from sidecar.control.process import Control, watch
 from sidecar.fleet.outcome import Fault, Outcome
+from sidecar.fleet.regions import FLEET
 from sidecar.fleet.settings import BreakerConfig, FleetConfig
 from sidecar.fleet.table import FleetTable
-from sidecar.sensing import FLEET
 from sidecar.settings import GateConfig
 from sidecar.stats import Stats
 from tests.bundle.test_trial import endless

@@ -22,7 +22,7 @@ from sidecar.config import Config
 from sidecar.control import CONFIG, SOCKET
 from sidecar.control.messages import Activate, Target
 from sidecar.control.swap import Swap
-from sidecar.sensing import Shared
+from sidecar.fleet.regions import Shared
 from sidecar.settings import GateConfig
 from sidecar.wire import bundle_pb2
 from tests.conftest import MakeBundle

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from sidecar.fleet.columns import STARTED
+from sidecar.fleet.layout import SEQUENCE
 from sidecar.fleet.reader import Reader
-from sidecar.fleet.table import SEQUENCE, FleetTable
+from sidecar.fleet.table import FleetTable
 from sidecar.fleet.writer import Writer
 from tests.fleet.hammer import ROWS
 from tests.fleet.stage import Clock

@@ -3,9 +3,10 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidecar.fleet.layout import RELAY_ENTRIES
 from sidecar.fleet.outcome import Fault, Origin, Outcome, key_of_model, process_of
 from sidecar.fleet.relay import Relay
-from sidecar.fleet.table import RELAY_ENTRIES, FleetTable
+from sidecar.fleet.table import FleetTable
 from sidecar.fleet.writer import Writer
 from tests.fleet.stage import Clock
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sidecar.errors import ConfigError
-from sidecar.fleet.table import NAME_BYTES, VERSION, FleetTable, key_of
+from sidecar.fleet.layout import NAME_BYTES, VERSION
+from sidecar.fleet.table import FleetTable, key_of
 
 
 def test_what_one_attaches_is_what_another_created(table: FleetTable) -> None:

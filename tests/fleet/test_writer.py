@@ -5,7 +5,8 @@ import pytest
 
 from sidecar.errors import ConfigError
 from sidecar.fleet.columns import FIRST_N, IN_FLIGHT, PROBES, PROBES_OK, STARTED, TOKENS_IN_FLIGHT
-from sidecar.fleet.table import EPOCH, SEQUENCE, FleetTable
+from sidecar.fleet.layout import EPOCH, SEQUENCE
+from sidecar.fleet.table import FleetTable
 from sidecar.fleet.writer import Writer
 from tests.fleet.stage import Clock
 

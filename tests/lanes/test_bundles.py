@@ -21,7 +21,7 @@ from sidecar.control.messages import (
 )
 from sidecar.errors import InvalidRequest, RouterError, Unavailable
 from sidecar.lanes.bundles import MOST_EVENTS, Bundles
-from sidecar.routing.compare import Comparison, Figures
+from sidecar.routing.recorded import Comparison, Figures
 from sidecar.server import Server
 from sidecar.wire import bundle_pb2 as pb
 from sidecar.wire import bundle_pb2_grpc as rpc

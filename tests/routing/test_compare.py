@@ -11,9 +11,10 @@ from sidecar.config import CandidateConfig, Config
 from sidecar.errors import BundleError
 from sidecar.routing.ask import Ask
 from sidecar.routing.candidates import CandidateTable, join
-from sidecar.routing.compare import Comparison, Figures, Recorded, Side, compare
+from sidecar.routing.compare import Side, compare
 from sidecar.routing.decision import Choice, choose
 from sidecar.routing.policy import Terms
+from sidecar.routing.recorded import Comparison, Figures, Recorded
 from sidecar.types import Scores
 from tests.routing.fleet import TRAINED, ask_for, scores_of, table_of
 

@@ -23,10 +23,11 @@ from sidecar.fleet.columns import (
     TOKENS_STARTED,
     USD,
 )
+from sidecar.fleet.layout import IDENTITY
 from sidecar.fleet.limits import exhaust
 from sidecar.fleet.peers.message import Row
 from sidecar.fleet.reader import Reader
-from sidecar.fleet.table import IDENTITY, FleetTable, key_of
+from sidecar.fleet.table import FleetTable, key_of
 
 # Over about so long it is counted who makes how many decisions.
 RATE_S = 1.0

@@ -3,8 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from prometheus_client.parser import text_string_to_metric_families
-
 Labels = Mapping[str, str]
 Samples = Mapping[str, Sequence[tuple[Labels, float]]]
 
@@ -39,6 +37,8 @@ class Exposition:
         Raises:
             SourceError: there are none, they cannot be parsed, or it is not clear which of them to take.
         """
+        from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415 - workers read no expositions
+
         lines = self._lines.findall(text)
         if not lines:
             raise SourceError(

@@ -20,10 +20,10 @@ from sidecar.fleet.estimate import Priors
 from sidecar.fleet.live import LiveFleet
 from sidecar.fleet.peers.settings import PeersConfig
 from sidecar.fleet.peers.work import Peers
+from sidecar.fleet.regions import FLEET
 from sidecar.fleet.settings import FleetConfig
 from sidecar.fleet.table import FleetTable
 from sidecar.fleet.view import Fleet, FleetView
-from sidecar.sensing import FLEET
 from tests.fleet.peers.real_server import PATIENCE_S, RealServer, needs_server
 
 pytestmark = needs_server
