@@ -17,7 +17,6 @@ from benchmarks.client import DEADLINE_EXCEEDED, OK, UNANSWERED, UNAVAILABLE
 from benchmarks.hpack import grpc_status
 from benchmarks.http2 import (
     ACK,
-    CANCEL,
     DATA,
     DEFAULT_WINDOW,
     ENABLE_PUSH,
@@ -41,9 +40,10 @@ from benchmarks.http2 import (
     settings,
 )
 from benchmarks.schedule import Seconds
-from benchmarks.stencil import Numbers, Stencil
+from benchmarks.stencil import Numbers, Stencil, cancels
 
-READ_BYTES = 1 << 16
+# Small, so that what is due meanwhile is not late for long.
+READ_BYTES = 1 << 14
 CONNECT_S = 5.0
 UNLIMITED = 1 << 31
 # Beyond so many bytes that the socket does not take no call is begun: a client's transport is not writable then.
@@ -154,6 +154,7 @@ class Pipe:
             record.status[gone], record.done[gone], record.written[gone] = DEADLINE_EXCEEDED, now, np.nan
             self.missing -= len(gone)
             self._head = cut
+        self._pass_ended()
         if self._oldest < len(self._begun) and self._sent[self._begun[self._oldest]] <= late:
             places = np.array(self._begun[self._oldest :])
             count = int(np.searchsorted(self._sent[places], late, "right"))
@@ -162,10 +163,18 @@ class Pipe:
             gone = numbers[cancelled]
             record.status[gone], record.done[gone] = DEADLINE_EXCEEDED, now
             streams = (self._oldest + np.flatnonzero(cancelled)) * 2 + 1
-            self._out += b"".join(frame(RST_STREAM, 0, stream, WORD.pack(CANCEL)) for stream in streams.tolist())
+            self._out += cancels(streams)
             self.missing -= len(gone)
             self._open -= len(gone)
             self._oldest += count
+
+    def _pass_ended(self) -> None:
+        """Moves on to the oldest call that has not ended."""
+        status, calls, begun = self._record.status, self._calls, self._begun
+        oldest, count = self._oldest, len(begun)
+        while oldest < count and status[calls[begun[oldest]]] != UNANSWERED:
+            oldest += 1
+        self._oldest = oldest
 
     def _begin(self, count: int, now: float) -> None:
         places = np.arange(self._head, self._head + count)
