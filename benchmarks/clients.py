@@ -17,8 +17,8 @@ RATE = 3000.0
 
 
 def clients(plan: Plan) -> Section:
-    """Each client against the empty http2: closed loop, and an open loop at 3,000 calls per second."""
-    section = Section("clients", "Generators against the empty handler of the http2", COLUMNS)
+    """Each client against the empty handler on http2: closed loop, and an open loop at 3,000 calls per second."""
+    section = Section("clients", "Generators against the empty handler on http2", COLUMNS)
     with Server(command("http2", plan.floor_bytes), plan.cores.server) as floor:
         for name in CLIENTS:
             chosen = replace(plan, client=name)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from benchmarks.floor import TRANSPORTS, METHOD, command
+from benchmarks.floor import METHOD, TRANSPORTS, command
 from benchmarks.offered import closed_loop
 from benchmarks.plan import Plan
 from benchmarks.report import Section

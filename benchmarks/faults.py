@@ -20,12 +20,8 @@ from benchmarks.cores import Cores, pinned
 from benchmarks.overload import PEAK_IN_FLIGHT, overload
 from benchmarks.plan import Plan
 from benchmarks.report import Section
-from benchmarks.samples import Row
 from benchmarks.scale import scale
 from benchmarks.server import Server, ServerFault, sidecar_command
-from benchmarks.verdict import COLUMNS as VERDICT_COLUMNS
-from benchmarks.verdict import at_least, at_most, verdict
-from sidecar.settings import OverloadConfig
 
 CONNECTIONS = 8
 
@@ -39,29 +35,7 @@ def overloaded(where: Cores, seconds: float) -> list[Section]:
     )  # fmt: skip
     command = [*sidecar_command(None), "--workers", "1"]
     with pinned(where.load), Server(command, where.server) as server:
-        sections = overload(plan, server.address, server)
-    return [*sections, overload_verdicts(sections[0].rows, OverloadConfig().max_queue_ms)]
-
-
-def overload_verdicts(rows: list[Row], budget_ms: float) -> Section:
-    """The targets at the highest multiple of the peak.
-
-    Args:
-        rows: of the table `overload`.
-        budget_ms: of the queue, as configured.
-    """
-    section = Section("overload_verdicts", "Targets", VERDICT_COLUMNS)
-    worst = max(rows, key=lambda row: float(row["factor"]))
-    at = f"at {worst['factor']:g}x of peak"
-    p99_ms = None if worst["sent_p99_us"] is None else round(worst["sent_p99_us"] / 1e3, 1)
-    section.rows += [
-        verdict(f"goodput / peak, {at}", worst["ratio_to_peak"], at_least(0.9)),
-        verdict(f"p99 of good calls, ms, {at}", p99_ms, at_most(budget_ms)),
-        verdict(f"coverage of all offered, {at}", worst["coverage"], ""),
-        verdict(f"coverage of the answered, {at}", worst["coverage_of_answered"], ""),
-    ]
-    section.notes.append("the queue's budget is the configured max_queue_ms; each call's own deadline is shorter here")
-    return section
+        return overload(plan, server.address, server)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

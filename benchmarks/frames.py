@@ -10,6 +10,7 @@ benchmarks.retry.
 import math
 import select
 import time
+from collections.abc import Callable
 
 from benchmarks.client import UNAVAILABLE, Reply
 from benchmarks.connection import NEVER, Connection
@@ -29,6 +30,7 @@ class FramesClient:
         connections: how many.
         deadline_s: of every call that is sent without a timeout of its own; none if left out.
         reconnect: a lost connection is made anew for later calls; else they go to the ones that are left.
+        connect: makes a connection.
 
     Raises:
         OSError: the first connections cannot be had.
@@ -42,10 +44,12 @@ class FramesClient:
         *,
         deadline_s: float | None = None,
         reconnect: bool = False,
+        connect: Callable[..., Connection] = Connection,
     ) -> None:
         host, _, port = address.rpartition(":")
         self._where = host, int(port), method
-        self._connections = [Connection(*self._where) for _ in range(connections)]
+        self._connect = connect
+        self._connections = [connect(*self._where) for _ in range(connections)]
         self._sockets = {connection.socket: connection for connection in self._connections}
         self._again = [0.0] * connections  # when each may be tried again
         self._deadline_s = deadline_s
@@ -117,7 +121,7 @@ class FramesClient:
         now = time.perf_counter()
         if not self._reconnect or now < self._again[turn]:
             return False
-        connection = self._connections[turn] = Connection(*self._where, wait=False)
+        connection = self._connections[turn] = self._connect(*self._where, wait=False)
         self._sockets[connection.socket] = connection
         self._again[turn] = now + BACKOFF_S
         return True

@@ -68,7 +68,8 @@ def hit_or_miss(plan: Plan, target: str) -> Section:
             row, samples = measure_with(plan, target, ROUTE, 1, None, payloads[:1] if subject == "hit" else payloads)
             found[subject].append({**row, **stages(decode(samples))})
     for subject, rows in found.items():
-        middle = {name: median(row[name] for row in rows if row[name] is not None) for name in MEDIANS}
+        known = {name: [row[name] for row in rows if row[name] is not None] for name in MEDIANS}
+        middle = {name: median(values) if values else None for name, values in known.items()}  # few calls have no p99
         errors: dict[str, int] = {}
         for row in rows:
             for name, count in row["errors"].items():

@@ -3,15 +3,18 @@
 from benchmarks.client import UNAVAILABLE
 
 # Of the static table of RFC 7541, appendix A.
-METHOD_POST, SCHEME_HTTP, AUTHORITY, PATH, CONTENT_TYPE = 3, 6, 1, 4, 31
+METHOD_POST, SCHEME_HTTP, AUTHORITY, PATH, CONTENT_TYPE, USER_AGENT = 3, 6, 1, 4, 31, 58
 STATIC_ENTRIES = 61
 STATUS_FIELD = b"grpc-status"
 MOST_TIMEOUT = 10**8  # gRPC allows eight digits
 # First byte of a field: which representation it is (section 6), as mask and value.
 INDEXED, INCREMENTAL = 0x80, 0x40
 SIZE_UPDATE_MASK, SIZE_UPDATE = 0xE0, 0x20
-# Strings begin with seven bits of length; longer numbers go on in bytes of seven bits each.
-STRING_LIMIT, MORE = 0x7F, 0x80
+# Longer numbers go on in bytes of seven bits each.
+MORE = 0x80
+# What of the static table requests need.
+STATIC_FIELDS = {(":method", "POST"): METHOD_POST, (":scheme", "http"): SCHEME_HTTP}
+STATIC_NAMES = {":authority": AUTHORITY, ":path": PATH, "content-type": CONTENT_TYPE, "user-agent": USER_AGENT}
 
 
 class HeaderError(RuntimeError):
@@ -23,10 +26,10 @@ def first_block(method: str, authority: str) -> bytes:
     return b"".join(
         (
             bytes((INDEXED | METHOD_POST, INDEXED | SCHEME_HTTP)),
-            bytes((INCREMENTAL | PATH,)) + _text(method),
-            bytes((INCREMENTAL | AUTHORITY,)) + _text(authority),
-            bytes((INCREMENTAL | CONTENT_TYPE,)) + _text("application/grpc"),
-            bytes((INCREMENTAL,)) + _text("te") + _text("trailers"),
+            bytes((INCREMENTAL | PATH,)) + text(method),
+            bytes((INCREMENTAL | AUTHORITY,)) + text(authority),
+            bytes((INCREMENTAL | CONTENT_TYPE,)) + text("application/grpc"),
+            bytes((INCREMENTAL,)) + text("te") + text("trailers"),
         )
     )
 
@@ -46,7 +49,7 @@ def timeout_field(seconds: float) -> bytes:
 
 def literal(name: str, value: str) -> bytes:
     """A header field that goes into no table."""
-    return b"\0" + _text(name) + _text(value)
+    return b"\0" + text(name) + text(value)
 
 
 def grpc_status(block: bytes) -> int:
@@ -81,14 +84,27 @@ def grpc_status(block: bytes) -> int:
     return found
 
 
-def _text(text: str) -> bytes:
-    raw = text.encode("ascii")
-    if len(raw) >= STRING_LIMIT:
-        return bytes((STRING_LIMIT,)) + _rest(len(raw) - STRING_LIMIT) + raw
-    return bytes((len(raw),)) + raw
+def text(value: str) -> bytes:
+    """A string as it is, with its length."""
+    raw = value.encode("ascii")
+    return integer(0, 7, len(raw)) + raw
 
 
-def _rest(number: int) -> bytes:
+def integer(first: int, bits: int, number: int) -> bytes:
+    """A number (section 5.1).
+
+    Args:
+        first: what the first byte holds besides.
+        bits: of the first byte that are the number's.
+        number: at least 0.
+    """
+    limit = (1 << bits) - 1
+    if number < limit:
+        return bytes((first | number,))
+    return bytes((first | limit,)) + _more(number - limit)
+
+
+def _more(number: int) -> bytes:
     out = bytearray()
     while number >= MORE:
         out.append(number % MORE | MORE)

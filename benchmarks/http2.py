@@ -1,4 +1,4 @@
-"""How HTTP/2 frames are laid out (RFC 9113): what a client needs, and who writes them wrong on purpose."""
+"""How HTTP/2 frames are laid out (RFC 9113): what a client needs, also one that writes them wrong on purpose."""
 
 import struct
 
@@ -6,7 +6,7 @@ DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION =
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
 PADDED, PRIORITY = 8, 32
 TABLE_SIZE, ENABLE_PUSH, MAX_STREAMS, INITIAL_WINDOW, MAX_FRAME = 1, 2, 3, 4, 5
-CANCEL = 8  # the error code of a stream that nobody wants any more
+CANCEL = 8  # the error code of a stream whose reply is no longer wanted
 DEFAULT_WINDOW, LARGEST_WINDOW, DEFAULT_FRAME = 65535, (1 << 31) - 1, 16384
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 MESSAGE_HEAD = 5  # compressed flag and length before each gRPC message

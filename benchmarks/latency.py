@@ -4,6 +4,7 @@
     python benchmarks/latency.py --target 127.0.0.1:8470  # a running sidecar
     python benchmarks/latency.py --only arrivals          # queueing at 12, 30, 300 and 3,000 requests per second
     python benchmarks/latency.py --only ratios            # the design's targets, servers in turn
+    python benchmarks/latency.py --only headers           # header blocks that are new with every call
 
 Nothing leaves the machine unless --target says so.
 """
@@ -22,9 +23,11 @@ if __package__ in (None, ""):  # run by path: make `benchmarks` and `sidecar` im
 from benchmarks import cores as the_cores
 from benchmarks import h2load, machine, report, traces
 from benchmarks.arrivals import opened
+from benchmarks.checkout import Checkout
 from benchmarks.clients import clients
 from benchmarks.closed import closed
 from benchmarks.footprint import footprint
+from benchmarks.headers import headers
 from benchmarks.hits import hit_or_miss, lookups
 from benchmarks.hits import info as info_of
 from benchmarks.hits import told as hits_told
@@ -40,8 +43,8 @@ from benchmarks.sizes import sizes
 # These ask one sidecar, started here or running at --target.
 ASKED: dict[str, Callable[[Plan, str, Server | None], list[Section]]] = {
     "closed": closed,
-    "arrivals": lambda plan, address, server: [opened(plan, address, server, questions=True)],
-    "open": lambda plan, address, server: [opened(plan, address, server, questions=False)],
+    "arrivals": lambda plan, address, server: opened(plan, address, server, questions=True),
+    "open": lambda plan, address, server: opened(plan, address, server, questions=False),
     "sizes": lambda plan, address, _server: [sizes(plan, address)],
     "cache": lambda plan, address, _server: [hit_or_miss(plan, address)],
 }
@@ -51,9 +54,10 @@ STARTED: dict[str, Callable[[Plan], list[Section]]] = {
     "in-process": lambda plan: [in_process(plan)],
     "footprint": lambda plan: [footprint(plan)],
     "ratios": ratios,
+    "headers": headers,
 }
 ON_TARGET = ("closed", "arrivals", "sizes", "cache")
-BY_DEFAULT = (*ON_TARGET, "in-process", "footprint", "ratios")
+BY_DEFAULT = (*ON_TARGET, "in-process", "footprint", "ratios", "headers")
 
 
 def _numbers(kind: Callable[[str], float]) -> Callable[[click.Context, click.Parameter, str], tuple[float, ...]]:
@@ -110,8 +114,13 @@ def _window(_context: click.Context, _parameter: click.Parameter, value: str | N
 @click.option(
     "--driver",
     type=click.Choice(["auto", "python", "h2load"]),
-    default="http2",
+    default="auto",
     help="Of the ratios' load; auto is h2load where it is installed.",
+)
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Another checkout of this repository; the ratios compare with its servers too.",
 )
 @click.option("--floor-bytes", default=0, type=click.IntRange(0), help="Length of the empty handler's reply.")
 @click.option("--seed", default=1, help="Of prompts and arrivals.")
@@ -139,6 +148,7 @@ def main(  # noqa: PLR0913 - one parameter for each option
     connections: int,
     client: str,
     driver: str,
+    against: Path | None,
     floor_bytes: int,
     seed: int,
     server_core: int | None,
@@ -150,6 +160,7 @@ def main(  # noqa: PLR0913 - one parameter for each option
     try:
         where = the_cores.choose(server_core, load_core)
         arrivals = traces.read(trace, trace_name, window, speed_up) if trace else None
+        other = Checkout(against) if against else None
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     # Told to end, it must still end the servers that it started.
@@ -174,6 +185,7 @@ def main(  # noqa: PLR0913 - one parameter for each option
         transport=transport,
         floor_bytes=floor_bytes,
         h2load=driver == "h2load" or (driver == "auto" and h2load.available()),
+        against=other,
     )
     wanted = only or (ON_TARGET if target else BY_DEFAULT)
     described = machine.describe(where)

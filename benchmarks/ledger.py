@@ -212,7 +212,9 @@ def main(directory: Path | None, url: str, seconds: float, amount: int, rate: fl
             "journal_cpu_us_per_decision",
             "dropped",
         ),
-        notes=["the journal's thread competes with the transport's for the interpreter, so its processor time counts too"],
+        notes=[
+            "the journal's thread competes with the transport's for the interpreter, so its processor time counts too"
+        ],
     )
     imports = Section(
         "import",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.checkout import Checkout
 from benchmarks.client import Client
 from benchmarks.cores import Cores
 from benchmarks.frames import FramesClient
@@ -40,6 +41,7 @@ class Plan:
         transport: of the sidecar.
         floor_bytes: length of the empty handler's reply.
         h2load: whether ceilings are measured with h2load.
+        against: another checkout to compare with.
         notes: what a reader must know; sections add to it.
     """
 
@@ -60,6 +62,7 @@ class Plan:
     transport: str
     floor_bytes: int
     h2load: bool
+    against: Checkout | None = None
 
     def connect(self, address: str, method: str, in_flight: int) -> Client:
         """A client for so many calls in flight."""

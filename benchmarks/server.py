@@ -38,6 +38,8 @@ class Server:
         command: prints a line `listening on HOST:PORT`.
         core: where it runs; None leaves it to the system.
         kept_lines: how much of the end of its output is kept.
+        root: the checkout whose code it runs.
+        authority: PEM; it serves over TLS with a certificate of this authority.
 
     Attributes:
         address: HOST:PORT.
@@ -48,14 +50,28 @@ class Server:
         ServerFault: it ended, or did not serve within a minute.
     """
 
-    def __init__(self, command: Sequence[str], core: int | None, kept_lines: int = 15) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        core: int | None,
+        kept_lines: int = 15,
+        *,
+        root: Path = ROOT,
+        authority: bytes | None = None,
+    ) -> None:
+        self._authority = authority
         self._tail: deque[str] = deque(maxlen=kept_lines)
         self._address = ""
         self._heard = threading.Event()
         with pinned(core):
             begun = time.perf_counter()
             self._process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                cwd=root,
+                env={**os.environ, "PYTHONPATH": str(root)},
             )
         self._reader = threading.Thread(target=self._listen, daemon=True)
         self._reader.start()
@@ -86,7 +102,7 @@ class Server:
 
     def _await_health(self) -> None:
         until = time.perf_counter() + PATIENCE_S
-        with grpc.insecure_channel(self.address) as channel:
+        with self._channel() as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             while True:
                 try:
@@ -99,6 +115,11 @@ class Server:
                 if time.perf_counter() > until:
                     raise ServerFault(f"{self.address} listens, but health never said SERVING.")
                 time.sleep(0.002)
+
+    def _channel(self) -> grpc.Channel:
+        if self._authority is None:
+            return grpc.insecure_channel(self.address)
+        return grpc.secure_channel(self.address, grpc.ssl_channel_credentials(self._authority))
 
     def _seat(self, core: int | None) -> None:
         """Leaves the core to the workers: supervisor and control process have another one in real life too."""

@@ -1,7 +1,7 @@
 """The default bundle with a model as heavy as an encoder's: same scores, more arithmetic.
 
-Refusing a request costs the transport about what answering one costs with a static model, so what protection against overload
-is worth shows only where scoring is the larger part.
+Refusing a request costs the transport about what answering one costs with a static model, so what protection against
+overload is worth shows only where scoring is the larger part.
 """
 
 import shutil

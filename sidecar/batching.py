@@ -1,6 +1,6 @@
 """Collects what arrived while the last batch ran, within bounds, and brings every answer back to its request.
 
-There is no timer: the lane adds whatever has arrived, and flushes when for a moment nothing more is there. At low load a
+There is no timer: the transport adds whatever has arrived, and flushes when for a moment nothing more is there. At low load a
 request is a batch of its own and waits for nobody; at high load batches grow by themselves.
 
 Where more waits than one batch takes, three rules hold:
@@ -58,7 +58,7 @@ class Caller(Protocol):
         ...
 
     def resume(self, then: Callable[[], None], /) -> Callable[[], None]:
-        """As waker; instead of a flush, the lane's thread does `then`."""
+        """As waker; instead of a flush, the transport's thread does `then`."""
         ...
 
 
@@ -120,7 +120,7 @@ class _Flight(NamedTuple):
 class Batcher(Generic[Job, Answer]):
     """Pairs jobs with where their answers go.
 
-    Not safe for use from several threads: it belongs to the lane's thread.
+    Not safe for use from several threads: it belongs to the transport's thread.
 
     Args:
         answer: answers a batch, in order, or begins to; must not raise.
@@ -134,7 +134,7 @@ class Batcher(Generic[Job, Answer]):
 
     def __init__(
         self,
-        answer: Callable[[Sequence[Job]], Sequence[Answer] | Begun[Answer]],
+        answer: Callable[[Sequence[Job]], list[Answer] | Begun[Answer]],
         bounds: Bounds,
         *,
         clock: Callable[[], float],
@@ -248,7 +248,7 @@ class Batcher(Generic[Job, Answer]):
             return
         began = self._clock()
         answers = self._answer([entry[0] for entry in batch])
-        if not isinstance(answers, Sequence):
+        if not isinstance(answers, list):
             self._flights.append(_Flight(batch, answers, began))
             self._flying += len(batch)
             answers.then(batch[0][3].waker())
@@ -292,7 +292,7 @@ class Batcher(Generic[Job, Answer]):
                 self._job_s = each  # small batches are dearer by the job, so they bound the estimate from above
         else:
             self._job_s += (each - self._job_s) * (LEARNING_RATE if self._job_s else 1.0)
-            # While jobs wait, the time between two batches counts too: the lane takes in others then.
+            # While jobs wait, the time between two batches counts too: the transport takes in others then.
             cycle_s = ended - (began if self._ended is None else self._ended)
             self._cycle_s += (cycle_s - self._cycle_s) * (LEARNING_RATE if self._cycle_s else 1.0)
         self._ended = ended if self._waiting else None

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from sidecar.errors import ConfigError
@@ -28,14 +28,27 @@ class Child:
         name: for the log.
         arguments: of the Python interpreter. It tells on its standard output, in one line of JSON, that it is ready.
         alone: whether two of it would be in each other's way.
+        descriptors: which it inherits, under the same numbers.
+        serves: is told the id of the process that serves, whenever it is another one, and None when none does any more:
+            from its death, or from when it is told to end, until the next one is ready.
 
     Attributes:
         status: what it told when it was ready.
     """
 
-    def __init__(self, name: str, arguments: Sequence[str], *, alone: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        *,
+        alone: bool = False,
+        descriptors: Sequence[int] = (),
+        serves: Callable[[int | None], None] = lambda _process: None,
+    ) -> None:
         self.name = name
         self.status: dict[str, str] = {}
+        self._descriptors = descriptors
+        self._serves = serves
         self._arguments = arguments
         self._alone = alone
         self._process: asyncio.subprocess.Process | None = None
@@ -51,6 +64,7 @@ class Child:
         """
         self._process = await self._spawn()
         self.status = await self._ready(self._process)
+        self._serves(self._process.pid)
 
     async def keep(self) -> None:
         """Starts it again whenever it ends, until it is stopped."""
@@ -59,6 +73,8 @@ class Child:
             process, began = self._process, time.monotonic()
             assert process is not None  # noqa: S101 - start comes first
             code = await process.wait()
+            if process is self._process:
+                self._serves(None)
             async with self._changing:
                 if process is not self._process:
                     continue  # it was replaced
@@ -91,6 +107,7 @@ class Child:
                 await self._retire(patience_s)
                 self._process = successor = await self._spawn()
                 self.status = await self._ready(successor)
+                self._serves(successor.pid)
                 return
             successor = await self._spawn()
             try:
@@ -100,6 +117,7 @@ class Child:
                 await successor.wait()
                 raise
             self._retiring, self._process = self._process, successor
+            self._serves(successor.pid)
             await self._retire(patience_s)
 
     def resign(self) -> None:
@@ -109,6 +127,7 @@ class Child:
     async def stop(self, patience_s: float) -> None:
         """Ends it in good order; returns when it has ended, or after patience_s seconds."""
         self.resign()
+        self._serves(None)
         alive = [process for process in (self._process, self._retiring) if process is not None]
         for process in alive:
             _signal(process, signal.SIGTERM)
@@ -148,6 +167,7 @@ class Child:
             return
         try:
             self.status = await self._ready(process)
+            self._serves(process.pid)
         except ConfigError as error:
             log.error("%s: %s", self.name, error)  # noqa: TRY400 - all is said
 
@@ -159,6 +179,7 @@ class Child:
             stdin=asyncio.subprocess.PIPE,
             env={"GRPC_VERBOSITY": "NONE", **os.environ},  # its core logs a line for whatever a stranger sends
             stdout=asyncio.subprocess.PIPE,
+            pass_fds=self._descriptors,
         )
 
     async def _ready(self, process: asyncio.subprocess.Process) -> dict[str, str]:

@@ -38,7 +38,7 @@ class Covered(NamedTuple):
 
 
 class Coverage:
-    """Counts requests. The lane's thread counts, any other thread may look."""
+    """Counts requests. The transport's thread counts, any other thread may look."""
 
     def __init__(self) -> None:
         self._counts: dict[str, list[int]] = {}  # by segment: scored, not scored

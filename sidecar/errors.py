@@ -1,6 +1,6 @@
 """What can go wrong, with the gRPC status that it becomes at the edge.
 
-Each class carries its status as data, so that one mapping in the lanes serves them all. Messages name the field (or the
+Each class carries its status as data, so that one mapping at the edge serves them all. Messages name the field (or the
 file) and the remedy, and never quote a prompt.
 """
 

@@ -37,7 +37,7 @@ PUBLISH_S = 0.001
 
 
 class Sensing:
-    """What one worker senses. But for `of` and `report`, all belongs to the lane's thread.
+    """What one worker senses. But for `of` and `report`, all belongs to the transport's thread.
 
     Args:
         config: checked.
@@ -127,7 +127,7 @@ class Sensing:
 class Sensed:
     """The decision rule of one bundle's candidates, with the fleet's live state and the sessions. A Rule.
 
-    Made in any thread, as bundles are loaded; all else belongs to the lane's thread.
+    Made in any thread, as bundles are loaded; all else belongs to the transport's thread.
 
     Args:
         sensing: of the worker.

@@ -107,7 +107,7 @@ class Server:
         self,
         listen: str = "",
         listeners: Sequence[socket.socket] = (),
-        handover: Callable[[], Handover] | None = None,
+        handover: Handover | None = None,
     ) -> str:
         """Serves where the configuration says, or at `listen`; gives the address with the port that was chosen.
 
@@ -191,6 +191,8 @@ class Server:
             forced_stays=decided.forced_stays,
             outcomes_accepted=outcomes.accepted,
             outcomes_invalid=outcomes.invalid,
+            connections=self.transport.open,
+            closed={reason: (number,) for reason, number in self.transport.closed.items()},
         )
         return stats + _journalled(self.journal.counts()) if self.journal else stats
 

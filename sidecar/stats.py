@@ -33,6 +33,8 @@ class Stats(msgspec.Struct, frozen=True):
         forced_stays: turns that stayed since their session may not spend more on changes, since the start.
         outcomes_accepted: reports of outcomes that were sound, since the start.
         outcomes_invalid: that were refused for what they said, since the start.
+        connections: open ones now.
+        closed: connections that were closed for a fault of theirs, since the start, by reason.
         ledger_decisions: that the journal holds, since the start.
         ledger_dropped: decisions that it does not, since the start, by reason.
         ledger_acknowledged: outcomes that it holds, since the start.
@@ -61,6 +63,8 @@ class Stats(msgspec.Struct, frozen=True):
     forced_stays: int = 0
     outcomes_accepted: int = 0
     outcomes_invalid: int = 0
+    connections: int = 0
+    closed: dict[str, Numbers] = {}
     ledger_decisions: int = 0
     ledger_dropped: dict[str, Numbers] = {}
     ledger_acknowledged: int = 0
@@ -78,14 +82,16 @@ class Stats(msgspec.Struct, frozen=True):
     @property
     def past(self) -> "Stats":
         """What stays of it when the worker has ended."""
-        return msgspec.structs.replace(self, cache_bytes=0, window={}, providers={}, device_faults=0, ledger_waiting=0)
+        return msgspec.structs.replace(
+            self, cache_bytes=0, window={}, providers={}, device_faults=0, connections=0, ledger_waiting=0
+        )
 
     def covered(self) -> dict[str, Covered]:
         """The coverage window, by segment."""
         return {segment: Covered(*counts) for segment, counts in self.window.items()}
 
 
-_TABLES = ("versions", "window", "providers", "reasons", "ledger_dropped")
+_TABLES = ("versions", "window", "providers", "reasons", "closed", "ledger_dropped")
 _COUNTS = tuple(name for name in Stats.__struct_fields__ if name not in _TABLES)
 
 

@@ -10,10 +10,12 @@ import asyncio
 import logging
 import shutil
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from sidecar.errors import ConfigError
 from sidecar.fleet.regions import Shared
 from sidecar.host import cores, reserve
 from sidecar.ledger.lock import DirectoryLock
+from sidecar.processes.listeners import Listeners, hands_down_listeners
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,7 @@ class Supervisor:
         self._control = Child("control", (), alone=True)
         self._observer: Child | None = None
         self._shared: Shared | None = None
+        self._listeners: Listeners | None = None
         self._lock: DirectoryLock | None = None
         self._tasks: list[asyncio.Task[Any]] = []
 
@@ -71,8 +75,10 @@ class Supervisor:
             if directory := self._config.ledger.directory:
                 self._lock = DirectoryLock(Path(directory))
             self._write(self._config)
-            await self._serve(listen)
+            await self._serve(listen, reserved)
         finally:
+            if self._listeners is not None:
+                await self._listeners.close()
             reserved.close()
             if self._lock is not None:
                 self._lock.close()
@@ -87,7 +93,7 @@ class Supervisor:
         new.write_bytes(msgspec.json.encode(config))
         new.replace(self._runtime / CONFIG)
 
-    async def _serve(self, listen: str) -> None:
+    async def _serve(self, listen: str, reserved: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         stop, roll = asyncio.Event(), asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -97,9 +103,9 @@ class Supervisor:
         self._control = Child("control", ("-m", "sidecar.control.process", runtime, str(self._first)), alone=True)
         count = self._config.workers or max(1, cores() - 1)
         self._shared = Shared(self._config, count, self._runtime)
-        self._workers = [
-            Child(f"worker {number}", ("-m", "sidecar.worker", str(number), runtime, listen)) for number in range(count)
-        ]
+        if hands_down_listeners(self._config):
+            self._listeners = Listeners(reserved, count, self._runtime)
+        self._workers = [self._new_worker(number, listen) for number in range(count)]
         if self._config.observes():
             self._observer = self._new_observer()
         children = self._children()
@@ -123,6 +129,18 @@ class Supervisor:
     def _children(self) -> list[Child]:
         """The workers first: they are the ones who find fault with a configuration."""
         return [*self._workers, self._control, *([self._observer] if self._observer else [])]
+
+    def _new_worker(self, number: int, listen: str) -> Child:
+        arguments = ("-m", "sidecar.worker", str(number), str(self._runtime), listen)
+        listeners = self._listeners
+        if listeners is None:
+            return Child(f"worker {number}", arguments)
+        return Child(
+            f"worker {number}",
+            (*arguments, *listeners.arguments(number)),
+            descriptors=listeners.descriptors(number),
+            serves=partial(listeners.serves, number),
+        )
 
     def _new_observer(self) -> Child:
         # Two would write into the same rows of the fleet table.
@@ -161,6 +179,7 @@ class Supervisor:
             config = msgspec.structs.replace(
                 config, listen=before.listen, workers=before.workers, bundle=before.bundle, ledger=ledger
             ).checked()
+            _check_transport(before, config)
             self._write(config)
             for child in self._children():
                 await child.replace(patience_s)
@@ -202,6 +221,8 @@ class Supervisor:
         whole = self._config.drain_seconds + GRACE_S
         end = time.monotonic() + whole
         for worker in self._workers:
+            if worker is self._workers[-1] and self._listeners is not None:
+                await self._listeners.close()  # from now on clients are refused, rather than kept waiting for nothing
             await worker.stop(whole / len(self._workers))
         for child in self._children()[len(self._workers) :]:
             await child.stop(0.0)
@@ -212,6 +233,11 @@ class Supervisor:
 
 def _fixed(config: Config) -> tuple[str, int, str, str]:
     return config.listen, config.workers, config.bundle, config.ledger.directory
+
+
+def _check_transport(before: Config, config: Config) -> None:
+    if hands_down_listeners(config) != hands_down_listeners(before):
+        raise ConfigError("transport: is not changed by SIGHUP; restart for it.")
 
 
 async def _put_back(child: Child, patience_s: float) -> None:

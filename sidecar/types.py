@@ -97,10 +97,9 @@ class ScoreAhead(Score, Protocol):
 class NoveltyMeasure(Protocol):
     """How unlike the training data prompts are, and what follows for their qualities."""
 
-    def __call__(self, embedding: Floats, /) -> Floats:
-        """Of embeddings [B, D]: the novelty [B] in [0, 1]."""
-        ...
+    def weigh(self, quality: Floats, embedding: Floats, /) -> tuple[Floats, Floats]:
+        """Of qualities [B, C] and embeddings [B, D]: the novelty [B] in [0, 1], and the qualities [B, C] in its light.
 
-    def shrink(self, quality: Floats, novelty: Floats, /) -> Floats:
-        """Draws qualities [B, C] toward the candidates' priors, the more so the larger the novelty [B]."""
+        These are drawn toward the candidates' priors, the more so the larger the novelty.
+        """
         ...

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -44,6 +45,8 @@ from sidecar.faults import place
 from sidecar.lanes.bundles import Bundles
 from sidecar.lanes.canary import Canary
 from sidecar.lanes.engine import Engine
+from sidecar.processes.handover import Handover
+from sidecar.processes.listeners import handed_down
 from sidecar.routing.recorded import Recorded
 from sidecar.server import Server
 from sidecar.stats import Stats
@@ -113,9 +116,15 @@ class Worker:
         self._state = State(_target(running.directory, engine), self._known(assigned.previous), canary, share)
         self._bundles.hear(self._state)
 
-    def start(self, listen: str) -> str:
-        """Serves; gives the address."""
-        address = self.server.start(listen)
+    def start(self, listen: str, listener: socket.socket | None = None, handover: Handover | None = None) -> str:
+        """Serves; gives the address.
+
+        Args:
+            listen: HOST:PORT.
+            listener: the listening socket that the supervisor handed down; None: the transport binds by itself.
+            handover: moves connections to and from the other workers; None without `listener`.
+        """
+        address = self.server.start(listen, [listener] if listener else [], handover)
         self._serving.set()
         return address
 
@@ -273,7 +282,7 @@ def _sigterm() -> int:
 
 
 def main() -> None:
-    """Serves until SIGTERM. Arguments: number, runtime directory, address.
+    """Serves until SIGTERM. Arguments: number, runtime directory, address, and what Listeners.arguments says, if it listens.
 
     Tells on standard output, in one line of JSON, that it serves, or why it cannot.
     """
@@ -286,7 +295,7 @@ def main() -> None:
     threading.Thread(target=_end_with_the_supervisor, name="lifeline", daemon=True).start()
     try:
         worker = Worker(config, number, runtime)
-        address = worker.start(listen)
+        address = worker.start(listen, *(handed_down(number, runtime, sys.argv[4:]) if sys.argv[4:] else ()))
     except RouterError as error:
         print(json.dumps({"error": str(error)}), flush=True)  # noqa: T201 - the supervisor listens
         sys.exit(CONFIG_FAULT)

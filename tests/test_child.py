@@ -188,6 +188,21 @@ async def test_a_process_that_will_not_end_is_left_after_a_while_and_then_killed
     await kept.stop()
 
 
+async def test_it_tells_which_process_serves_and_when_none_does(tmp_path: Path, no_delay: None) -> None:
+    kept = Kept(tmp_path, end_s=0.05)
+    told: list[int | None] = []
+    kept.child._serves = told.append
+    await kept.start()
+    os.kill(kept.pids[0], signal.SIGKILL)
+    await kept.until(2)
+    while len(told) < 3:  # noqa: ASYNC110 - it comes when the second one is ready
+        await asyncio.sleep(0.005)
+    await kept.child.replace(PATIENCE_S)
+    assert told == [kept.pids[0], None, kept.pids[1], kept.pids[2]]
+    await kept.stop()
+    assert told[4] is None
+
+
 # --- replacing -------------------------------------------------------------------------------------------------------
 
 

@@ -64,7 +64,7 @@ def test_serve_ends_with_status_0_when_it_is_told_to(tiny_bundle: Path, number: 
     assert Served("--bundle", str(tiny_bundle)).stop(number) == (0, "")
 
 
-def test_serve_on_the_portable_lane_ends_with_status_0(tiny_bundle: Path) -> None:
+def test_serve_on_the_portable_transport_ends_with_status_0(tiny_bundle: Path) -> None:
     running = Served("--bundle", str(tiny_bundle), "--transport", "grpcio")
     assert "grpcio" in running.said
     assert running.stop() == (0, "")

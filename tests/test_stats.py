@@ -25,6 +25,8 @@ stats = st.builds(
     providers=st.dictionaries(st.sampled_from("CG"), st.tuples(counts)),
     device_faults=counts,
     reasons=st.dictionaries(st.sampled_from("LR"), st.tuples(counts)),
+    connections=counts,
+    closed=st.dictionaries(st.sampled_from("pq"), st.tuples(counts)),
     ledger_dropped=st.dictionaries(st.sampled_from("qr"), st.tuples(counts)),
     **dict.fromkeys(LEDGER, counts),
 )
@@ -64,7 +66,7 @@ def test_it_goes_over_a_link_and_comes_back_the_same(one: Stats) -> None:
 
 @given(stats)
 def test_of_a_worker_that_has_ended_what_it_served_stays_and_what_it_held_does_not(one: Stats) -> None:
-    now = {"cache_bytes": 0, "window": {}, "providers": {}, "device_faults": 0, "ledger_waiting": 0}
+    now = {"cache_bytes": 0, "window": {}, "providers": {}, "device_faults": 0, "connections": 0, "ledger_waiting": 0}
     assert one.past == msgspec.structs.replace(one, **now)
 
 

@@ -8,8 +8,8 @@ import pytest
 from sidecar.config import Config
 from sidecar.control import CONFIG
 from sidecar.errors import ConfigError
-from sidecar.supervisor import Supervisor
-from tests.processes import descendants
+from sidecar.supervisor import Supervisor, _check_transport
+from tests.descendants import descendants
 
 
 def test_the_configuration_is_for_nobody_elses_eyes_and_whole_at_all_times(
@@ -43,3 +43,10 @@ def test_a_bundle_that_nobody_can_serve_stops_the_start_and_leaves_nobody(tmp_pa
     with pytest.raises(ConfigError, match=r"manifest\.json"):
         asyncio.run(Supervisor(config, tmp_path, say=lambda _line: None).run())
     assert descendants() == before
+
+
+def test_a_change_of_transport_needs_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidecar.supervisor.hands_down_listeners", lambda config: config.workers == 2)
+    with pytest.raises(ConfigError, match="transport: is not changed by SIGHUP"):
+        _check_transport(Config(workers=1), Config(workers=2))
+    _check_transport(Config(workers=2), Config(workers=2))

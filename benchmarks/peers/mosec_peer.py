@@ -17,6 +17,8 @@ class Mosec:
         batch: most requests of one batch; 1 switches batching off, and with it the wait of at least 1 ms.
     """
 
+    items = 1
+
     def __init__(self, batch: int) -> None:
         self.name = "mosec 0.9.8" if batch > 1 else "mosec 0.9.8, no batches"
         self.note = (

@@ -33,10 +33,12 @@ class Peer(Protocol):
     Attributes:
         name: for the table.
         note: what a fair reader must know.
+        items: prompts of one call.
     """
 
     name: str
     note: str
+    items: int
 
     def install(self) -> None:
         """Makes its environment, unless it is there.

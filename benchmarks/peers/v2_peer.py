@@ -25,6 +25,8 @@ class V2Peer:
         variables: of its process environment.
     """
 
+    items = 1
+
     def __init__(
         self,
         name: str,

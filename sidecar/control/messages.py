@@ -71,7 +71,7 @@ class Beat(Message, frozen=True):
     """A worker is alive, every second.
 
     Attributes:
-        stuck_s: for how long the lane's thread has been at work on one batch.
+        stuck_s: for how long the transport's thread has been at work on one batch.
         stats: what was served.
     """
 

@@ -50,6 +50,7 @@ class Metrics(Standing):
         for reason in ("invalid", "shed", "over_budget", "expired", "cancelled"):
             drops.add_metric([reason], getattr(stats, reason))
         yield drops
+        yield from _connections(stats)
         yield from _cache(stats)
         yield from self._coverage(stats)
         yield from _providers(stats)
@@ -153,6 +154,16 @@ def _peers(tally: PeersTally, unix: float) -> Iterator[Metric]:
             "How old the oldest of their counts was when they were added up last.",
             value=tally.oldest_seconds,
         )
+
+
+def _connections(stats: Stats) -> Iterator[Metric]:
+    yield GaugeMetricFamily("router_connections", "Connections that are open.", value=stats.connections)
+    closed = CounterMetricFamily(
+        "router_connections_closed", "Connections that were closed for a fault of theirs, by reason.", labels=["reason"]
+    )
+    for reason, (number,) in sorted(stats.closed.items()):
+        closed.add_metric([reason], number)
+    yield closed
 
 
 def _cache(stats: Stats) -> Iterator[Metric]:

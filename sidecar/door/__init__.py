@@ -1,1 +1,1 @@
-"""Who may come in: exposure, certificates, tokens, limits. Knows no transport; the lanes put it in place."""
+"""Who may come in: exposure, certificates, tokens, limits. Knows no transport; the transports put it in place."""

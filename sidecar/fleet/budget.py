@@ -99,7 +99,7 @@ class Bucket:
 
 
 class Budgets:
-    """A worker's part in all budgets; belongs to the lane's thread.
+    """A worker's part in all budgets; belongs to the transport's thread.
 
     Args:
         live: the worker's fleet.

@@ -20,7 +20,7 @@ LATE = math.log(0.02)
 
 
 class Hearing:
-    """Belongs to the lane's thread.
+    """Belongs to the transport's thread.
 
     Args:
         writer: of the process's section.

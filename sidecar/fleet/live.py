@@ -36,12 +36,12 @@ from sidecar.fleet.writer import Writer
 SWEEP_S = 0.2
 # Until what one process published was surely seen by the next.
 TURN_MERGES = 3.0
-# Telemetry that waits for the lane's thread; what is older is out of date anyway.
+# Telemetry that waits for the transport's thread; what is older is out of date anyway.
 MOST_REPORTS = 1024
 
 
 class LiveFleet:
-    """What a worker knows of the fleet. All but `report` and `writer.beat` belong to the lane's thread.
+    """What a worker knows of the fleet. All but `report` and `writer.beat` belong to the transport's thread.
 
     Args:
         table: the fleet's.

@@ -91,7 +91,7 @@ class Peers(NamedTuple):
 
 
 class FleetView:
-    """The fleet in the order of one bundle's candidates. May be made in any thread; all else belongs to the lane's.
+    """The fleet in the order of one bundle's candidates. May be made in any thread; all else belongs to the transport's.
 
     Args:
         live: the worker's.

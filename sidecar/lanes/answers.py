@@ -21,7 +21,7 @@ WAIT_STEP_S = 0.005
 
 
 class Drops:
-    """Requests that got no decision of their own, since the start; written by the lane's thread alone."""
+    """Requests that got no decision of their own, since the start; written by the transport's thread alone."""
 
     __slots__ = ("cancelled", "expired", "invalid", "shed")
 
@@ -30,7 +30,7 @@ class Drops:
 
 
 class Answers:
-    """Gives the batcher its answers. Belongs to the lane's thread.
+    """Gives the batcher its answers. Belongs to the transport's thread.
 
     Args:
         coverage: the one that the engines count in.
@@ -92,11 +92,11 @@ class Answers:
         self._coverage.unscored(job[1].segment)
         return EXPIRED
 
-    def forget(self, _job: Job) -> None:
+    def forget(self, _job: Job | None = None) -> None:
         """Its caller is gone."""
         self.drops.cancelled += 1
 
-    def expire_unread(self, segment: str | None) -> Encoded:
+    def expire_unread(self, segment: str | None) -> RouterError:
         """A message was not parsed, since it could not have been answered before its deadline.
 
         Args:
@@ -107,7 +107,7 @@ class Answers:
             self._coverage.unscored(segment)
         return EXPIRED
 
-    def reject_unread(self, segment: str | None, wait_s: float) -> Encoded:
+    def reject_unread(self, segment: str | None, wait_s: float) -> RouterError:
         """A message is turned away unparsed; its caller may try again after wait_s seconds."""
         self.drops.shed += 1
         if segment is not None:

@@ -1,6 +1,6 @@
-"""A batch that was begun: some other thread runs the model, the lane's own decides and replies when it is done.
+"""A batch that was begun: some other thread runs the model, the transport's own decides and replies when it is done.
 
-Deciding stays with the lane's thread. It is Python, which two threads cannot run at once, and so everything that it
+Deciding stays with the transport's thread. It is Python, which two threads cannot run at once, and so everything that it
 writes (tallies, coverage, buffers of replies) has one writer.
 """
 

@@ -31,9 +31,7 @@ class Info:
         window: requests of this worker in the coverage window, by segment, as of the last tick.
     """
 
-    def __init__(
-        self, config: Config, services: RouterServices, more: Callable[[], Stats] = Stats
-    ) -> None:
+    def __init__(self, config: Config, services: RouterServices, more: Callable[[], Stats] = Stats) -> None:
         self._config = config
         self._services = services
         self._more = more

@@ -84,18 +84,12 @@ class Intake:
             raise InvalidRequest("max_output_tokens is 0: give at least 1, or leave it out for no limit.")
         whole = tokens if most == math.inf else tokens + most
         log_only = self._log_only_of_segment.get(segment, self._log_only)
-        current = request.current_model
-        if log_only and not current:
-            raise InvalidRequest(
-                "current_model is empty: this segment is in log-only mode, where the sidecar decides but the caller's own "
-                "model answers; say which that is."
-            )
-        if len(current) > MAX_MODEL_CHARS:
-            raise InvalidRequest(f"current_model: {len(current)} characters; give a name of at most {MAX_MODEL_CHARS}.")
-        if len(request.session_id) > MAX_SESSION_CHARS:
-            raise InvalidRequest(
-                f"session_id: {len(request.session_id)} characters; give a name of at most {MAX_SESSION_CHARS}."
-            )
+        current, session = request.current_model, request.session_id
+        if log_only or current or session:
+            _check_names(current, session, log_only=log_only)
+        ranked = request.ranking_limit if request.HasField("ranking_limit") else None
+        if ranked == 0:
+            raise InvalidRequest("ranking_limit is 0: give at least 1, or leave it out for all candidates.")
         limited = terms[2:] != (0.0, math.inf, math.inf) or whole > self._table.smallest_window
         return Ask(
             window.text,
@@ -109,10 +103,11 @@ class Intake:
             limited,
             arrived,
             self._clock(),
-            request.session_id,
+            session,
             current,
             request.cached_tokens if request.HasField("cached_tokens") else None,
             log_only,
+            ranked,
         )
 
     def _converse(self, request: pb.RouteRequest, needed: set[str]) -> tuple[Window, int]:
@@ -166,6 +161,18 @@ class Intake:
         for name in names:
             mask[self._table.index(name, field)] = True
         return mask
+
+
+def _check_names(current: str, session: str, *, log_only: bool) -> None:
+    if log_only and not current:
+        raise InvalidRequest(
+            "current_model is empty: this segment is in log-only mode, where the sidecar decides but the caller's own "
+            "model answers; say which that is."
+        )
+    if len(current) > MAX_MODEL_CHARS:
+        raise InvalidRequest(f"current_model: {len(current)} characters; give a name of at most {MAX_MODEL_CHARS}.")
+    if len(session) > MAX_SESSION_CHARS:
+        raise InvalidRequest(f"session_id: {len(session)} characters; give a name of at most {MAX_SESSION_CHARS}.")
 
 
 def _inline(policy: pb.Policy) -> Terms:

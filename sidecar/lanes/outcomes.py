@@ -49,7 +49,7 @@ class Senses(Protocol):
 
 
 class Outcomes:
-    """Takes ReportOutcome calls; a lane's Take. Belongs to the lane's thread.
+    """Takes ReportOutcome calls; a transport's Take. Belongs to the transport's thread.
 
     Args:
         most: outcomes of one call.

@@ -50,7 +50,7 @@ def _segment(raw: bytes, at: int, end: int) -> str:
     return raw[start : min(stop, start + SEGMENT_BYTES)].decode("utf-8", "replace")
 
 
-def _find(raw: bytes, at: int, end: int, wanted: int) -> tuple[int, int] | None:
+def _find(raw: bytes, at: int, end: int, wanted: int) -> tuple[int, int] | None:  # noqa: C901, PLR0912 - in one place, for speed
     """Where the content of a field begins and ends; for a number, its value and where it ends. None if not found.
 
     A field that is absent is told apart from one that was not looked for: an empty segment is (0, 0).

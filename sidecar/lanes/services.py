@@ -49,7 +49,7 @@ def _reply(call: Call, encoded: Encoded) -> None:
 
 
 class _Switch:
-    """What the lane's thread is asked to change between two batches.
+    """What the transport's thread is asked to change between two batches.
 
     Attributes:
         taken: new requests go to the new engine already.
@@ -118,7 +118,7 @@ class RouterServices:
             segment_of=lambda call: call.method.segment(call.raw),
             shed=self._shed,
             expire=self._expire,
-            forget=lambda _call, _segment: answers.forget(None),
+            forget=lambda _call, _segment: answers.forget(),
         )
         self.batcher: Batcher[Job, Encoded] = Batcher(
             answers.answer,
@@ -159,7 +159,7 @@ class RouterServices:
 
     @property
     def busy_since(self) -> float | None:
-        """Since when one batch has been worked on, by the lane's thread or by the one that runs the model, or None."""
+        """Since when one batch has been worked on, by the transport's thread or by the one that runs the model, or None."""
         begun = [at for at in (self._busy_since, self.batcher.flying_since) if at is not None]
         return min(begun, default=None)
 

@@ -92,9 +92,9 @@ class Journal:
         self._closed = self._ended = False
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._decisions = self._acknowledged = self._syncs = 0
-        # Their difference waits: the lane's thread adds to the one, the journal's to the other, so neither needs a lock.
+        # Their difference waits: the transport's thread adds to the one, the journal's to the other, so neither needs a lock.
         self._noted = self._taken = 0
-        # Each counter has one writer: the lane's thread the first of both, the journal's thread the others.
+        # Each counter has one writer: the transport's thread the first of both, the journal's thread the others.
         self._dropped = {"queue": 0, "room": 0, "write": 0}
         self._refused_at_once = self._refused = 0
         self._told = dict.fromkeys(self._dropped, 0)

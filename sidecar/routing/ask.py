@@ -26,6 +26,7 @@ class Ask(NamedTuple):
         current_model: the model that answers if the sidecar does not decide; in a session, the one of the turn before.
         cached_tokens: tokens of the prompt that this model has in its cache; None if the caller does not say.
         log_only: whether the decision is only recorded.
+        ranking_limit: candidates that the reply tells of, best first; None: all that could be chosen.
     """
 
     text: str
@@ -43,3 +44,4 @@ class Ask(NamedTuple):
     current_model: str = ""
     cached_tokens: int | None = None
     log_only: bool = False
+    ranking_limit: int | None = None

@@ -102,16 +102,24 @@ class Assignment:
         expected = self._expect(asks, needs, *_wide(scores), live.fleet, held)
         # Most requests limit nothing: for these, plain lists of a few numbers are several times quicker than arrays.
         lists = expected.utility.tolist()
+        # All at once is a third of the time that one after the other takes; of no use once somebody has to wait.
+        orders = (
+            np.argsort(-expected.utility, axis=1, kind="stable").tolist()
+            if len(room.indices) == len(self._table) and not room.queued
+            else None
+        )
         waits: list[list[float]] = []
+        nobody = room.wait.copy()
         outcomes: list[Outcome] = []
         novelty = scores.novelty.tolist()
         for row, ask in enumerate(asks):
-            wait = room.wait
-            waits.append(wait.copy())
+            wait, queued = room.wait, room.queued
+            waits.append(wait.copy() if queued else nobody)
             if room.even and held[row] is None and self._plain(ask, live):
                 price, unloaded = ask.terms.second_value_usd * live.congestion, lists[row]
-                loaded = [usd - price * s for usd, s in zip(unloaded, wait, strict=True)] if room.queued else unloaded
-                outcomes.append(self._plainly(unloaded, loaded, novelty[row], room, live.blur * price))
+                loaded = [usd - price * s for usd, s in zip(unloaded, wait, strict=True)] if queued else unloaded
+                order = None if queued or orders is None else orders[row]
+                outcomes.append(self._plainly(unloaded, loaded, novelty[row], room, live.blur * price, order))
                 continue
             found = self._particular(row, ask, expected, live, room, held[row], novelty[row])
             if isinstance(found, Choice):

@@ -4,7 +4,7 @@ from sidecar.routing.decision import Reason
 
 
 class Counts:
-    """Plain counters since the start, of all bundles; written by the lane's thread alone.
+    """Plain counters since the start, of all bundles; written by the transport's thread alone.
 
     Attributes:
         reasons: decisions, by the reasons that they were given.
@@ -24,7 +24,7 @@ class Counts:
     def by_reason(self) -> dict[str, int]:
         """Decisions that gave each reason; from any thread."""
         found = {reason.name: 0 for reason in Reason}
-        for reasons, number in self.reasons.copy().items():  # in one step: the lane's thread may add to it
+        for reasons, number in self.reasons.copy().items():  # in one step: the transport's thread may add to it
             for reason in reasons:
                 found[Reason(reason).name] += number
         return found

@@ -4,6 +4,8 @@ import secrets
 from collections.abc import Callable
 from typing import NamedTuple
 
+ID_CHARS = 32
+
 
 class Taken(NamedTuple):
     """Ids for one batch.
@@ -34,4 +36,4 @@ class DecisionIds:
         prefix = f"{int(self._unix_seconds() * 1000):012x}{self._process}"
         first = self._next
         self._next = first + amount
-        return Taken(first, [f"{prefix}{number:010x}" for number in range(first, first + amount)])
+        return Taken(first, [prefix + "%010x" % number for number in range(first, first + amount)])  # noqa: UP031 - takes half the time of an f-string with a width

@@ -68,20 +68,18 @@ class Few:
             value, price = ask.terms.answer_value_usd, ask.terms.second_value_usd
             if limit != inf:
                 of_tokens = [min(amount, limit) for amount in of_tokens]  # noqa: PLW2901 - as the request limits it
-            of_cost: list[float] = []
-            of_seconds: list[float] = []
-            unloaded: list[float] = []
-            each = zip(
-                *(of_quality, of_tokens, self._input_usd, self._output_usd),
-                *(room.first_token_seconds, room.seconds_per_token),
-                strict=True,
-            )
-            for good, amount, input_usd, output_usd, first, more in each:
-                usd, long = prompt * input_usd + amount * output_usd, first + amount * more
-                of_cost.append(usd)
-                of_seconds.append(long)
-                unloaded.append(value * good - usd - price * long)
-            loaded = unloaded
+            of_cost = [
+                prompt * input_usd + amount * output_usd
+                for amount, input_usd, output_usd in zip(of_tokens, self._input_usd, self._output_usd, strict=True)
+            ]
+            of_seconds = [
+                first + amount * more
+                for amount, first, more in zip(of_tokens, room.first_token_seconds, room.seconds_per_token, strict=True)
+            ]
+            unloaded = loaded = [
+                value * good - usd - price * long
+                for good, usd, long in zip(of_quality, of_cost, of_seconds, strict=True)
+            ]
             price *= congestion
             if room.queued:
                 loaded = [usd - price * wait for usd, wait in zip(unloaded, room.wait, strict=True)]

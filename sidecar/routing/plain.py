@@ -36,7 +36,13 @@ class Plain:
         self._draw = draw
 
     def __call__(
-        self, unloaded: Sequence[float], loaded: Sequence[float], novelty: float, room: Room, blur_usd: float
+        self,
+        unloaded: Sequence[float],
+        loaded: Sequence[float],
+        novelty: float,
+        room: Room,
+        blur_usd: float,
+        order: list[int] | None = None,
     ) -> Choice:
         """Chooses, and takes the request's part of the room.
 
@@ -46,8 +52,12 @@ class Plain:
             novelty: of the prompt.
             room: what is left of the fleet; an even one.
             blur_usd: see sidecar.routing.draw.pick.
+            order: `room.indices` by `loaded`, best first, if that is known already; the choice keeps it.
         """
-        order = sorted(room.indices, key=loaded.__getitem__, reverse=True)  # equals stay in their order
+        if order is None:
+            order = sorted(room.indices, key=loaded.__getitem__, reverse=True)  # equals stay in their order
+        # Without load, the first of those that are offered is the best of them.
+        best = loaded[order[0]] if loaded is unloaded and room.indices is self._offered else None
         chosen, propensity = order[0], 1.0
         if blur_usd > 0.0 and order[1:]:
             least = loaded[chosen] - blur_usd
@@ -57,7 +67,8 @@ class Plain:
                 if chosen != order[0]:
                     order.remove(chosen)
                     order.insert(0, chosen)
-        best = max([unloaded[candidate] for candidate in self._offered])
+        if best is None:
+            best = max([unloaded[candidate] for candidate in self._offered])
         room.take(chosen)
         return Choice(
             order, REASONS[novelty > NOVEL_FROM, propensity < 1.0, unloaded[chosen] < best], novelty, propensity

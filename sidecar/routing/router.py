@@ -45,7 +45,7 @@ class Decided(NamedTuple):
 
 
 class Tally:
-    """Plain counters; written by the lane's thread alone."""
+    """Plain counters; written by the transport's thread alone."""
 
     __slots__ = ("batches", "decisions", "degraded")
 

@@ -110,7 +110,24 @@ class ScoreCache:
 
     def __call__(self, texts: Sequence[str]) -> Scores:
         """Scores B windows; raises what the scorer raises."""
+        # With nothing in flight that it could share, a request alone needs no account of who waits for what.
+        if len(texts) == 1 and not self._pending:
+            return self._alone(texts)
         return self._finish(self._begin(texts))
+
+    def _alone(self, texts: Sequence[str]) -> Scores:
+        began = self._clock()
+        key = self._hash(texts[0])
+        slot = self._rows.find(key)
+        if slot >= 0:
+            self._hits += 1
+            return self._scores(self._rows.take([slot]), self._clock() - began, 0.0, (True,))
+        lookup_s = self._clock() - began
+        fresh = self._end(self._start(texts))
+        self._rows.put_one(key, self._parts_of(fresh))
+        self._misses += 1
+        quality, output_tokens, novelty, tokenize_s, score_s, _, embedding = fresh
+        return Scores(quality, output_tokens, novelty, tokenize_s + lookup_s, score_s, (False,), embedding)
 
     @property
     def counts(self) -> CacheCounts:
@@ -228,10 +245,13 @@ class ScoreCache:
         return Scores(quality, output_tokens, novelty, tokenize_s, score_s, cached, embedding)
 
     def _rows_of(self, scores: Scores) -> Floats:
+        return np.concatenate(self._parts_of(scores), axis=1)
+
+    def _parts_of(self, scores: Scores) -> list[Floats]:
         parts = [scores.quality, scores.output_tokens, scores.novelty[:, None]]
         if self._width > 2 * self._candidates + 1 and scores.embedding is not None:
             parts.append(scores.embedding)
-        return np.concatenate(parts, axis=1)
+        return parts
 
 
 def _keyed_hash() -> Hash:

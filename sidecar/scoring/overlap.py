@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from math import isfinite
 from time import perf_counter
 
-import numpy as np
-
 from sidecar.scoring.pace import Pace
 from sidecar.scoring.ragged import Rows
 from sidecar.scoring.runner import Runner, Ticket
@@ -108,10 +106,9 @@ class OverlappingScorer:
     def _scores(self, pending: Pending) -> Scores:
         try:
             raw_quality, embedding, output_tokens = pending.ticket.outputs()
-            novelty = self._novelty(embedding)
-            quality = self._novelty.shrink(raw_quality, novelty)
+            novelty, quality = self._novelty.weigh(raw_quality, embedding)
         except Exception as error:  # see Scorer
             raise fault_of(error) from error
-        if not isfinite(np.vdot(quality, output_tokens)):
+        if not isfinite(quality.ravel().dot(output_tokens.ravel())):
             raise ScoreFault("scoring gave a quality or a token count that is not finite")
         return Scores(quality, output_tokens, novelty, pending.tokenize_s, pending.ticket.seconds, embedding=embedding)

@@ -36,9 +36,9 @@ def split(attention_mask: Ids) -> tuple[Rows, Rows] | None:
     count, width = attention_mask.shape
     if count * width <= MIN_SAVED:
         return None
-    lengths = attention_mask.sum(axis=1)
-    if count * width - int(lengths.sum()) < MIN_SAVED:
+    if count * width - np.count_nonzero(attention_mask) < MIN_SAVED:
         return None
+    lengths = attention_mask.sum(axis=1)
     order = np.argsort(lengths, kind="stable")
     ascending = lengths[order]
     # Cut behind row k: the k + 1 shortest are as long as row k instead of `width`.

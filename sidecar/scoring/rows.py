@@ -84,15 +84,32 @@ class Rows:
             keys: K of them, 16 bytes each.
             values: [K, width].
         """
-        if not self._keys:
-            self._keys = bytearray(self.capacity * KEY_BYTES)
-            self._asked = bytearray(self.capacity)
-            self._hands = bytearray(self._sets)
-            self._values = np.empty((self.capacity, self._width), np.float32)
         slots = [self._place(key) for key in keys]
         self._values[slots if len(slots) > 1 else slots[0]] = values
 
+    def put_one(self, key: bytes, parts: Sequence[Floats]) -> None:
+        """Stores one row under a key that is absent.
+
+        Args:
+            key: of 16 bytes.
+            parts: [1, n] each, as long together as a row.
+        """
+        slot = self._place(key)  # makes the values, if this is the first
+        row, start = self._values[slot], 0
+        for part in parts:
+            end = start + part.size
+            row[start:end] = part
+            start = end
+
+    def _take_memory(self) -> None:
+        self._keys = bytearray(self.capacity * KEY_BYTES)
+        self._asked = bytearray(self.capacity)
+        self._hands = bytearray(self._sets)
+        self._values = np.empty((self.capacity, self._width), np.float32)
+
     def _place(self, key: bytes) -> int:
+        if not self._keys:
+            self._take_memory()
         which = hash(key) % self._sets
         first, asked, way = which * WAYS, self._asked, self._hands[which]
         while asked[first + way]:

@@ -1,4 +1,4 @@
-"""The thread that runs an encoder, so that the lane's can tokenise and reply meanwhile."""
+"""The thread that runs an encoder, so that the transport's can tokenise and reply meanwhile."""
 
 import threading
 import weakref

@@ -39,7 +39,6 @@ class Scorer:
         self._tokenizer = tokenizer
         self._session = session
         self._novelty = novelty
-        self._shrink = novelty.shrink
 
     def __call__(self, texts: Sequence[str]) -> Scores:
         """Scores a batch of at least one text.
@@ -52,12 +51,11 @@ class Scorer:
             input_ids, attention_mask = self._tokenizer(texts)
             tokenized = perf_counter()
             raw_quality, embedding, output_tokens = self._infer(input_ids, attention_mask)
-            novelty = self._novelty(embedding)
-            quality = self._shrink(raw_quality, novelty)
+            novelty, quality = self._novelty.weigh(raw_quality, embedding)
         except Exception as error:  # foreign code: tokenizers raises bare Exception, ONNX Runtime one type per status
             raise fault_of(error) from error
-        # One product is finite only if every factor is: under a microsecond, where two isfinite().all() take three.
-        if not isfinite(np.vdot(quality, output_tokens)):
+        # One product is finite only if every factor is: half a microsecond, where two isfinite().all() take three.
+        if not isfinite(quality.ravel().dot(output_tokens.ravel())):
             raise ScoreFault("scoring gave a quality or a token count that is not finite")
         return Scores(
             quality, output_tokens, novelty, tokenized - start, perf_counter() - tokenized, embedding=embedding

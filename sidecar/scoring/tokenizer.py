@@ -9,7 +9,8 @@ import numpy as np
 import tokenizers
 
 from sidecar.errors import BundleError
-from sidecar.scoring.chunks import Chunks, independent
+from sidecar.scoring.chunks import Chunks, independent, splitting_of
+from sidecar.scoring.packed import Filler, unpacked
 from sidecar.scoring.padding import Ids, fill
 
 # The library's thread pool would take the cores that the workers need. It reads this on every call.
@@ -59,17 +60,20 @@ class Tokenizer:
         # encode_batch_fast tracks no offsets: a quarter cheaper than encode, also for a batch of one.
         encode = library.encode_batch_fast
         self._encode: Callable[[Sequence[str]], list[list[int]]] = lambda texts: [found.ids for found in encode(texts)]
+        self._chunks: Chunks | None = None
         if isinstance(vocabulary, dict) and independent(content):
             library.no_truncation()  # of a text's chunks the first may be short and the second long
-            chunks = Chunks(lambda text: encode([text])[0].ids, vocabulary, max_tokens)
-            self._encode = lambda texts: [chunks(text) for text in texts]
+            self._chunks = Chunks(lambda text: encode([text])[0].ids, vocabulary, max_tokens, splitting_of(content))
+            self._fill = Filler(pad_id, max_tokens)
         self._pad_id = pad_id
         self._ones = np.ones((1, max_tokens), np.int64)
         self._ones.flags.writeable = False
 
     def rows(self, texts: Sequence[str]) -> list[list[int]]:
         """The token ids of each text; at least one of each, since a row without any token is none."""
-        return [row or [self._pad_id] for row in self._encode(texts)]
+        chunks = self._chunks
+        rows = [unpacked(chunks(text)) for text in texts] if chunks else self._encode(texts)
+        return [row or [self._pad_id] for row in rows]
 
     def __call__(self, texts: Sequence[str]) -> tuple[Ids, Ids]:
         """Tokenises a batch.
@@ -77,6 +81,12 @@ class Tokenizer:
         Returns:
             input_ids and attention_mask, both [B, T]; T is that of the longest text, at least 1.
         """
+        if (chunks := self._chunks) is not None:
+            packed = [chunks(text) for text in texts]
+            if len(packed) == 1 and packed[0]:
+                ids = np.frombuffer(packed[0], np.int64)[None]
+                return ids, self._ones[:, : ids.shape[1]]
+            return self._fill(packed)
         rows = self._encode(texts)
         if len(rows) == 1 and rows[0]:
             ids = np.array(rows, np.int64)

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,7 +33,10 @@ class Access:
 
 
 class Handover(Protocol):
-    """Moves connections between the workers of one port, so that each has about as many; see sidecar.processes.handover."""
+    """Moves connections between the workers of one port, so that each has about as many; see sidecar.processes.handover.
+
+    From one thread.
+    """
 
     def place(self, connection: socket.socket, own: int) -> bool:
         """Hands an accepted connection to a worker that has fewer; True if it did. Never blocks or raises."""
@@ -52,27 +55,35 @@ class Handover(Protocol):
         ...
 
     def close(self) -> None:
-        """Takes this worker out of the exchange."""
+        """Takes this worker out of the exchange; after a last `receive`."""
         ...
 
 
 class Transport(Protocol):
-    """A running server. `start` once, then `drain` once."""
+    """A running server. `start` once, then `drain` once.
+
+    Attributes:
+        open: connections that are open now; 0 where the transport does not know. From any thread.
+        closed: connections that were closed for a fault of theirs, by reason, since the start. From any thread.
+    """
+
+    @property
+    def open(self) -> int: ...  # noqa: D102 - said above
+    @property
+    def closed(self) -> Mapping[str, int]: ...  # noqa: D102 - said above
 
     @property
     def thread(self) -> threading.Thread:
         """Carries the hot methods, once it is started."""
         ...
 
-    def start(
-        self, listen: str, listeners: Sequence[socket.socket] = (), handover: Callable[[], Handover] | None = None
-    ) -> str:
+    def start(self, listen: str, listeners: Sequence[socket.socket] = (), handover: Handover | None = None) -> str:
         """Listens on HOST:PORT and serves; gives the address with the port that was chosen.
 
         Args:
             listen: HOST:PORT.
             listeners: sockets that listen already, to be used instead.
-            handover: makes the exchange of connections with the other workers of the port.
+            handover: exchanges connections with the other workers of the port.
 
         Raises:
             ConfigError: the address cannot be had.

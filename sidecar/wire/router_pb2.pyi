@@ -44,7 +44,7 @@ OUTCOME_ERROR_CLIENT: OutcomeError
 OUTCOME_ERROR_REFUSED: OutcomeError
 
 class RouteRequest(_message.Message):
-    __slots__ = ("text", "messages", "segment", "metadata", "prompt_tokens", "max_output_tokens", "policy_name", "policy", "constraints", "tools", "session_id", "current_model", "cached_tokens")
+    __slots__ = ("text", "messages", "segment", "metadata", "prompt_tokens", "max_output_tokens", "policy_name", "policy", "constraints", "tools", "session_id", "current_model", "cached_tokens", "ranking_limit")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +65,7 @@ class RouteRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     CURRENT_MODEL_FIELD_NUMBER: _ClassVar[int]
     CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    RANKING_LIMIT_FIELD_NUMBER: _ClassVar[int]
     text: str
     messages: _containers.RepeatedCompositeFieldContainer[ChatMessage]
     segment: str
@@ -78,7 +79,8 @@ class RouteRequest(_message.Message):
     session_id: str
     current_model: str
     cached_tokens: int
-    def __init__(self, text: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., segment: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., prompt_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., policy_name: _Optional[str] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., constraints: _Optional[_Union[Constraints, _Mapping]] = ..., tools: _Optional[_Iterable[str]] = ..., session_id: _Optional[str] = ..., current_model: _Optional[str] = ..., cached_tokens: _Optional[int] = ...) -> None: ...
+    ranking_limit: int
+    def __init__(self, text: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[ChatMessage, _Mapping]]] = ..., segment: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., prompt_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., policy_name: _Optional[str] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., constraints: _Optional[_Union[Constraints, _Mapping]] = ..., tools: _Optional[_Iterable[str]] = ..., session_id: _Optional[str] = ..., current_model: _Optional[str] = ..., cached_tokens: _Optional[int] = ..., ranking_limit: _Optional[int] = ...) -> None: ...
 
 class ChatMessage(_message.Message):
     __slots__ = ("role", "content", "parts", "tool_calls")

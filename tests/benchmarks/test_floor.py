@@ -3,15 +3,17 @@ import time
 import pytest
 
 from benchmarks.client import OK, Reply
-from benchmarks.floor import TRANSPORTS, METHOD, EmptyServices
+from benchmarks.floor import METHOD, TRANSPORTS, EmptyServices
 from benchmarks.frames import FramesClient
-from sidecar.lanes.auto import choose_lane
-from sidecar.lanes.entrance import Entrance
+from sidecar.config import Config
+from sidecar.lanes.health import Health
+from sidecar.transport.choose import transport_of
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_an_empty_handler_answers_on_each_lane_with_constant_bytes(transport: str) -> None:
-    serving = choose_lane(transport).make(EmptyServices(b"xyz"), Entrance())
+def test_an_empty_handler_answers_on_each_transport_with_constant_bytes(transport: str) -> None:
+    config = Config(transport=transport)  # type: ignore[arg-type]  # one of TRANSPORTS
+    serving = transport_of(config, EmptyServices(b"xyz"), Health())
     client = FramesClient(serving.start("127.0.0.1:0"), METHOD, 2)
     try:
         for key in range(50):

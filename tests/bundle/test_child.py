@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from sidecar.bundle.child import MAX_BYTES, Child
-from tests.processes import descendants
+from tests.descendants import descendants
 
 ANSWER = "import os; os.write(mouth, b'done')"
 

@@ -22,7 +22,7 @@ from sidecar.routing.recorded import Recorded
 from sidecar.settings import GateConfig
 from tests.bundle.keys import key_of, sign
 from tests.conftest import CANDIDATES, MakeBundle
-from tests.processes import descendants
+from tests.descendants import descendants
 
 PRIVATE = "prove the secret theorem"
 SAMPLE = tuple(

@@ -34,6 +34,8 @@ def metrics() -> Metrics:
         window={"good": (99, 1), "bad": (10, 90), "few": (0, 5)},
         providers={"CPUExecutionProvider": (1,), "CUDAExecutionProvider": (2,)},
         device_faults=4,
+        connections=12,
+        closed={"flood: PING": (3,), "no HTTP/2": (1,)},
     )
     metrics.state = State(ONE, TWO, TWO, 0.25)
     metrics.workers, metrics.stuck, metrics.swaps = 3, 2, {"ACTIVATED": 5, "REFUSED": 1}
@@ -65,6 +67,9 @@ def test_prometheus_gets_every_figure(metrics: Metrics, unused_tcp_port_factory:
             ("router_drops_total", ("over_budget",)): 9,
             ("router_drops_total", ("expired",)): 3,
             ("router_drops_total", ("cancelled",)): 4,
+            ("router_connections", ()): 12,
+            ("router_connections_closed_total", ("flood: PING",)): 3,
+            ("router_connections_closed_total", ("no HTTP/2",)): 1,
             ("router_cache_lookups_total", ("hit",)): 5,
             ("router_cache_lookups_total", ("miss",)): 6,
             ("router_cache_evictions_total", ()): 7,

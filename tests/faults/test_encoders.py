@@ -9,7 +9,7 @@ import pytest
 from tests.faults.conftest import StartSidecar
 from tests.faults.sidecars import Load, until
 from tests.faults.test_swaps import Acknowledged
-from tests.transports.conftest import TRANSPORTS
+from tests.lanes.conftest import TRANSPORTS
 
 
 @pytest.mark.slow

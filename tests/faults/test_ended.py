@@ -14,7 +14,7 @@ from tests.conftest import MakeBundle
 from tests.faults.conftest import StartSidecar
 from tests.faults.models import HANGS, SLOW, waits_at_words
 from tests.faults.sidecars import PATIENCE_S, Load, Sidecar, until
-from tests.transports.conftest import TRANSPORTS
+from tests.lanes.conftest import TRANSPORTS
 
 
 def family_of(sidecar: Sidecar) -> list[psutil.Process]:
@@ -32,7 +32,9 @@ def begun_before(load: Load, moment: float) -> list[Any]:
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_what_was_started_before_the_end_is_answered(serve: StartSidecar, transport: str, number: signal.Signals) -> None:
+def test_what_was_started_before_the_end_is_answered(
+    serve: StartSidecar, transport: str, number: signal.Signals
+) -> None:
     sidecar = serve(2, transport)
     family = family_of(sidecar)
     with Load(sidecar, clients=6, retries=False, timeout_s=2.0) as load:

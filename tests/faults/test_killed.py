@@ -11,7 +11,7 @@ import pytest
 from sidecar.wire import bundle_pb2
 from tests.faults.conftest import StartSidecar
 from tests.faults.sidecars import Load, until
-from tests.transports.conftest import TRANSPORTS
+from tests.lanes.conftest import TRANSPORTS
 
 WORKERS, ROUNDS = 3, 6
 

@@ -12,7 +12,7 @@ from tests.conftest import POISON, MakeBundle
 from tests.faults.conftest import StartSidecar
 from tests.faults.models import HANGS, SLOW, waits_at_words
 from tests.faults.sidecars import NO_RETRIES, Load, until
-from tests.transports.conftest import TRANSPORTS
+from tests.lanes.conftest import TRANSPORTS
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from sidecar.wire import bundle_pb2
 from tests.conftest import MakeBundle
 from tests.faults.conftest import StartSidecar
 from tests.faults.sidecars import Call, Load, until
+from tests.lanes.conftest import TRANSPORTS
 
 SWAPS, EARLY = 200, 10
 

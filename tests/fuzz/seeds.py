@@ -43,6 +43,8 @@ def requests() -> Iterator[pb.RouteRequest]:
     yield pb.RouteRequest(text=PLAIN, segment="s" * 300)
     yield pb.RouteRequest(text=PLAIN, prompt_tokens=2**32 - 1, max_output_tokens=2**32 - 1)
     yield pb.RouteRequest(text=PLAIN, max_output_tokens=0)
+    yield pb.RouteRequest(text=PLAIN, ranking_limit=1)
+    yield pb.RouteRequest(text=PLAIN, ranking_limit=0)
     for name in ("house", "quality", "none"):
         yield pb.RouteRequest(text=PLAIN, policy_name=name)
     for number in (0.01, 0.0, -1.0, float("nan"), float("inf"), 1e300):

@@ -163,7 +163,9 @@ def test_the_fleet_tells_what_is_used_of_each_budget_and_when_it_opens(start: St
     assert below[2].split()[3:] == ["usd", "0.0000", "9", "a", "day", "last", "resort", "-"]
 
 
-def test_the_ledger_tells_of_each_candidate_why_it_could_not_be_chosen(start: Start, transport: str, tmp_path: Path) -> None:
+def test_the_ledger_tells_of_each_candidate_why_it_could_not_be_chosen(
+    start: Start, transport: str, tmp_path: Path
+) -> None:
     ledger = LedgerConfig(directory=str(tmp_path / "ledger"), flush_ms=2.0)
     budget = BudgetConfig(name="slow", candidates=("large",), requests_per_minute=0.02, burst_seconds=3600.0)
     entries = (CandidateConfig(name="small", context_window=50), CandidateConfig(name="large"))

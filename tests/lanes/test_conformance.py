@@ -130,6 +130,14 @@ def test_aliases_policies_segments_and_capabilities_come_from_the_configuration(
     assert {row.candidate for row in route(pb.RouteRequest(text=PLAIN), timeout=10).ranking} == {"small", "large"}
 
 
+def test_a_ranking_is_as_short_as_asked_and_the_decision_the_same(sidecar: Running) -> None:
+    whole = sidecar.stub.Route(pb.RouteRequest(text=HARD, policy=QUALITY), timeout=10)
+    for limit in (1, 2, 3, 2**32 - 1):
+        reply = sidecar.stub.Route(pb.RouteRequest(text=HARD, policy=QUALITY, ranking_limit=limit), timeout=10)
+        assert list(reply.ranking) == list(whole.ranking)[:limit]
+        assert (reply.model, reply.reasons, reply.propensity) == (whole.model, whole.reasons, whole.propensity)
+
+
 NOT_NUMBERS = pb.Policy(answer_value_usd=float("nan"))
 BAD_REQUESTS = {
     "neither": (pb.RouteRequest(), "text and messages are both empty"),
@@ -159,6 +167,7 @@ BAD_REQUESTS = {
         "constraints.min_quality is 1.5",
     ),
     "no answer": (pb.RouteRequest(text="a", max_output_tokens=0), "max_output_tokens is 0"),
+    "no ranking": (pb.RouteRequest(text="a", ranking_limit=0), "ranking_limit is 0"),
     "long segment": (pb.RouteRequest(text="a", segment="s" * 300), "segment: 300 characters"),
 }
 

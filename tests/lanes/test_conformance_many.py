@@ -27,6 +27,24 @@ def test_a_batch_answers_in_order_and_a_bad_item_harms_no_other(sidecar: Running
     assert results[2].error.code == grpc.StatusCode.FAILED_PRECONDITION.value[0]
 
 
+def test_items_and_messages_have_ranking_limits_of_their_own(sidecar: Running) -> None:
+    requests = [
+        pb.RouteRequest(text=HARD),
+        pb.RouteRequest(text=HARD, ranking_limit=1),
+        pb.RouteRequest(text=HARD, ranking_limit=0),
+        pb.RouteRequest(text=PLAIN, ranking_limit=2),
+    ]
+    batch = sidecar.stub.RouteBatch(pb.RouteBatchRequest(requests=requests), timeout=10).results
+    stream = sidecar.stub.RouteStream(
+        iter([pb.RouteStreamRequest(request=request) for request in requests]), timeout=10
+    )
+    for results in (batch, [message.result for message in stream]):
+        assert [len(result.response.ranking) for result in results] == [3, 1, 0, 2]
+        assert results[2].error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+        assert results[2].error.message.startswith("ranking_limit is 0")
+        assert results[1].response.ranking[0] == results[0].response.ranking[0]
+
+
 def test_a_batch_larger_than_one_run_of_the_model_is_answered_whole(start: Start, transport: str) -> None:
     running = start(transport, max_score_batch=4)
     requests = [pb.RouteRequest(text=PLAIN, segment=str(number)) for number in range(50)]

@@ -139,7 +139,9 @@ def test_calls_in_flight_are_answered_at_the_end(running: Running, devices: Devi
     assert not running.server.transport.thread.is_alive()
 
 
-def test_a_device_that_is_demanded_and_absent_ends_the_start(start: Start, transport: str, encoder_bundle: Path) -> None:
+def test_a_device_that_is_demanded_and_absent_ends_the_start(
+    start: Start, transport: str, encoder_bundle: Path
+) -> None:
     for bundle in (str(encoder_bundle), ""):
         with pytest.raises(ConfigError, match="provider: cuda is demanded, but the installed ONNX Runtime offers only"):
             start(transport, bundle=bundle, provider="cuda")

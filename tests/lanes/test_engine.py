@@ -8,6 +8,9 @@ from sidecar.bundle.load import Bundle, load
 from sidecar.config import CandidateConfig
 from sidecar.coverage import Covered
 from sidecar.lanes.engine import Engine
+from sidecar.routing.decision import Choice
+from sidecar.routing.decision_id import DecisionIds
+from sidecar.routing.router import Decided
 from sidecar.settings import CacheConfig, GateConfig
 from sidecar.wire import router_pb2 as pb
 from tests.conftest import HARD, POISON
@@ -165,3 +168,23 @@ def test_the_gate_and_golden_vectors_score_beside_the_cache(bench: Bench, bundle
     counts = bench.services.cache()
     assert bundle.scorer(["rice"]).cached == ()
     assert bench.services.cache() == counts
+
+
+def test_what_is_recorded_holds_the_whole_ranking_however_short_the_replys(bench: Bench, bundle: Bundle) -> None:
+    kept: list[Decided] = []
+    engine = Engine(
+        bench.config,
+        bundle,
+        "",
+        ids=DecisionIds(time.time),
+        coverage=bench.coverage,
+        clock=time.perf_counter,
+        record=lambda _engine, decided: kept.append(decided),
+    )
+    ask = engine.intake(pb.RouteRequest(text="rice", ranking_limit=1), time.perf_counter())
+    reply = reply_of(engine.answer([ask])[0])
+    assert len(reply.ranking) == 1
+    (choice,) = kept[0].outcomes
+    assert isinstance(choice, Choice)
+    assert len(choice.ranking) == len(engine.table)
+    assert engine.table.names[choice.ranking[0]] == reply.ranking[0].candidate

@@ -72,6 +72,14 @@ def test_of_the_policys_and_the_requests_limits_the_tighter_holds() -> None:
     assert (terms.min_quality, terms.max_cost_usd) == (0.5, 0.01)
 
 
+def test_a_limit_of_the_ranking_is_no_limit_of_the_candidates() -> None:
+    assert intake(pb.RouteRequest(text="x")).ranking_limit is None
+    ask = intake(pb.RouteRequest(text="x", ranking_limit=2))
+    assert (ask.ranking_limit, ask.limited, ask.admitted) == (2, False, None)
+    with pytest.raises(InvalidRequest, match=r"^ranking_limit is 0: give at least 1"):
+        intake(pb.RouteRequest(text="x", ranking_limit=0))
+
+
 @pytest.mark.parametrize("part", [{"image_url": "data:,"}, {"input_audio": ""}, {"file": ""}])
 def test_parts_that_are_not_text_demand_a_capability(part: dict[str, str]) -> None:
     (kind,) = part

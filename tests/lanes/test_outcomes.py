@@ -72,7 +72,9 @@ def test_without_a_ledger_outcomes_feed_the_fleet_and_it_says_so(sidecar: Runnin
     assert row.first_token_seconds == pytest.approx(0.2, rel=1e-3)
 
 
-def test_what_is_acknowledged_is_in_the_journal_and_is_imported_once(start: Start, transport: str, tmp_path: Path) -> None:
+def test_what_is_acknowledged_is_in_the_journal_and_is_imported_once(
+    start: Start, transport: str, tmp_path: Path
+) -> None:
     ledger = LedgerConfig(directory=str(tmp_path / "ledger"), flush_ms=1.0)
     sidecar = start(transport, ledger=ledger)
     reply = route(sidecar, session_id="chat", segment="a")

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from sidecar.config import CandidateConfig, Config
 from sidecar.errors import NoCandidate
-from sidecar.lanes.reply import Replies, delimited, varint
+from sidecar.lanes.reply import FLOAT_FIELDS, MOST_NAMES, Replies, delimited, varint
 from sidecar.routing.candidates import CandidateTable, join
 from sidecar.routing.decision import choose, degrade
 from sidecar.routing.decision_id import DecisionIds
@@ -91,6 +91,89 @@ def test_a_request_without_a_candidate_keeps_its_place_as_an_error() -> None:
     )
     assert isinstance(second, NoCandidate)
     assert decoded(first).decision_id != decoded(third).decision_id
+
+
+def plainly(table: CandidateTable, decided: Decided) -> list[bytes]:
+    """The rankings as protobuf itself writes them."""
+    ranked = []
+    for row, outcome in enumerate(decided.outcomes):
+        reply = pb.RouteResponse()
+        for index in outcome.ranking:  # type: ignore[union-attr]
+            of = {name: float(column[row, index]) for name, column in zip(FLOAT_FIELDS, decided.expected, strict=False)}
+            reply.ranking.add(candidate=table.names[index], model=table.rows[index].model, **of)
+        ranked.append(reply.SerializeToString())
+    return ranked
+
+
+@given(st.lists(st.tuples(*[st.floats(2**-10, 1, width=32)] * 3), min_size=1, max_size=40))
+def test_rankings_without_a_zero_are_to_the_byte_what_protobuf_writes(
+    quality: list[tuple[float, float, float]],
+) -> None:
+    table = table_of(*(CandidateConfig(name=trained.name, first_token_seconds=0.5) for trained in TRAINED))
+    replies, decided = replies_for(table), decided_of(table, quality)
+    for encoded, wanted in zip(replies.encode(decided), plainly(table, decided), strict=True):
+        assert isinstance(encoded, bytes)
+        assert encoded.endswith(wanted)
+
+
+NAMES = st.text(max_size=200)
+
+
+@given(NAMES, NAMES, NAMES, NAMES, st.sampled_from([0.0, 0.25, 1.0]), st.integers(0, 2**32 - 1))
+def test_a_reply_is_to_the_byte_what_protobuf_writes(
+    segment: str, envelope: str, policy: str, current: str, novelty: float, tokens: int
+) -> None:
+    table = table_of()
+    replies, decided = replies_for(table), decided_of(table, [(0.1, 0.2, 0.3)])
+    log_only = bool(current)
+    ask = decided.asks[0]._replace(
+        segment=segment,
+        envelope=envelope,
+        policy=policy,
+        prompt_tokens=tokens,
+        current_model=current,
+        log_only=log_only,
+    )
+    (choice,) = decided.outcomes
+    changed = decided._replace(asks=[ask], outcomes=[choice._replace(novelty=novelty)])  # type: ignore[union-attr]
+    for _ in range(2):  # the second time, all that is remembered is remembered
+        (encoded,) = replies.encode(changed)
+        reply = decoded(encoded)
+        assert (reply.segment, reply.envelope, reply.policy, reply.prompt_tokens) == (segment, envelope, policy, tokens)
+        assert (reply.novelty, reply.applied, reply.decision_id) == (novelty, not log_only, decided.ids[0])
+        assert reply.model == (current if log_only else reply.ranking[0].model)
+        for written_apart in ("ranking", "reasons", "bundle_name", "bundle_version"):
+            reply.ClearField(written_apart)
+        assert encoded.startswith(reply.SerializeToString())  # type: ignore[union-attr]
+
+
+def test_a_message_that_lives_on_holds_no_text_since_its_memory_would_only_grow() -> None:
+    table = table_of()
+    replies = replies_for(table)
+    list(replies.encode(decided_of(table, [(0.1, 0.2, 0.3)])))
+    assert {field.name for field, _ in replies._numbers.ListFields()} <= {"applied", "prompt_tokens", "timings"}
+
+
+def test_names_are_remembered_up_to_a_bound() -> None:
+    table = table_of()
+    replies, decided = replies_for(table), decided_of(table, [(0.1, 0.2, 0.3)])
+    for number in range(MOST_NAMES + 10):
+        asks = [decided.asks[0]._replace(segment=f"segment {number}")]
+        assert decoded(next(replies.encode(decided._replace(asks=asks)))).segment == f"segment {number}"
+    assert len(replies._names) <= MOST_NAMES
+
+
+@given(st.integers(1, 5))
+def test_a_ranking_is_cut_to_its_limit(limit: int) -> None:
+    table = table_of()
+    decided = decided_of(table, [(0.1, 0.2, 0.3), (0.3, 0.1, 0.2)])
+    whole = list(replies_for(table).encode(decided))
+    asks = [decided.asks[0]._replace(ranking_limit=limit), decided.asks[1]]
+    cut = list(replies_for(table).encode(decided._replace(asks=asks)))
+    wanted = decoded(whole[0])
+    del wanted.ranking[limit:]
+    assert decoded(cut[0]) == wanted
+    assert cut[1] == whole[1]
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -173,9 +173,17 @@ def test_tokens_are_taken_up_and_dropped_without_a_restart(
     assert a_second_later(old.token) is UNAUTHENTICATED
 
 
-def test_a_method_that_stands_in_no_table_needs_the_role_operate(transport: str, file: Path, tokens: dict[str, str]) -> None:
+def test_a_method_that_stands_in_no_table_needs_the_role_operate(
+    transport: str, file: Path, tokens: dict[str, str]
+) -> None:
     nothing: Any = SimpleNamespace(
-        unary={}, streams={}, cold={LIST: lambda _raw: b"bundles"}, watches={}, ready=False, offer=None, flush=lambda: None
+        unary={},
+        streams={},
+        cold={LIST: lambda _raw: b"bundles"},
+        watches={},
+        ready=False,
+        offer=None,
+        flush=lambda: None,
     )
     serving = transport_of(Config(transport=transport, tokens=str(file)), nothing, Health())  # type: ignore[arg-type]
     with grpc.insecure_channel(serving.start("127.0.0.1:0")) as channel:

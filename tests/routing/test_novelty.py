@@ -193,3 +193,42 @@ def test_an_unknown_parameter_is_named() -> None:
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(BundleError, match=r"novelty.kind 'magic' is unknown"):
         Novelty(NoveltyRule(kind="magic"), _arrays(), PRIOR)
+
+
+@given(
+    st.lists(st.tuples(_SHARE, _SHARE, _SHARE), min_size=1, max_size=5),
+    st.floats(0.0, 6.0),
+    st.fixed_dictionaries(
+        {
+            "start": st.sampled_from([0.0, 0.3, 0.5, 0.9]),
+            "strength": st.sampled_from([0.5, 1.0]),
+            "power": st.sampled_from([0.7, 1.0, 2.0, 3.0]),
+            "floor": st.sampled_from([0.0, 0.4]),
+            "common": st.sampled_from([0.0, 0.5, 1.0]),
+        }
+    ),
+)
+def test_in_one_go_it_is_the_same_to_the_last_bit_as_the_formula(
+    rows: list[tuple[float, float, float]], away: float, shrinkage: dict[str, float]
+) -> None:
+    measure, quality, prompts = _novelty(shrinkage), np.array(rows, np.float32), _prompts(len(rows), away)
+    novelty, shrunk = measure.weigh(quality, prompts)
+    np.testing.assert_array_equal(novelty, measure(prompts))
+    np.testing.assert_array_equal(shrunk, _formula(shrinkage, quality, novelty))
+    np.testing.assert_array_equal(shrunk, measure.shrink(quality, novelty))
+    assert {novelty.dtype, shrunk.dtype} == {np.dtype(np.float32)}
+
+
+def _formula(shrinkage: dict[str, float], quality: Floats, novelty: Floats) -> Floats:
+    """Written down as it is read, in numbers of 32 bits."""
+    start, power, floor = (np.float32(shrinkage[name]) for name in ("start", "power", "floor"))
+    if floor == 0.0 and novelty.max() <= start:
+        return quality
+    lost = np.maximum((novelty - start) * np.float32(1.0 / (1.0 - shrinkage["start"])), np.float32(0.0))
+    if power != 1.0:
+        lost **= power
+    lost = lost * np.float32(shrinkage["strength"] - shrinkage["floor"]) + floor
+    even = np.full(3, (1.0 - shrinkage["common"]) / 3, np.float32)
+    easier = np.dot(quality, even) - np.dot(PRIOR, even)
+    shrunk: Floats = quality + lost[:, None] * (PRIOR + easier[:, None] - quality)
+    return np.minimum(np.maximum(shrunk, np.float32(0.0)), np.float32(1.0))

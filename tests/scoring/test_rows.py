@@ -120,3 +120,16 @@ def test_it_can_be_filled_again_after_it_was_cleared() -> None:
 def test_a_bound_under_one_set_is_refused() -> None:
     with pytest.raises(ValueError, match="hold no set of 8 rows of 3 numbers"):
         Rows(WIDTH, SET_BYTES - 1)
+
+
+@given(st.lists(st.sampled_from(KEYS), unique=True, max_size=30))
+def test_one_row_in_parts_is_kept_as_a_whole_one(keys: list[bytes]) -> None:
+    whole, in_parts = Rows(WIDTH, 2 * SET_BYTES), Rows(WIDTH, 2 * SET_BYTES)
+    for key in keys:
+        row = row_of(key)[None]
+        whole.put([key], row)
+        in_parts.put_one(key, [row[:, :2], row[:, 2:]])
+        assert (in_parts.held, in_parts.evicted) == (whole.held, whole.evicted)
+        np.testing.assert_array_equal(in_parts.take([in_parts.find(key)]), row)
+    for key in keys:
+        assert in_parts.find(key) == whole.find(key)

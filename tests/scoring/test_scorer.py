@@ -87,11 +87,8 @@ def test_threads_get_the_scores_of_their_own_texts(scorer: Scorer) -> None:
 
 def test_quality_is_what_novelty_leaves_of_it(tiny_bundle: Path) -> None:
     class Halved:
-        def __call__(self, embedding: Floats, /) -> Floats:
-            return np.full(len(embedding), 0.5, np.float32)
-
-        def shrink(self, quality: Floats, novelty: Floats, /) -> Floats:
-            return quality * novelty[:, None]
+        def weigh(self, quality: Floats, embedding: Floats, /) -> tuple[Floats, Floats]:
+            return np.full(len(embedding), 0.5, np.float32), quality * np.float32(0.5)
 
     whole = static_scorer(tiny_bundle)
     halved = Scorer(whole._tokenizer, whole._session, Halved())
@@ -114,11 +111,8 @@ def test_no_infinity_gets_through(scorer: Scorer, output: int, value: float) -> 
         return tuple(outputs)
 
     class Nothing:
-        def __call__(self, embedding: Floats, /) -> Floats:
-            return np.zeros(len(embedding), np.float32)
-
-        def shrink(self, quality: Floats, novelty: Floats, /) -> Floats:
-            return quality
+        def weigh(self, quality: Floats, embedding: Floats, /) -> tuple[Floats, Floats]:
+            return np.zeros(len(embedding), np.float32), quality
 
     broken = Scorer(scorer._tokenizer, infer, Nothing())
     with pytest.raises(ScoreFault, match="not finite"):

@@ -28,7 +28,7 @@ def test_what_stands_behind_the_mask_does_not_count(session: Session) -> None:
 
 
 def test_the_session_keeps_to_the_calling_thread(session: Session) -> None:
-    options = session._run.__self__.get_session_options()
+    options = session._run.__self__.session_options
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 

@@ -351,3 +351,26 @@ def test_of_a_huge_conversation_only_both_ends_are_looked_at(turn: Turn) -> None
 @given(st.text(st.characters(codec=None), max_size=60))
 def test_consent_of_any_text_has_an_answer(text: str) -> None:
     assert is_consent(text) in {True, False}
+
+
+PIECES = st.sampled_from(
+    [
+        *peel_module._OPENINGS,
+        *(rule.example for rule in RULES if rule.example),
+        *'<[`{"',
+        "\n",
+        "\n\n",
+        "  ",
+        "why? ",
+        "abc",
+    ]
+)
+
+
+@given(st.lists(PIECES, max_size=6).map("".join), st.integers(1, 80))
+def test_a_turn_without_marks_is_peeled_as_every_other(text: str, end: int) -> None:
+    looked_at, gap = excerpt(text, end)
+    thorough = peel_module._peel(looked_at, gap)
+    if gap and not thorough.said:
+        return  # searched between its ends
+    assert peel(text, end) == thorough

@@ -6,7 +6,7 @@ import math
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -46,7 +46,8 @@ class GrpcioTransport:
         health: what the health service tells.
     """
 
-    name = "grpcio"
+    open = 0
+    closed: Mapping[str, int] = {}
 
     def __init__(self, services: Services, access: Access, health: Health) -> None:
         self._services = services
@@ -64,7 +65,7 @@ class GrpcioTransport:
         self,
         listen: str,
         listeners: Sequence[socket.socket] = (),
-        handover: Callable[[], Handover] | None = None,
+        handover: Handover | None = None,
     ) -> str:
         """See Transport. Sockets that listen already cannot be used: grpc opens its own."""
         del listeners, handover

@@ -49,7 +49,7 @@ class UnaryCall(Stream):
         self.expires = expires
         self.opened = self.since = now
         self.gone = self.ended = self.begun = self._whole = False
-        self.window = self._received = 0
+        self.window = self._received = self._content = 0
         self.queue = self.tail = self._parts = None
         self._granted = STREAM_WINDOW
         self.method: Hot = entry.hot  # type: ignore[assignment]  # an entry of this kind has one
@@ -60,10 +60,10 @@ class UnaryCall(Stream):
         """See Waiting."""
         return self.connection
 
-    @property
-    def untouched(self) -> bool:
-        """True if nothing of the message has come."""
-        return not self._received
+    def is_all(self, length: int) -> bool:
+        """True if a DATA frame of so many bytes may be the whole of the body."""
+        promised = self.entry.length
+        return not self._received and (promised is None or promised == length)
 
     def whole(self, raw: bytes, now: float) -> None:
         """Takes the message and the end of the call, which came in one frame."""

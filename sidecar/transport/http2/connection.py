@@ -5,31 +5,29 @@ DATA with one whole message, are dealt with in place; everything else has a meth
 gathered, and goes out in one `write` when the batch is answered.
 """
 
-import asyncio
 import logging
 import math
 from typing import TYPE_CHECKING, cast
 
 from sidecar.errors import Overloaded, RouterError, TooLarge
 from sidecar.faults import place
-from sidecar.transport.http2.budget import FAULT_FRAMES, RAPID_S, UPDATES_PER_REPLY, FrameBudget
+from sidecar.transport.http2.budget import FAULT_FRAMES
 from sidecar.transport.http2.calls import UnaryCall
 from sidecar.transport.http2.frames import (
     ACK,
+    COMPRESSION_ERROR,
     CONTINUATION,
     DATA,
     DEFAULT_FRAME_BYTES,
     END_HEADERS,
     END_STREAM,
     ENHANCE_YOUR_CALM,
-    COMPRESSION_ERROR,
     FRAME_HEAD,
     FRAME_SIZE_ERROR,
     GOAWAY,
     HEADERS,
     INTERNAL_ERROR,
     LARGEST_STREAM,
-    NO_ERROR,
     PADDED,
     PING,
     PREFACE,
@@ -44,14 +42,12 @@ from sidecar.transport.http2.frames import (
     WINDOW_UPDATE,
     StreamError,
     Violation,
-    frame,
-    goaway,
     read_head,
     read_word,
 )
 from sidecar.transport.http2.greeting import NotHttp2, greet
 from sidecar.transport.http2.headers import Malformed, check_trailers
-from sidecar.transport.http2.hpack import CompressionError, Decoder, HeadersTooLarge
+from sidecar.transport.http2.hpack import CompressionError
 from sidecar.transport.http2.meanings import Meanings
 from sidecar.transport.http2.methods import Entry
 from sidecar.transport.http2.peer import Peer
@@ -74,7 +70,16 @@ SLOW_READER = Overloaded(1.0)
 class Connection(Peer):
     """The receiving half of a connection, over the other half (Sender) and what keeps both in bounds (Peer)."""
 
-    __slots__ = ("_block", "_block_flags", "_block_stream", "_buffer", "_continuations", "_eaten", "_meanings", "_parts")
+    __slots__ = (
+        "_block",
+        "_block_flags",
+        "_block_stream",
+        "_buffer",
+        "_continuations",
+        "_eaten",
+        "_meanings",
+        "_parts",
+    )
 
     def __init__(self, server: "Http2Transport") -> None:
         super().__init__(server)
@@ -131,14 +136,14 @@ class Connection(Peer):
                     call = streams.get(number)
                     if (
                         call.__class__ is UnaryCall
-                        and call.untouched  # type: ignore[union-attr]  # the class was just checked
+                        and call.is_all(length)
                         and 5 <= length <= most_bytes  # noqa: PLR2004 - a message's prefix
                         and not data[start]
                         and read_word(data, start + 1)[0] == length - 5
                     ):
                         self._eaten += length
-                        call.whole(data[start + 5 : end], now)  # type: ignore[union-attr]
-                        offer(call)  # type: ignore[arg-type]
+                        call.whole(data[start + 5 : end], now)
+                        offer(call)
                         continue
             elif kind == HEADERS and flags == END_HEADERS and unchecked and not self._block_stream:
                 meaning = blocks.get(data[start:end])
@@ -181,13 +186,15 @@ class Connection(Peer):
         start = len(PREFACE) + FRAME_HEAD
         if whole and len(data) >= start:
             high, low, kind, flags, number = read_head(data, len(PREFACE))
-            length = high << 16 | low
+            length: int = high << 16 | low
             if kind != SETTINGS or flags & ACK or number or length > DEFAULT_FRAME_BYTES:
                 raise Violation(PROTOCOL_ERROR, "no SETTINGS after the preface")
             if len(data) >= start + length:
                 self.started = True
                 self.write(self.server.greeting)
                 self.settle(data[start : start + length])
+                if self._drain_until:
+                    self.drain(self._drain_until)
                 return start + length
         self._buffer = data
         return 0
@@ -298,8 +305,9 @@ class Connection(Peer):
 
     def _open(self, number: int, block: bytes, flags: int) -> None:
         """A whole header block: a new call, or the trailers of one."""
+        known = self._meanings.blocks.get(block)  # a block that was kept changes no table
         try:
-            headers = self._meanings.decode(block)
+            headers = () if known else self._meanings.decode(block)
         except CompressionError:
             raise Violation(COMPRESSION_ERROR, "a header block that is no HPACK") from None
         ended = bool(flags & END_STREAM)
@@ -309,6 +317,7 @@ class Connection(Peer):
                 raise StreamError(number, STREAM_CLOSED)
             try:
                 check_trailers(headers or ())
+                ended = ended and known is None
             except Malformed:
                 ended = False
             if not ended or flags & SELF_DEPENDENT:
@@ -336,7 +345,7 @@ class Connection(Peer):
             self.refuse(number, TooLarge(f"metadata: more than {most} bytes of headers; send less."), ended=ended)
             return
         try:
-            meaning = self._meanings.of(block, headers)
+            meaning = known or self._meanings.of(block, headers)
         except Malformed:
             raise StreamError(number, PROTOCOL_ERROR) from None
         self._begin_call(number, meaning.entry, meaning.timeout_s, ended=ended)
@@ -366,7 +375,9 @@ class Connection(Peer):
         self._parts += more
         self.server.parts += more
         if more > 0 and (self._parts > self.server.most_parts or self.server.parts > self.server.most_parts_of_all):
-            raise TooLarge("too much of unfinished messages is held for this connection; send fewer large ones at a time.")
+            raise TooLarge(
+                "too much of unfinished messages is held for this connection; send fewer large ones at a time."
+            )
 
 
 # A flag of our own, beyond the eight that frames have.

@@ -75,7 +75,10 @@ def read_head(headers: Headers) -> Head:
             length = _content_length(value, length)
     if not REQUIRED.issubset(pseudo) or not pseudo[b":path"]:
         raise Malformed
-    if not (content_type == CONTENT_TYPE or content_type[: len(CONTENT_TYPE) + 1] in (b"application/grpc+", b"application/grpc;")):
+    if not (
+        content_type == CONTENT_TYPE
+        or content_type[: len(CONTENT_TYPE) + 1] in (b"application/grpc+", b"application/grpc;")
+    ):
         fault = "content-type"
     elif pseudo[b":method"] != b"POST":
         fault = "method"

@@ -93,4 +93,3 @@ def _service_of(raw: bytes) -> str:
 def _status_message(status: int) -> bytes:
     """The bytes of a HealthCheckResponse: its field 1 is the status."""
     return bytes((0x08, status))
-

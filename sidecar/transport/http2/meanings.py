@@ -84,15 +84,13 @@ class Meanings:
         found = self._entries.get(key)
         if found is None:
             entry = self._methods.entry(read_head(rest))
-            found = entry, entry.open is UnaryCall and entry.admit is None and entry.length is None
+            found = entry, entry.open is UnaryCall and entry.admit is None
             _keep(self._entries, key, found)
         entry, quick = found
-        timeout_s: float | None = math.inf
-        if timeout:
-            timeout_s = seconds(timeout)
-            if timeout_s is None:
-                return Meaning(self._methods.entry(read_head(headers)), math.inf, quick=False)
-        meaning = Meaning(entry, timeout_s, quick)
+        told_s = seconds(timeout) if timeout else math.inf
+        if told_s is None:
+            return Meaning(self._methods.entry(read_head(headers)), math.inf, quick=False)
+        meaning = Meaning(entry, told_s, quick)
         if self._decoder.changes == self._changes:
             _keep(self.blocks, block, meaning)
         else:

@@ -1,6 +1,7 @@
 """What a peer may do to a connection beside calling: settings, windows, pings, resets; and how the connection ends."""
 
 import asyncio
+import math
 import random
 from typing import TYPE_CHECKING, cast
 
@@ -28,7 +29,6 @@ from sidecar.transport.http2.frames import (
     frame,
     goaway,
     read_word,
-
 )
 from sidecar.transport.http2.hpack import DEFAULT_TABLE_BYTES
 from sidecar.transport.http2.sender import EMPTY_TABLE, Sender
@@ -73,7 +73,7 @@ class Peer(Sender):
     """
 
     __slots__ = (
-        "_age_s", "_closed_at", "_drain_step", "_drain_until", "_drained_at", "_gaps", "_ping_at", "_strikes", "_updates",
+        "_age_s", "_closed_at", "_drain_step", "_drain_until", "_drained_at", "_gaps", "_ping_at", "_replied_at_ping", "_strikes", "_updates",
         "_write_paused", "budget", "closing", "cut_since", "held", "last", "last_allowed", "now", "paused", "pinged",
         "since", "started",
     )  # fmt: skip
@@ -88,7 +88,7 @@ class Peer(Sender):
         self.held = 0
         self._gaps: list[tuple[int, int]] = []
         self._updates = self._strikes = 0
-        self._ping_at = -1e9
+        self._ping_at, self._replied_at_ping = -math.inf, 0
         self._write_paused = 0.0
         self._closed_at = 0.0
         self._drain_step, self._drained_at, self._drain_until = 0, 0.0, 0.0
@@ -259,13 +259,14 @@ class Peer(Sender):
             return
         self.budget.spend(self.now, "PING")
         least_s = self.server.access.limits.min_ping_seconds
-        if self.now - self._ping_at < least_s and not self.streams:
+        # As grpc's core: what a reply brings about, such as probes of the bandwidth, is no strike.
+        if self.now - self._ping_at >= least_s or self.replied != self._replied_at_ping:
+            self._strikes = 0
+        else:
             self._strikes += 1
             if self._strikes > PING_STRIKES:
                 raise Violation(ENHANCE_YOUR_CALM, "too_many_pings")
-        elif self.now - self._ping_at >= least_s:
-            self._strikes = 0
-        self._ping_at = self.now
+        self._ping_at, self._replied_at_ping = self.now, self.replied
         self.write(frame(PING, ACK, 0, payload))
 
     def peer_leaves(self) -> None:
@@ -297,9 +298,7 @@ class Peer(Sender):
         if self.closing:
             return
         self._drain_until = min(until, self._drain_until or until)
-        if not self.started:
-            self.close()
-        elif not self._drain_step:
+        if self.started and not self._drain_step:
             self._drain_step, self._drained_at = 1, self.server.clock()
             self.write(goaway(LARGEST_STREAM, NO_ERROR) + frame(PING, 0, 0, ENDING))
             self.server.soon()
@@ -317,7 +316,7 @@ class Peer(Sender):
         if self._drain_step == 2 and not self.streams:  # noqa: PLR2004 - the second step
             self.close()
 
-    def sweep(self, now: float) -> None:  # noqa: C901 - one bound after the other
+    def sweep(self, now: float) -> None:
         """Looks at what only time tells; called now and then."""
         limits = self.server.access.limits
         if self.closing:
@@ -325,7 +324,9 @@ class Peer(Sender):
                 self.transport.abort()
             return
         if not self.started:
-            if now - self.since > limits.handshake_timeout_seconds:
+            if self._drain_until and now - max(self.since, self.now) > HEARD_S:
+                self.close()
+            elif now - self.since > limits.handshake_timeout_seconds:
                 self.end(PROTOCOL_ERROR, "no HTTP/2 within the handshake's time")
             return
         if self.cut_since and now - self.cut_since > limits.handshake_timeout_seconds and not self.paused:
@@ -359,5 +360,3 @@ class Peer(Sender):
             self._second_step()
         if self._drain_step and self._drain_until and now > self._drain_until:
             self.close()
-
-

@@ -1,6 +1,5 @@
 """Requests that are no gRPC calls: they get an HTTP status and a line of text."""
 
-from sidecar.transport.http2.frames import PROTOCOL_ERROR, StreamError
 from sidecar.transport.http2.replies import plain_head
 from sidecar.transport.http2.streams import STREAM_WINDOW, Stream
 
@@ -12,11 +11,8 @@ class PlainRequest(Stream):
 
     def data(self, payload: bytes, length: int, *, ended: bool) -> None:
         """See Stream."""
-        del payload
         self._received += length
-        promised = self.entry.length
-        if promised is not None and (self._received > promised or (ended and self._received != promised)):
-            raise StreamError(self.number, PROTOCOL_ERROR)
+        self._keep_promise(len(payload), ended=ended)
         self.ended = ended
         if not self.begun and (ended or self._received >= STREAM_WINDOW // 2):
             self._answer()

@@ -1,8 +1,8 @@
 """The header blocks of replies. No entry of a dynamic table is used, so a block is the same bytes on every connection."""
 
 from sidecar.errors import RouterError
-from sidecar.transport.http2.frames import CONTINUATION, END_HEADERS, END_STREAM, HEADERS, frame
 from sidecar.transport.http2.encode import indexed_name, literal
+from sidecar.transport.http2.frames import CONTINUATION, END_HEADERS, END_STREAM, HEADERS, frame
 
 STATUS_200 = b"\x88"
 STATUS_INDEX, CONTENT_TYPE_INDEX = 8, 31  # of the static table (RFC 7541, appendix A)

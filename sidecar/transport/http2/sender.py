@@ -56,7 +56,7 @@ class Sender(asyncio.Protocol):
         frame_bytes: largest frame that the peer takes.
         whole_bytes: largest message that goes out in one frame without a look at its stream's window.
         pending: bytes that the windows hold back.
-        replied: calls that were answered.
+        replied: replies that were written, whole or in pieces.
         progress: clock reading when a window last let something out.
     """
 
@@ -213,6 +213,7 @@ class Sender(asyncio.Protocol):
                 break
             self.write(frame(DATA, 0, stream.number, bytes(data[at : at + piece])))
             self.window -= piece
+            self.replied += 1
             stream.window -= piece
             at += piece
         if at:

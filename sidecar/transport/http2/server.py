@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -76,8 +76,6 @@ class Http2Transport:
         parts: bytes of messages that have not come whole, on all connections.
     """
 
-    name = "http2"
-
     def __init__(self, services: Services, access: Access, health: Health) -> None:
         self.services = services
         self.access = access
@@ -106,13 +104,17 @@ class Http2Transport:
         self._listeners: list[socket.socket] = []
         self._handover: Handover | None = None
         self._due = False
-        self._ending = False
+        self._end_at = 0.0  # clock reading at which a drain ends; 0 if there is none
         self.loop: asyncio.AbstractEventLoop = new_event_loop()
         self.thread = threading.Thread(target=self._run, name="transport", daemon=True)
 
     def _rare(self) -> dict[str, Rare]:
         services, slots = self.services, Slots(MOST_WATCHES, "watches")
-        served = {path.split("/")[1] for each in (services.unary, services.streams, services.cold, services.watches) for path in each}
+        served = {
+            path.split("/")[1]
+            for each in (services.unary, services.streams, services.cold, services.watches)
+            for path in each
+        }
         names = sorted({*served, HEALTH_SERVICE})
 
         def reflected(raw: bytes) -> bytes:
@@ -128,12 +130,20 @@ class Http2Transport:
             f"/{HEALTH_SERVICE}/Watch": health_watch(self._health, self._watchers),
         }
 
-    def start(
-        self, listen: str, listeners: Sequence[socket.socket] = (), handover: Callable[[], Handover] | None = None
-    ) -> str:
+    @property
+    def open(self) -> int:
+        """Connections that are open now."""
+        return len(self.connections)
+
+    @property
+    def closed(self) -> Mapping[str, int]:
+        """Connections that were closed for a fault of theirs, by reason, since the start."""
+        return self.notes.counts.copy()
+
+    def start(self, listen: str, listeners: Sequence[socket.socket] = (), handover: Handover | None = None) -> str:
         """See Transport."""
         self._listeners = list(listeners) or [listen_on(listen, shared=self.access.shared)]
-        self._handover = handover() if handover else None
+        self._handover = handover
         for listener in self._listeners:
             listener.setblocking(False)  # noqa: FBT003 - the socket's own signature
         self._health.listen(self._report)
@@ -166,6 +176,8 @@ class Http2Transport:
     def join(self, connection: Peer) -> None:
         """A connection is open."""
         self.connections.add(connection)
+        if self._end_at:  # it came with the last that were handed over
+            connection.drain(self._end_at)
 
     def forget(self, connection: Peer) -> None:
         """A connection is closed."""
@@ -250,7 +262,7 @@ class Http2Transport:
         self.loop.remove_reader(listener.fileno())
 
         def again() -> None:
-            if not self._ending:
+            if not self._end_at:
                 self.loop.add_reader(listener.fileno(), self._accept, listener)
 
         self.loop.call_later(ACCEPT_AGAIN_S, again)
@@ -262,10 +274,9 @@ class Http2Transport:
 
     def _adopt(self, accepted: socket.socket) -> None:
         most = self.access.limits.max_connections
-        if self._ending or (most and len(self.connections) + self._beginning >= most):
+        if most and len(self.connections) + self._beginning >= most:
             accepted.close()
-            if not self._ending:
-                self.note("too many connections")
+            self.note("too many connections")
             self._count()
             return
         self._beginning += 1
@@ -286,7 +297,7 @@ class Http2Transport:
                 ssl=context,
                 ssl_handshake_timeout=timeout_s if context else None,
             )
-        except (OSError, ssl.SSLError, asyncio.TimeoutError, ConnectionError):
+        except (TimeoutError, OSError, ssl.SSLError, ConnectionError):
             self.note("a TLS handshake that failed" if self._handshakes else "the network failed")
             accepted.close()
             return
@@ -299,23 +310,24 @@ class Http2Transport:
             self._handover.count(len(self.connections) + self._beginning)
 
     async def _drain(self, grace: float) -> None:
-        self._ending = True
         for listener in self._listeners:
+            self._accept(listener)  # what waits now is ended in good order; what comes later is a successor's, if there is one
             self.loop.remove_reader(listener.fileno())
             listener.close()
         if self._handover is not None:
             self.loop.remove_reader(self._handover.fileno())
+            self._take_over()
             self._handover.close()
             self._handover = None
-        until = self.clock() + grace
-        for task in list(self._adopting):
-            task.cancel()
+        self._end_at = until = self.clock() + grace
         for connection in list(self.connections):
             connection.drain(until)
-        while self.connections and (now := self.clock()) < until:
+        while (self.connections or self._adopting) and (now := self.clock()) < until:
             await asyncio.sleep(FASTEST_SWEEP_S / 4)
             for connection in list(self.connections):
                 connection.sweep(now)
+        for task in list(self._adopting):
+            task.cancel()
         for connection in list(self.connections):
             connection.close()
         await asyncio.sleep(0)

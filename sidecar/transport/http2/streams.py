@@ -78,8 +78,8 @@ class Stream:
     """
 
     __slots__ = (
-        "_granted", "_parts", "_received", "begun", "connection", "ended", "entry", "expires", "gone", "number", "opened", "queue",
-        "tail", "window",
+        "_content", "_granted", "_parts", "_received", "begun", "connection", "ended", "entry", "expires", "gone", "number",
+        "opened", "queue", "tail", "window",
     )  # fmt: skip
 
     def __init__(self, connection: "Connection", number: int, entry: "Entry", expires: float, now: float) -> None:
@@ -93,7 +93,7 @@ class Stream:
         self.queue: deque[memoryview] | None = None
         self.tail: bytes | None = None
         self._parts: bytearray | None = None
-        self._received = 0
+        self._received = self._content = 0  # with and without padding
         self._granted = STREAM_WINDOW
 
     def message(self, raw: bytes) -> None:
@@ -135,9 +135,7 @@ class Stream:
         self._received += length
         if self._received > self._granted:
             raise StreamError(self.number, FLOW_CONTROL_ERROR)
-        promised = self.entry.length
-        if promised is not None and (self._received > promised or (ended and self._received != promised)):
-            raise StreamError(self.number, PROTOCOL_ERROR)
+        self._keep_promise(len(payload), ended=ended)
         parts = self._parts
         if parts is None:
             parts = self._parts = bytearray()
@@ -170,6 +168,18 @@ class Stream:
             self.finish()
         else:
             self.grant()
+
+    def _keep_promise(self, content: int, *, ended: bool) -> None:
+        """Holds what has come, without padding, against the content-length (RFC 9113, 8.1.1).
+
+        Raises:
+            StreamError: it is more, or at the end less.
+        """
+        promised = self.entry.length
+        if promised is not None:
+            self._content += content
+            if self._content > promised or (ended and self._content != promised):
+                raise StreamError(self.number, PROTOCOL_ERROR)
 
     def grant(self) -> None:
         """Lets the peer send on, unless enough of its messages wait."""

@@ -7,6 +7,8 @@ import pytest
 from benchmarks.cores import Cores
 from benchmarks.h2load import Shot
 from benchmarks.peers import peer as peers_module
+from benchmarks.peers.mosec_peer import Mosec
+from benchmarks.peers.ours import Ours, OursBatch
 from benchmarks.peers.peer import Environment, PeerFault, Program, free_port
 from benchmarks.peers.run import PEERS, compare, measure, subjects
 from benchmarks.ratios import Turn
@@ -17,6 +19,7 @@ class Absent:
 
     name = "absent 1.0"
     note = "a note"
+    items = 1
 
     def install(self) -> None:
         raise PeerFault("pip cannot install absent")
@@ -73,6 +76,18 @@ def test_ratios_are_medians_of_rounds_against_the_first() -> None:
     (row,) = compare([ours, other], turns, {}, 128)[1].rows
     assert (row["ratio"], row["lowest"], row["highest"]) == (4.0, 2.0, 6.0)
     assert row["p50_alone"] == "0.25x of its p50"
+
+
+def test_batches_are_compared_by_prompts_beside_single_calls() -> None:
+    ours, batch, mosec = Ours("http2"), OursBatch(), Mosec(batch=32)
+    turns = figures(ours.name, [150.0], 10.0) | figures(batch.name, [210.0], 90.0) | figures(mosec.name, [100.0], 20.0)
+    rows = compare([ours, batch, mosec], turns, {}, 128)[1].rows
+    assert [(row["subject"], row["ratio"], row["target"], row["verdict"]) for row in rows] == [
+        ("Route over mosec 0.9.8", 1.5, ">= 1.2", "met"),
+        ("RouteBatch over mosec 0.9.8", 2.1, ">= 2", "met"),
+    ]
+    assert (ours.items, mosec.items) == (1, 1)
+    assert batch.items > 1
 
 
 def test_an_environment_is_made_once_for_the_same_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

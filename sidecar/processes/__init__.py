@@ -1,0 +1,1 @@
+"""The processes of a sidecar: how the worker processes share one port."""
