@@ -14,7 +14,6 @@ import grpc
 import msgspec
 import psutil
 import pytest
-from tests.transports.conftest import TRANSPORTS
 
 from sidecar.bundle.registry import Registry
 from sidecar.bundle.trial import TrialReport, TrialRequest
