@@ -38,7 +38,7 @@ test: $(DEV)/.done  ## run all tests (ARGS="-k word ...")
 test-fast: $(DEV)/.done  ## run the tests that take seconds
 	$(DEV)/bin/pytest -n 2 -m 'not slow' $(ARGS)
 
-# The other end of the range that sidecar/lanes/private.py is tested on; all else is pinned as in constraints.txt.
+# The other end of the range of grpcio, for clients and the portable transport; all else is pinned as in constraints.txt.
 $(NEWEST)/.done: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv --clear $(NEWEST)
 	grep -vE '^(grpcio|protobuf)' constraints.txt > $(NEWEST)/constraints.txt

@@ -49,7 +49,7 @@ class UnaryCall(Stream):
         self.expires = expires
         self.opened = self.since = now
         self.gone = self.ended = self.begun = self._whole = False
-        self.window = self._received = self._content = 0
+        self.window = self._received = self._kept = self._body = 0
         self.queue = self.tail = self._parts = None
         self._granted = STREAM_WINDOW
         self.method: Hot = entry.hot  # type: ignore[assignment]  # an entry of this kind has one
@@ -77,6 +77,7 @@ class UnaryCall(Stream):
             raise ONE_MESSAGE
         self.raw = raw
         self._whole = True
+        self.keep(len(raw))  # until the call has ended
 
     def finish(self) -> None:
         """See Stream."""
@@ -88,7 +89,7 @@ class UnaryCall(Stream):
     def expired(self) -> None:
         """See Stream. A whole message is in the hands of admission and batcher, which look at the deadline."""
         if not self.ended:
-            self.reply(EXPIRED)
+            self.connection.fail(self, EXPIRED)
 
     def reply(self, encoded: Encoded) -> None:
         """Ends the call with its answer."""
@@ -129,7 +130,7 @@ class _Slot:
     @property
     def method(self) -> Hot:
         hot = self._stream.entry.hot
-        assert hot is not None  # noqa: S101 - an entry of this kind has one
+        assert hot is not None
         return hot
 
     @property
@@ -145,8 +146,9 @@ class _Slot:
         return self._stream.gone
 
     def reply(self, encoded: Encoded) -> None:
-        assert isinstance(encoded, bytes)  # noqa: S101 - errors in a stream are messages
+        assert isinstance(encoded, bytes)
         self.answer = encoded
+        self.raw = b""
         self._stream.send()
 
     def waker(self) -> "Callable[[], None]":
@@ -173,18 +175,18 @@ class StreamCall(Stream):
 
     def may_read_on(self) -> bool:
         """See Stream."""
-        return len(self._slots) < STREAM_MESSAGES
+        return len(self._slots) < STREAM_MESSAGES and not self.queue
 
     def finish(self) -> None:
         """See Stream."""
         self.send()
 
     def send(self) -> None:
-        """Writes the answers that are there, in order, as far as the windows allow; then the end, if that has come."""
+        """Sends the answers that are there, in order; then the end, if that has come."""
         if self.gone:
             return
         slots, connection = self._slots, self.connection
-        while slots and not self.queue and (answer := slots[0].answer) is not None:
+        while slots and (answer := slots[0].answer) is not None:
             slots.popleft()
             connection.begin(self)
             connection.send_data(self, framed(answer))

@@ -37,6 +37,7 @@ from sidecar.transport.http2.frames import (
     PUSH_PROMISE,
     REFUSED_STREAM,
     RST_STREAM,
+    SETTING,
     SETTINGS,
     STREAM_CLOSED,
     WINDOW_UPDATE,
@@ -65,6 +66,8 @@ MOST_CONTINUATIONS = 32
 # connection is closed.
 SLOW_READER_BYTES, SLOWEST_READER_BYTES = 1 << 24, 1 << 26
 SLOW_READER = Overloaded(1.0)
+# Of DATA that comes for a stream after its end, smaller frames are counted.
+FULL_FRAME_BYTES = 1 << 10
 
 
 class Connection(Peer):
@@ -95,6 +98,7 @@ class Connection(Peer):
         self.now = server.clock()
         self.pinged = 0.0
         if self.closing:
+            self._discard(len(data))
             return
         if self._buffer:
             data, self._buffer = self._buffer + data, b""
@@ -107,12 +111,12 @@ class Connection(Peer):
                 raise Violation(ENHANCE_YOUR_CALM, "replies are not read")
         except Violation as violation:
             self.end(violation.code, violation.reason)
-        except Exception as error:  # noqa: BLE001 - one connection must not end the others
-            log.error("a connection failed and is closed: %s", place(error))  # noqa: TRY400 - it may quote a prompt
+        except Exception as error:
+            log.error("a connection failed and is closed: %s", place(error))
             self.end(INTERNAL_ERROR, "the sidecar failed")
         server.soon()
 
-    def _read(self, data: bytes) -> None:  # noqa: C901, PLR0912 - in one place, for speed
+    def _read(self, data: bytes) -> None:
         position, size = 0, len(data)
         if not self.started:
             position = self._start(data)
@@ -127,7 +131,7 @@ class Connection(Peer):
             start = position + FRAME_HEAD
             end = start + length
             if length > DEFAULT_FRAME_BYTES:
-                raise Violation(FRAME_SIZE_ERROR, f"a frame of {length} bytes")
+                raise Violation(FRAME_SIZE_ERROR, "a frame that is too large")
             if end > size:
                 break
             position = end
@@ -137,7 +141,7 @@ class Connection(Peer):
                     if (
                         call.__class__ is UnaryCall
                         and call.is_all(length)
-                        and 5 <= length <= most_bytes  # noqa: PLR2004 - a message's prefix
+                        and 5 <= length <= most_bytes
                         and not data[start]
                         and read_word(data, start + 1)[0] == length - 5
                     ):
@@ -161,10 +165,12 @@ class Connection(Peer):
                     streams[number] = UnaryCall(self, number, meaning.entry, now + meaning.timeout_s, now)
                     continue
             self._frame(kind, flags, number & LARGEST_STREAM, data[start:end])
+            if self.closing:
+                return
             unchecked = self._may_open
         if position < size:
             self._buffer = data[position:]
-            if position or not self.cut_since:
+            if not self.cut_since or (position and not self._block_stream):
                 self.cut_since = now
         elif not self._block_stream:
             self.cut_since = 0.0
@@ -181,7 +187,7 @@ class Connection(Peer):
         except NotHttp2 as other:
             self.server.note(f"spoke {other.spoken}" if other.answer else other.spoken)
             self.transport.write(other.answer)
-            self.close()
+            self.close(linger=True)
             return 0
         start = len(PREFACE) + FRAME_HEAD
         if whole and len(data) >= start:
@@ -192,6 +198,7 @@ class Connection(Peer):
             if len(data) >= start + length:
                 self.started = True
                 self.write(self.server.greeting)
+                self.budget.spend(self.now, "SETTINGS", length // SETTING.size)
                 self.settle(data[start : start + length])
                 if self._drain_until:
                     self.drain(self._drain_until)
@@ -219,18 +226,29 @@ class Connection(Peer):
             elif kind == PING:
                 self.ping(flags, number, payload)
             elif kind == GOAWAY:
-                if number:
-                    raise Violation(PROTOCOL_ERROR, "GOAWAY on a stream")
-                self.peer_leaves()
+                self.peer_leaves(number, payload)
             elif kind == PUSH_PROMISE:
                 raise Violation(PROTOCOL_ERROR, "PUSH_PROMISE from a client")
             else:
                 self.budget.spend(self.now, "PRIORITY" if kind == PRIORITY else "unknown frames")
                 if kind == PRIORITY:
-                    _check_priority(number, payload)
+                    self._priority(number, payload)
         except StreamError as error:
             self.budget.spend(self.now, "faults", 1 if error.code == REFUSED_STREAM else FAULT_FRAMES)
             self.reset(error.stream, error.code)
+
+    def _priority(self, number: int, payload: bytes) -> None:
+        if not number:
+            raise Violation(PROTOCOL_ERROR, "PRIORITY on stream 0")
+        if len(payload) != 5:
+            code = FRAME_SIZE_ERROR
+        elif read_word(payload)[0] & LARGEST_STREAM == number:
+            code = PROTOCOL_ERROR
+        else:
+            return
+        if self.is_idle(number):  # which cannot be reset
+            raise Violation(code, "a wrong PRIORITY")
+        raise StreamError(number, code)
 
     def _data(self, flags: int, number: int, payload: bytes) -> None:
         length = len(payload)
@@ -242,26 +260,29 @@ class Connection(Peer):
             self.budget.spend(self.now, "empty DATA")
         stream = self.streams.get(number)
         if stream is None:
-            self._late(number)
+            self._late(number, length)
         elif stream.ended:
             raise StreamError(number, STREAM_CLOSED)
         else:
             try:
                 stream.data(payload, length, ended=ended)
             except RouterError as error:
+                stream.ended = ended
                 self.fail(stream, error)
 
-    def _late(self, number: int) -> None:
-        """A frame of a stream that is closed, or was never opened."""
+    def _late(self, number: int, length: int) -> None:
+        """DATA of a stream that is closed, or was never opened."""
         if self.is_idle(number):
             raise Violation(PROTOCOL_ERROR, "a frame on an idle stream")
         if number not in self._resets:
             raise StreamError(number, STREAM_CLOSED)
+        if length < FULL_FRAME_BYTES:  # full ones come of a large message that is not wanted
+            self._count("late DATA")
 
     def _settings(self, flags: int, number: int, payload: bytes) -> None:
         if number:
             raise Violation(PROTOCOL_ERROR, "SETTINGS on a stream")
-        self.budget.spend(self.now, "SETTINGS")
+        self.budget.spend(self.now, "SETTINGS", len(payload) // SETTING.size or 1)
         if flags & ACK:
             if payload:
                 raise Violation(FRAME_SIZE_ERROR, "an acknowledgement of SETTINGS with content")
@@ -274,7 +295,7 @@ class Connection(Peer):
         if flags & PADDED:
             payload = _unpadded(payload)
         if flags & PRIORITIZED:
-            if len(payload) < 5:  # noqa: PLR2004 - dependency and weight
+            if len(payload) < 5:
                 raise Violation(FRAME_SIZE_ERROR, "HEADERS without the priority that it announces")
             # A stream that depends on itself is found out once the block is decoded: the table must stay in step.
             flags = flags if read_word(payload)[0] & LARGEST_STREAM != number else flags | SELF_DEPENDENT
@@ -328,6 +349,7 @@ class Connection(Peer):
             raise Violation(PROTOCOL_ERROR, "a stream with an even number")
         if number <= self.last:
             if number in self._resets:
+                self._count("late HEADERS")
                 return
             code = PROTOCOL_ERROR if self.was_skipped(number) else STREAM_CLOSED
             raise Violation(code, "HEADERS on a closed stream")
@@ -335,7 +357,8 @@ class Connection(Peer):
             self.skip_to(number)
         self.last = number
         if number > self.last_allowed:
-            return  # the connection is ending: the peer will send it elsewhere
+            self._remember(number)  # the connection is ending: the peer will send it elsewhere
+            return
         if flags & SELF_DEPENDENT:
             raise StreamError(number, PROTOCOL_ERROR)
         if len(self.streams) >= self.server.most_streams:
@@ -388,12 +411,3 @@ def _unpadded(payload: bytes) -> bytes:
     if not payload or payload[0] >= len(payload):
         raise Violation(PROTOCOL_ERROR, "padding that is longer than its frame")
     return payload[1 : len(payload) - payload[0]]
-
-
-def _check_priority(number: int, payload: bytes) -> None:
-    if not number:
-        raise Violation(PROTOCOL_ERROR, "PRIORITY on stream 0")
-    if len(payload) != 5:  # noqa: PLR2004 - dependency and weight
-        raise StreamError(number, FRAME_SIZE_ERROR)
-    if read_word(payload)[0] & LARGEST_STREAM == number:
-        raise StreamError(number, PROTOCOL_ERROR)

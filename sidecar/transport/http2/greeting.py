@@ -5,7 +5,9 @@ import re
 from sidecar.transport.http2.frames import PREFACE
 
 TLS_HELLO = b"\x16\x03"
-HTTP1 = re.compile(rb"[A-Z]{1,16}( |$)")
+# A request line of HTTP/1, and what may still become one.
+HTTP1 = re.compile(rb"[A-Z]{1,16} [^\r\n]{1,8192} HTTP/1\.[0-9]\r?\n")
+MAYBE_HTTP1 = re.compile(rb"[A-Z]{1,16}( [^\r\n]{0,8192}\r?)?\Z")
 _TEXT = b"This port speaks gRPC over HTTP/2, without upgrade from HTTP/1.1. Try: grpcurl -plaintext HOST:PORT list\n"
 HTTP1_ANSWER = (
     b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Type: text/plain; charset=utf-8\r\n"
@@ -35,7 +37,7 @@ def greet(data: bytes) -> bool:
     """
     if data.startswith(PREFACE):
         return True
-    if PREFACE.startswith(data):
+    if PREFACE.startswith(data) or MAYBE_HTTP1.match(data):
         return False
     if data.startswith(TLS_HELLO):
         raise NotHttp2("TLS on a port without TLS")

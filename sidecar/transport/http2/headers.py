@@ -31,6 +31,7 @@ class Head(NamedTuple):
         length: of the body as `content-length` says; None if it does not.
         authorization: header, as text; None if there is none.
         fault: what is wrong with it as a gRPC call: "" nothing, "method", "content-type", "timeout".
+        bodiless: True if the answer may have no body: the method is HEAD.
     """
 
     path: bytes
@@ -39,6 +40,7 @@ class Head(NamedTuple):
     length: int | None
     authorization: str | None
     fault: str
+    bodiless: bool = False
 
 
 def read_head(headers: Headers) -> Head:
@@ -56,7 +58,7 @@ def read_head(headers: Headers) -> Head:
     regular = False
     for name, value in headers:
         if name[:1] == b":":
-            if regular or name not in PSEUDO or name in pseudo:
+            if regular or name not in PSEUDO or name in pseudo or not _is_value(value):
                 raise Malformed
             pseudo[name] = value
             continue
@@ -82,7 +84,7 @@ def read_head(headers: Headers) -> Head:
         fault = "content-type"
     elif pseudo[b":method"] != b"POST":
         fault = "method"
-    return Head(pseudo[b":path"], timeout_s, encoding, length, authorization, fault)
+    return Head(pseudo[b":path"], timeout_s, encoding, length, authorization, fault, pseudo[b":method"] == b"HEAD")
 
 
 def check_field(name: bytes, value: bytes) -> None:
@@ -95,7 +97,7 @@ def check_field(name: bytes, value: bytes) -> None:
         raise Malformed
     if name != name.lower() or not _is_token(name):
         raise Malformed
-    if b"\n" in value or b"\r" in value or b"\0" in value:
+    if not _is_value(value):
         raise Malformed
 
 
@@ -120,7 +122,7 @@ def seconds(timeout: bytes) -> float | None:
 
 
 def _content_length(value: bytes, before: int | None) -> int:
-    if not value.isdigit() or len(value) > 18:  # noqa: PLR2004 - digits beyond any body
+    if not value.isdigit() or len(value) > 18:
         raise Malformed
     length = int(value)
     if before not in (None, length):
@@ -128,6 +130,14 @@ def _content_length(value: bytes, before: int | None) -> int:
     return length
 
 
+def _is_value(value: bytes) -> bool:
+    """True if HTTP/2 allows it (RFC 9113, 8.2.1)."""
+    return not (
+        b"\n" in value or b"\r" in value or b"\0" in value or value[:1] in _WHITESPACE or value[-1:] in _WHITESPACE
+    )
+
+
+_WHITESPACE = (b" ", b"\t")
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 
 

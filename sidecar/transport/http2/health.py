@@ -1,11 +1,15 @@
 """The health service (grpc.health.v1), answered by the transport's own thread: any number of watches cost no thread."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sidecar.errors import NotFound, RouterError
+from sidecar.errors import NotFound
 from sidecar.lanes.health import SERVICE_UNKNOWN, Health
 from sidecar.lanes.malformed import parsed
 from sidecar.transport.http2.rare import Rare, RareCall
+
+if TYPE_CHECKING:
+    from sidecar.transport.http2.connection import Connection
+    from sidecar.transport.http2.methods import Entry
 
 
 class HealthWatchers:
@@ -56,6 +60,10 @@ def health_watch(health: Health, watchers: HealthWatchers) -> Rare:
     class HealthWatchCall(RareCall):
         __slots__ = ("_latest", "_name", "_told")
 
+        def __init__(self, connection: "Connection", number: int, entry: "Entry", expires: float, now: float) -> None:
+            super().__init__(connection, number, entry, expires, now)
+            self._name: str | None = None
+
         def start(self, raw: bytes) -> None:
             self._name = _service_of(raw)
             self._told = -1
@@ -74,18 +82,14 @@ def health_watch(health: Health, watchers: HealthWatchers) -> Rare:
 
         def hang_up(self) -> None:
             super().hang_up()
-            if self._raw is not None and self.ended:
+            if self._name is not None:
                 watchers.remove(self._name, self)
-
-        def end(self, error: RouterError | None = None) -> None:
-            watchers.remove(self._name, self)
-            super().end(error)
 
     return Rare(HealthWatchCall, "none")
 
 
 def _service_of(raw: bytes) -> str:
-    from grpc_health.v1 import health_pb2  # noqa: PLC0415 - a start does not need it
+    from grpc_health.v1 import health_pb2
 
     return str(parsed(health_pb2.HealthCheckRequest, raw).service)
 

@@ -10,6 +10,9 @@ from sidecar.transport.http2.methods import Entry, Methods
 
 # Distinct blocks, and distinct lists of headers without the timeout, whose meaning is kept.
 MOST_KEPT = 256
+# Bytes of them; what is larger than a share of that is not kept.
+MOST_KEPT_BYTES, MOST_BYTES_OF_ONE = 1 << 16, 1 << 12
+FIELD_BYTES = 200  # of a field's objects, beside its bytes
 TIMEOUT = b"grpc-timeout"
 
 
@@ -39,12 +42,12 @@ class Meanings:
             of the decoder stays as it is, so it is cleared whenever that changes.
     """
 
-    __slots__ = ("_changes", "_decoder", "_entries", "_methods", "blocks")
+    __slots__ = ("_changes", "_decoder", "_entries", "_kept_bytes", "_methods", "blocks")
 
     def __init__(self, methods: Methods, max_list_bytes: int) -> None:
         self._decoder = Decoder(max_list_bytes=max_list_bytes)
         self._methods = methods
-        self._changes = 0
+        self._changes = self._kept_bytes = 0
         self._entries: dict[tuple[tuple[bytes, bytes], ...], tuple[Entry, bool]] = {}
         self.blocks: dict[bytes, Meaning] = {}
 
@@ -85,20 +88,26 @@ class Meanings:
         if found is None:
             entry = self._methods.entry(read_head(rest))
             found = entry, entry.open is UnaryCall and entry.admit is None
-            _keep(self._entries, key, found)
+            self._keep(self._entries, key, found, sum(len(name) + len(value) + FIELD_BYTES for name, value in rest))
         entry, quick = found
         told_s = seconds(timeout) if timeout else math.inf
         if told_s is None:
             return Meaning(self._methods.entry(read_head(headers)), math.inf, quick=False)
         meaning = Meaning(entry, told_s, quick)
         if self._decoder.changes == self._changes:
-            _keep(self.blocks, block, meaning)
+            self._keep(self.blocks, block, meaning, len(block))
         else:
             self._changes = self._decoder.changes  # this block itself entered fields: it means something else next time
         return meaning
 
-
-def _keep(kept: dict, key: object, value: object) -> None:  # type: ignore[type-arg]  # of either kind
-    if len(kept) >= MOST_KEPT:
-        kept.clear()
-    kept[key] = value
+    def _keep(self, kept: dict, key: object, value: object, size: int) -> None:  # type: ignore[type-arg]  # of either kind
+        if size > MOST_BYTES_OF_ONE:
+            return
+        self._kept_bytes += size
+        if self._kept_bytes > MOST_KEPT_BYTES:
+            self.blocks.clear()
+            self._entries.clear()
+            self._kept_bytes = size
+        elif len(kept) >= MOST_KEPT:
+            kept.clear()
+        kept[key] = value

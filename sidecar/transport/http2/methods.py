@@ -32,6 +32,7 @@ class Entry(NamedTuple):
         admit: the check; None where none is needed.
         refusal: why the call is refused.
         plain: (HTTP status, text) for what is no gRPC call.
+        bodiless: True if that text may not be sent.
     """
 
     open: Open | None
@@ -42,6 +43,7 @@ class Entry(NamedTuple):
     admit: "Admit | None" = None
     refusal: RouterError | None = None
     plain: tuple[int, str] | None = None
+    bodiless: bool = False
 
 
 SPOKEN_HERE = (
@@ -73,9 +75,9 @@ class Methods:
     def entry(self, head: Head) -> Entry:
         """What a call's headers lead to."""
         if head.fault == "content-type":
-            return Entry(PlainRequest, plain=(415, SPOKEN_HERE), length=head.length)
+            return Entry(PlainRequest, plain=(415, SPOKEN_HERE), length=head.length, bodiless=head.bodiless)
         if head.fault == "method":
-            return Entry(PlainRequest, plain=(405, SPOKEN_HERE), length=head.length)
+            return Entry(PlainRequest, plain=(405, SPOKEN_HERE), length=head.length, bodiless=head.bodiless)
         path = head.path.decode("latin-1")
         found = self._open.get(path)
         if found is None:

@@ -31,7 +31,7 @@ from sidecar.transport.http2.frames import (
     read_word,
 )
 from sidecar.transport.http2.hpack import DEFAULT_TABLE_BYTES
-from sidecar.transport.http2.sender import EMPTY_TABLE, Sender
+from sidecar.transport.http2.sender import EMPTY_TABLE, UNREAD, Sender
 
 if TYPE_CHECKING:
     from sidecar.transport.http2.server import Http2Transport
@@ -51,6 +51,10 @@ HEARD_S = 0.25
 STARVED_S = 60.0
 # A closed connection whose peer reads nothing keeps what was written last for so long.
 LINGER_S = 2.0
+# What is thrown away of a peer that goes on sending on a closed connection, in bytes.
+LINGER_BYTES = 1 << 22
+# So many streams with something held back are looked at for the price of one frame.
+BLOCKED_PER_FRAME = 64
 # Connections that came together must not all end together.
 AGE_JITTER = 0.1
 
@@ -65,7 +69,6 @@ class Peer(Sender):
         started: True once the peer's preface and settings have come.
         last: highest number of a stream that the peer opened.
         last_allowed: highest number that is still taken; lower than all once the connection is ending.
-        closing: True once it is closed for reading.
         cut_since: clock reading since when a frame or a header block is incomplete; 0 if none is.
         pinged: clock reading of our ping that was not answered yet; 0 if there is none.
         held: bytes of calls that wait unparsed; see Origin.
@@ -73,8 +76,8 @@ class Peer(Sender):
     """
 
     __slots__ = (
-        "_age_s", "_closed_at", "_drain_step", "_drain_until", "_drained_at", "_gaps", "_ping_at", "_replied_at_ping", "_strikes", "_updates",
-        "_write_paused", "budget", "closing", "cut_since", "held", "last", "last_allowed", "now", "paused", "pinged",
+        "_age_s", "_closed_at", "_discarded", "_drain_step", "_drain_until", "_drained_at", "_gaps", "_ping_at", "_replied_at_ping", "_strikes", "_updates",
+        "budget", "cut_since", "held", "last", "last_allowed", "now", "paused", "pinged",
         "since", "started",
     )  # fmt: skip
 
@@ -82,18 +85,18 @@ class Peer(Sender):
         super().__init__(server)
         self.now = self.since = now = server.clock()
         self.budget = FrameBudget(now)
-        self.started = self.closing = self.paused = False
+        self.started = self.paused = False
         self.last, self.last_allowed = -1, LARGEST_STREAM
         self.cut_since = self.pinged = 0.0
         self.held = 0
         self._gaps: list[tuple[int, int]] = []
         self._updates = self._strikes = 0
-        self._ping_at, self._replied_at_ping = -math.inf, 0
-        self._write_paused = 0.0
+        self._ping_at = -math.inf
+        self._replied_at_ping = self._discarded = 0
         self._closed_at = 0.0
         self._drain_step, self._drained_at, self._drain_until = 0, 0.0, 0.0
         age_s = server.access.limits.max_connection_age_seconds
-        self._age_s = age_s * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER)  # noqa: S311 - no secret
+        self._age_s = age_s * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
@@ -110,12 +113,12 @@ class Peer(Sender):
 
     def pause_writing(self) -> None:
         """See asyncio.Protocol: the peer does not read. Nothing is read from it either, so that it cannot make more."""
-        self._write_paused = self.server.clock()
+        self.choked_since = self.server.clock()
         self._pace()
 
     def resume_writing(self) -> None:
         """See asyncio.Protocol."""
-        self._write_paused = 0.0
+        self.choked_since = 0.0
         self._pace()
 
     def pause(self) -> None:
@@ -131,7 +134,7 @@ class Peer(Sender):
     def _pace(self) -> None:
         if self.closing or self.transport.is_closing():
             return
-        if self.paused or self._write_paused:
+        if self.paused or self.choked_since:
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()
@@ -140,19 +143,50 @@ class Peer(Sender):
         """Ends the connection for the peer's fault."""
         if not self.closing:
             self.server.note(reason)
+            if not self.started:
+                self.write(self.server.greeting)
             self.write(goaway(max(self.last, 0), code, reason))
-            self.close()
+            self.close(linger=True)
 
-    def close(self) -> None:
-        """Closes the connection, after what was written."""
+    def close(self, *, linger: bool = False) -> None:
+        """Closes the connection, after what was written.
+
+        Args:
+            linger: the peer may still be sending. What comes is thrown away for a while: were the socket closed at once,
+                the system would answer it with a reset, and the peer would lose what it was told last.
+        """
         if self.closing:
             return
+        self.flush()
         self.closing = True
         self._closed_at = self.server.clock()
-        if self.out:
-            self.flush()
         self._leave_streams()
-        self.transport.close()
+        if linger and not self.choked_since and self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
+            self.transport.resume_reading()
+        else:
+            self.transport.close()
+
+    def _discard(self, amount: int) -> None:
+        """Throws away what comes once the connection is closed."""
+        self._discarded += amount
+        if self._discarded > LINGER_BYTES:
+            self.transport.abort()
+
+    @property
+    def unread(self) -> int:
+        """Bytes that are held because the peer reads too little or opens its windows too little."""
+        return self.pending + (self.transport.get_write_buffer_size() if self.choked_since else 0)
+
+    def _count(self, kind: str, frames: int = 1) -> None:
+        """Counts a frame of a kind of which some come with each reply.
+
+        Raises:
+            Violation: too many came.
+        """
+        self._updates += 1
+        if self._updates > UPDATES_PER_REPLY * self.replied:
+            self.budget.spend(self.now, kind, frames)
 
     def _leave_streams(self) -> None:
         for stream in list(self.streams.values()):
@@ -171,11 +205,12 @@ class Peer(Sender):
         """
         if len(payload) % SETTING.size:
             raise Violation(FRAME_SIZE_ERROR, "SETTINGS of a wrong length")
+        widest = max((stream.window for stream in self.streams.values()), default=0)
         for name, value in SETTING.iter_unpack(payload):
             if name == INITIAL_WINDOW_SIZE:
                 if value > LARGEST_WINDOW:
                     raise Violation(FLOW_CONTROL_ERROR, "an initial window beyond the largest")
-                if any(value + stream.window > LARGEST_WINDOW for stream in self.streams.values()):
+                if value + widest > LARGEST_WINDOW:
                     raise Violation(FLOW_CONTROL_ERROR, "an initial window that overflows a stream's")
                 self.stream_window = value
             elif name == MAX_FRAME_SIZE:
@@ -196,11 +231,10 @@ class Peer(Sender):
         Raises:
             Violation, StreamError: it is none, or too much.
         """
-        if len(payload) != 4:  # noqa: PLR2004 - the increment
+        if len(payload) != 4:
             raise Violation(FRAME_SIZE_ERROR, "WINDOW_UPDATE of a wrong length")
-        self._updates += 1
-        if self._updates > UPDATES_PER_REPLY * self.replied:
-            self.budget.spend(self.now, "WINDOW_UPDATE")
+        # Looking what may go out costs the more, the more is held back.
+        self._count("WINDOW_UPDATE", 1 + len(self._blocked) // BLOCKED_PER_FRAME)
         more = read_word(payload)[0] & LARGEST_WINDOW
         if not number:
             if not more:
@@ -208,6 +242,8 @@ class Peer(Sender):
             if self.window + more > LARGEST_WINDOW:
                 raise Violation(FLOW_CONTROL_ERROR, "a window beyond the largest")
             self.window += more
+            if self._blocked:
+                self.pump()
         else:
             if self.is_idle(number):
                 raise Violation(PROTOCOL_ERROR, "WINDOW_UPDATE on an idle stream")
@@ -219,8 +255,8 @@ class Peer(Sender):
             if self.stream_window + stream.window + more > LARGEST_WINDOW:
                 raise StreamError(number, FLOW_CONTROL_ERROR)
             stream.window += more
-        if self._blocked:
-            self.pump()
+            if stream.queue:
+                self.pump_one(stream)
 
     def abandon(self, number: int, payload: bytes) -> None:
         """Takes a RST_STREAM.
@@ -230,10 +266,11 @@ class Peer(Sender):
         """
         if not number or self.is_idle(number):
             raise Violation(PROTOCOL_ERROR, "RST_STREAM on an idle stream")
-        if len(payload) != 4:  # noqa: PLR2004 - the code
+        if len(payload) != 4:
             raise Violation(FRAME_SIZE_ERROR, "RST_STREAM of a wrong length")
         stream = self.streams.pop(number, None)
         if stream is None:
+            self._count("RST_STREAM")
             return
         self._stop_timer(number)
         self._drop_queue(stream)
@@ -257,7 +294,7 @@ class Peer(Sender):
             if payload == ENDING:
                 self._second_step()
             return
-        self.budget.spend(self.now, "PING")
+        self._count("PING")
         least_s = self.server.access.limits.min_ping_seconds
         # As grpc's core: what a reply brings about, such as probes of the bandwidth, is no strike.
         if self.now - self._ping_at >= least_s or self.replied != self._replied_at_ping:
@@ -269,8 +306,16 @@ class Peer(Sender):
         self._ping_at, self._replied_at_ping = self.now, self.replied
         self.write(frame(PING, ACK, 0, payload))
 
-    def peer_leaves(self) -> None:
-        """Takes a GOAWAY: the peer opens no more streams."""
+    def peer_leaves(self, number: int, payload: bytes) -> None:
+        """Takes a GOAWAY: the peer opens no more streams.
+
+        Raises:
+            Violation: it is none.
+        """
+        if number:
+            raise Violation(PROTOCOL_ERROR, "GOAWAY on a stream")
+        if len(payload) < 8:
+            raise Violation(FRAME_SIZE_ERROR, "GOAWAY of a wrong length")
         self.last_allowed = min(self.last_allowed, self.last)
         self._drain_step = 2
         self.leave_if_idle()
@@ -313,7 +358,7 @@ class Peer(Sender):
 
     def leave_if_idle(self) -> None:
         """Closes a connection that is ending, once nothing is open."""
-        if self._drain_step == 2 and not self.streams:  # noqa: PLR2004 - the second step
+        if self._drain_step == 2 and not self.streams:
             self.close()
 
     def sweep(self, now: float) -> None:
@@ -331,8 +376,8 @@ class Peer(Sender):
             return
         if self.cut_since and now - self.cut_since > limits.handshake_timeout_seconds and not self.paused:
             self.end(PROTOCOL_ERROR, "a frame or a header block that does not end")
-        elif self._write_paused and now - self._write_paused > limits.keepalive_timeout_seconds:
-            self.server.note("what was sent is not read")
+        elif self.choked_since and now - self.choked_since > limits.keepalive_timeout_seconds:
+            self.server.note(UNREAD)
             self.transport.abort()
         elif self._blocked and now - self.progress > STARVED_S:
             self.end(ENHANCE_YOUR_CALM, "windows that do not open")

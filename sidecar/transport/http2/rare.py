@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from sidecar.errors import RouterError
+from sidecar.errors import RouterError, TooMany
 from sidecar.faults import place
 from sidecar.lanes.lane import Cold, Encoded, Watch
 from sidecar.transport.http2.calls import EXPIRED, NO_MESSAGE, ONE_MESSAGE, STREAM_MESSAGES, framed
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from sidecar.transport.http2.methods import Entry, Open
 
 log = logging.getLogger(__name__)
+
+# Messages of a conversation that may wait. A window's worth of tiny ones is more.
+MOST_WAITING = 4 * STREAM_MESSAGES
+TOO_FAST = TooMany(f"{MOST_WAITING} messages of this call wait; read the replies before sending more.")
 
 
 class Rare(NamedTuple):
@@ -47,6 +51,7 @@ class RareCall(Stream):
         if self._raw is not None:
             raise ONE_MESSAGE
         self._raw = raw
+        self.keep(len(raw))  # until the call has ended
 
     def finish(self) -> None:
         """See Stream."""
@@ -110,7 +115,7 @@ def cold(answer: Cold) -> Rare:
 
         def _answered(self, reply: Encoded) -> None:
             if not self.gone:
-                assert isinstance(reply, bytes)  # noqa: S101 - errors are raised
+                assert isinstance(reply, bytes)
                 self.send(reply)
                 self.end()
 
@@ -121,10 +126,14 @@ def watch(replies: Watch, slots: Slots) -> Rare:
     """A method of many replies. Each call holds a thread, so few may be open."""
 
     class WatchCall(RareCall):
-        __slots__ = ("_held", "_replies")
+        __slots__ = ("_held", "_pulling", "_replies")
+
+        def __init__(self, connection: "Connection", number: int, entry: "Entry", expires: float, now: float) -> None:
+            super().__init__(connection, number, entry, expires, now)
+            self._held = ExitStack()
+            self._pulling = False
 
         def start(self, raw: bytes) -> None:
-            self._held = ExitStack()
             try:
                 self._held.enter_context(slots.taken())
             except RouterError as error:
@@ -137,6 +146,7 @@ def watch(replies: Watch, slots: Slots) -> Rare:
             return not self.gone
 
         def _pull(self) -> None:
+            self._pulling = True
             self.do(self._next, then=self._pulled)
 
         def _next(self) -> bytes | None:
@@ -147,6 +157,7 @@ def watch(replies: Watch, slots: Slots) -> Rare:
                 raise
 
         def _pulled(self, reply: bytes | None) -> None:
+            self._pulling = False
             if self.gone or reply is None:
                 self._held.close()
                 self.end()
@@ -160,7 +171,7 @@ def watch(replies: Watch, slots: Slots) -> Rare:
 
         def hang_up(self) -> None:
             super().hang_up()
-            if self.queue:
+            if not self._pulling:  # else the thread that looks for the next reply is waited for
                 self._held.close()
 
     return Rare(WatchCall, "role")
@@ -178,6 +189,8 @@ def conversation(answer: Cold) -> Rare:
             self._busy = False
 
         def message(self, raw: bytes) -> None:
+            if len(self._waiting) >= MOST_WAITING:
+                raise TOO_FAST
             self._waiting.append(raw)
             self._go_on()
 

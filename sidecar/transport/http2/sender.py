@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 MOST_TRAILERS = 512
 # A dynamic table of no bytes: told where the peer allows fewer than it did (RFC 7541, 4.2).
 EMPTY_TABLE = b"\x20"
+# What the transport holds for a peer that does not read, in bytes; windows may be opened wide all the same.
+MOST_UNREAD_BYTES = 1 << 26
+UNREAD = "what was sent is not read"
 # Streams that were reset here, whose frames may still be on their way.
 MOST_RESETS = 1024
 ENCODINGS = ((b"grpc-accept-encoding", ACCEPTED_ENCODINGS),)
@@ -37,6 +40,7 @@ def refusal_block(error: RouterError) -> bytes:
     """The trailers of an error; kept, since under overload one error ends thousands of calls."""
     block = _trailers.get(error)
     if block is None:
+        error.__traceback__ = error.__context__ = None  # what is kept must not keep messages and connections
         if len(_trailers) >= MOST_TRAILERS:
             _trailers.clear()
         block = _trailers[error] = trailers_block(error, ENCODINGS if isinstance(error, UnknownEncoding) else ())
@@ -57,11 +61,13 @@ class Sender(asyncio.Protocol):
         whole_bytes: largest message that goes out in one frame without a look at its stream's window.
         pending: bytes that the windows hold back.
         replied: replies that were written, whole or in pieces.
-        progress: clock reading when a window last let something out.
+        progress: clock reading when a window last let something out, or first held something back.
+        closing: True once it is closed for reading.
+        choked_since: clock reading since when the peer reads too little of what is written; 0 if it does.
     """
 
     __slots__ = (
-        "_blocked", "_prefix", "_resets", "_timers", "frame_bytes", "out", "pending", "progress", "replied", "server",
+        "_blocked", "_prefix", "_resets", "_timers", "choked_since", "closing", "frame_bytes", "out", "pending", "progress", "replied", "server",
         "stream_window", "streams", "transport", "whole_bytes", "window",
     )  # fmt: skip
 
@@ -73,7 +79,8 @@ class Sender(asyncio.Protocol):
         self.window = self.stream_window = DEFAULT_WINDOW
         self.frame_bytes = self.whole_bytes = DEFAULT_FRAME_BYTES
         self.pending = self.replied = 0
-        self.progress = 0.0
+        self.progress = self.choked_since = 0.0
+        self.closing = False
         self._prefix = b""
         self._blocked: dict[Stream, None] = {}  # oldest first
         self._resets: dict[int, None] = {}
@@ -102,8 +109,12 @@ class Sender(asyncio.Protocol):
             return
         data = b"".join(self.out)
         self.out.clear()
-        if not self.transport.is_closing():
-            self.transport.write(data)
+        if self.closing or self.transport.is_closing():
+            return
+        self.transport.write(data)
+        if self.choked_since and self.transport.get_write_buffer_size() > MOST_UNREAD_BYTES:
+            self.server.note(UNREAD)
+            self.transport.abort()
 
     def begin(self, stream: Stream) -> None:
         """Sends the headers of a reply, once."""
@@ -113,6 +124,7 @@ class Sender(asyncio.Protocol):
 
     def send_data(self, stream: Stream, data: bytes) -> None:
         """Sends bytes of a reply as far as the windows allow; the rest follows when they open."""
+        self.replied += 1
         whole = memoryview(data)  # what is cut off again and again is not copied
         if stream.queue:
             stream.queue.append(whole)
@@ -124,6 +136,8 @@ class Sender(asyncio.Protocol):
                 stream.queue = deque()
             stream.queue.append(rest)
             self.pending += len(rest)
+            if not self._blocked:
+                self.progress = self.server.clock()
             self._blocked[stream] = None
 
     def send_trailers(self, stream: Stream, block: bytes) -> None:
@@ -152,9 +166,12 @@ class Sender(asyncio.Protocol):
         self._close(number, ended=ended)
 
     def answer(self, stream: Stream, block: bytes, body: bytes) -> None:
-        """Answers a request that is no gRPC call: headers, then a body that ends the stream."""
+        """Answers a request that is no gRPC call: headers, and what body there is."""
         stream.begun = True
-        self._write_headers(stream.number, block, 0)
+        self._write_headers(stream.number, block, 0 if body else END_STREAM)
+        if not body:
+            self._close(stream.number, ended=stream.ended)
+            return
         self.send_data(stream, body)
         stream.tail = b""
         if not stream.queue:
@@ -180,29 +197,31 @@ class Sender(asyncio.Protocol):
 
     def pump(self) -> None:
         """Sends what the windows held back, as far as they allow now, oldest first."""
-        done: list[Stream] = []
-        for stream in self._blocked:
-            queue = stream.queue
-            while queue and self.window > 0:
-                before = len(queue[0])
-                rest = self._let_out(stream, queue[0])
-                self.pending -= before - len(rest)
-                if rest:
-                    queue[0] = rest
-                    break
-                queue.popleft()
-            if not queue:
-                done.append(stream)
-            elif self.window <= 0:
+        for stream in list(self._blocked):
+            if self.window <= 0:
                 break
-        for stream in done:
-            del self._blocked[stream]
-            if stream.tail == b"":
-                self._end_body(stream)
-            elif stream.tail is not None:
-                self.send_trailers(stream, stream.tail)
-            else:
-                stream.drained()
+            self.pump_one(stream)
+
+    def pump_one(self, stream: Stream) -> None:
+        """Sends what the windows held back of one stream."""
+        queue = stream.queue
+        while queue:
+            before = len(queue[0])
+            rest = self._let_out(stream, queue[0])
+            self.pending -= before - len(rest)
+            if rest:
+                queue[0] = rest
+                return
+            queue.popleft()
+        if stream not in self._blocked:
+            return
+        del self._blocked[stream]
+        if stream.tail == b"":
+            self._end_body(stream)
+        elif stream.tail is not None:
+            self.send_trailers(stream, stream.tail)
+        else:
+            stream.drained()
 
     def _let_out(self, stream: Stream, data: memoryview) -> memoryview:
         """Sends as much as the windows allow; gives the rest."""

@@ -35,7 +35,7 @@ from sidecar.transport.http2.methods import Methods
 from sidecar.transport.http2.notes import Notes
 from sidecar.transport.http2.peer import Peer
 from sidecar.transport.http2.rare import Rare, cold, conversation, watch
-from sidecar.transport.http2.sender import Sender
+from sidecar.transport.http2.sender import UNREAD, Sender
 from sidecar.transport.http2.streams import MESSAGE_HEAD, STREAM_WINDOW
 from sidecar.transport.slots import COLD_THREADS, MOST_WATCHES, Slots
 from sidecar.transport.transport import Access, Handover, bound
@@ -59,6 +59,10 @@ FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # Unfinished messages that one connection may have, as a multiple of the largest message, and at least so many bytes; and
 # all connections together.
 PARTS_OF_ONE, LEAST_PARTS_OF_ONE, PARTS_OF_ALL = 2, 1 << 20, 1 << 28
+# What may be unpacked of compressed messages before a batch is answered, in bytes, beside the last message.
+UNPACKED_AT_ONCE = 1 << 26
+# What all connections together may hold for peers that do not read, in bytes.
+UNREAD_OF_ALL = 1 << 28
 
 
 class Http2Transport:
@@ -74,6 +78,7 @@ class Http2Transport:
         dirty: connections that have something to write.
         notes: why connections were closed.
         parts: bytes of messages that have not come whole, on all connections.
+        unpacked: bytes of messages that came compressed since the last batch.
     """
 
     def __init__(self, services: Services, access: Access, health: Health) -> None:
@@ -86,9 +91,10 @@ class Http2Transport:
         self.dirty: list[Sender] = []
         self.most_streams = access.limits.max_concurrent_streams
         self.whole_bytes = min(DEFAULT_FRAME_BYTES, access.max_message_bytes + MESSAGE_HEAD)
-        self.parts = 0
+        self.parts = self.unpacked = 0
         self.most_parts = max(LEAST_PARTS_OF_ONE, PARTS_OF_ONE * access.max_message_bytes)
         self.most_parts_of_all = max(PARTS_OF_ALL, self.most_parts)
+        self.most_unpacked = max(UNPACKED_AT_ONCE, access.max_message_bytes)
         self.greeting = settings(
             (MAX_CONCURRENT_STREAMS, self.most_streams),
             (INITIAL_WINDOW_SIZE, STREAM_WINDOW),
@@ -118,7 +124,7 @@ class Http2Transport:
         names = sorted({*served, HEALTH_SERVICE})
 
         def reflected(raw: bytes) -> bytes:
-            from sidecar.transport.http2.reflection import reflect  # noqa: PLC0415 - a start does not need it
+            from sidecar.transport.http2.reflection import reflect
 
             return reflect(names, raw)
 
@@ -145,7 +151,7 @@ class Http2Transport:
         self._listeners = list(listeners) or [listen_on(listen, shared=self.access.shared)]
         self._handover = handover
         for listener in self._listeners:
-            listener.setblocking(False)  # noqa: FBT003 - the socket's own signature
+            listener.setblocking(False)
         self._health.listen(self._report)
         self.thread.start()
         return bound(listen, self._listeners[0].getsockname()[1])
@@ -212,12 +218,13 @@ class Http2Transport:
 
     def _work(self) -> None:
         self._due = False
+        self.unpacked = 0
         services = self.services
         if services.ready:
             try:
                 services.flush()
-            except Exception as error:  # noqa: BLE001 - one batch must not end the others
-                log.error("the transport failed to deliver a batch; it lives on: %s", place(error))  # noqa: TRY400
+            except Exception as error:
+                log.error("the transport failed to deliver a batch; it lives on: %s", place(error))
         dirty = self.dirty
         if dirty:
             self.dirty = []
@@ -236,12 +243,27 @@ class Http2Transport:
     def _sweep(self) -> None:
         now = self.clock()
         for connection in list(self.connections):
-            connection.sweep(now)
+            try:
+                connection.sweep(now)
+            except Exception as error:
+                log.error("a connection failed and is closed: %s", place(error))
+                connection.transport.abort()
+        self._bound_unread()
         limits = self.access.limits
         spans = (limits.handshake_timeout_seconds, limits.keepalive_seconds, limits.keepalive_timeout_seconds,
                  limits.max_connection_age_seconds, limits.max_connection_age_grace_seconds)  # fmt: skip
         shortest_s = min((span for span in spans if span), default=SWEEP_S)
         self.loop.call_later(max(FASTEST_SWEEP_S, min(SWEEP_S, shortest_s / 4)), self._sweep)
+
+    def _bound_unread(self) -> None:
+        """Closes connections whose peers read least, where all together hold too much."""
+        held = {connection: connection.unread for connection in self.connections}
+        total = sum(held.values())
+        while total > UNREAD_OF_ALL:
+            worst = max(held, key=held.__getitem__)
+            total -= held.pop(worst)
+            self.note(UNREAD)
+            worst.transport.abort()
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPTED_AT_ONCE):
@@ -268,7 +290,7 @@ class Http2Transport:
         self.loop.call_later(ACCEPT_AGAIN_S, again)
 
     def _take_over(self) -> None:
-        assert self._handover is not None  # noqa: S101 - else nothing is watched
+        assert self._handover is not None
         for accepted in self._handover.receive():
             self._adopt(accepted)
 
@@ -288,7 +310,7 @@ class Http2Transport:
     async def _begin(self, accepted: socket.socket) -> None:
         timeout_s = self.access.limits.handshake_timeout_seconds
         try:
-            accepted.setblocking(False)  # noqa: FBT003 - the socket's own signature
+            accepted.setblocking(False)
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             context = self._handshakes.context() if self._handshakes else None
             await self.loop.connect_accepted_socket(
@@ -311,7 +333,9 @@ class Http2Transport:
 
     async def _drain(self, grace: float) -> None:
         for listener in self._listeners:
-            self._accept(listener)  # what waits now is ended in good order; what comes later is a successor's, if there is one
+            self._accept(
+                listener
+            )  # what waits now is ended in good order; what comes later is a successor's, if there is one
             self.loop.remove_reader(listener.fileno())
             listener.close()
         if self._handover is not None:

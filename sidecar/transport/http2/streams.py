@@ -78,8 +78,8 @@ class Stream:
     """
 
     __slots__ = (
-        "_content", "_granted", "_parts", "_received", "begun", "connection", "ended", "entry", "expires", "gone", "number",
-        "opened", "queue", "tail", "window",
+        "_body", "_granted", "_kept", "_parts", "_received", "begun", "connection", "ended", "entry", "expires", "gone",
+        "number", "opened", "queue", "tail", "window",
     )  # fmt: skip
 
     def __init__(self, connection: "Connection", number: int, entry: "Entry", expires: float, now: float) -> None:
@@ -93,7 +93,7 @@ class Stream:
         self.queue: deque[memoryview] | None = None
         self.tail: bytes | None = None
         self._parts: bytearray | None = None
-        self._received = self._content = 0  # with and without padding
+        self._received = self._kept = self._body = 0
         self._granted = STREAM_WINDOW
 
     def message(self, raw: bytes) -> None:
@@ -107,7 +107,7 @@ class Stream:
     def hang_up(self) -> None:
         """The peer is gone, or does not want the reply any more."""
         self.gone = True
-        self.forget_parts()
+        self.forget()
 
     def expired(self) -> None:
         """The deadline has passed."""
@@ -135,12 +135,13 @@ class Stream:
         self._received += length
         if self._received > self._granted:
             raise StreamError(self.number, FLOW_CONTROL_ERROR)
-        self._keep_promise(len(payload), ended=ended)
+        if self.entry.length is not None:
+            self.keep_promise(self.entry.length, len(payload), ended=ended)
         parts = self._parts
         if parts is None:
             parts = self._parts = bytearray()
         parts += payload
-        self.connection.keep_parts(len(payload))
+        self.keep(len(payload))
         while len(parts) >= MESSAGE_HEAD:
             size = read_word(parts, 1)[0]
             if size > self.connection.server.access.max_message_bytes:
@@ -151,9 +152,9 @@ class Stream:
                 break
             packed, raw = parts[0], bytes(parts[MESSAGE_HEAD:whole])
             del parts[:whole]
-            self.connection.keep_parts(-whole)
+            self.keep(-whole)
             if packed == 1:
-                raw = unpacked(raw, self.entry.encoding, self.connection.server.access.max_message_bytes)
+                raw = self._unpacked(raw)
             elif packed:
                 raise RouterError("the message's first byte is neither 0 nor 1; send messages with gRPC's prefix.")
             self.message(raw)
@@ -162,24 +163,21 @@ class Stream:
         if ended:
             self.ended = True
             if parts:
-                self.forget_parts()
                 raise InvalidRequest("the call ended within a message; send messages whole.")
-            self._parts = None
+            self.forget()
             self.finish()
         else:
             self.grant()
 
-    def _keep_promise(self, content: int, *, ended: bool) -> None:
-        """Holds what has come, without padding, against the content-length (RFC 9113, 8.1.1).
+    def keep_promise(self, length: int, more: int, *, ended: bool) -> None:
+        """Compares what came of the body with the length that the headers told; padding is no part of it.
 
         Raises:
-            StreamError: it is more, or at the end less.
+            StreamError: it is more, or less at the end.
         """
-        promised = self.entry.length
-        if promised is not None:
-            self._content += content
-            if self._content > promised or (ended and self._content != promised):
-                raise StreamError(self.number, PROTOCOL_ERROR)
+        self._body += more
+        if self._body > length or (ended and self._body != length):
+            raise StreamError(self.number, PROTOCOL_ERROR)
 
     def grant(self) -> None:
         """Lets the peer send on, unless enough of its messages wait."""
@@ -193,11 +191,34 @@ class Stream:
             self._granted += more
             self.connection.update_window(self.number, more)
 
-    def forget_parts(self) -> None:
-        """Drops the beginning of a message that will not be completed."""
-        if self._parts:
-            self.connection.keep_parts(-len(self._parts))
+    def keep(self, more: int) -> None:
+        """Counts bytes that are held until the peer sends on; negative once they are not.
+
+        Raises:
+            TooLarge: the connection, or all of them, hold too many.
+        """
+        self._kept += more
+        self.connection.keep_parts(more)
+
+    def forget(self) -> None:
+        """Drops the beginning of a message; nothing of this stream is held for its peer's sake any more."""
+        if self._kept:
+            self.connection.keep_parts(-self._kept)
+            self._kept = 0
         self._parts = None
+
+    def _unpacked(self, message: bytes) -> bytes:
+        """A compressed message, unpacked.
+
+        Raises:
+            RouterError: it cannot be unpacked, or too much was since the last batch: a kilobyte can become a megabyte.
+        """
+        server = self.connection.server
+        if server.unpacked > server.most_unpacked:
+            raise TooLarge("too much came compressed at once; send fewer large messages at a time.")
+        content = unpacked(message, self.entry.encoding, server.access.max_message_bytes)
+        server.unpacked += len(content)
+        return content
 
     def _later(self, then: Callable[[], None]) -> Callable[[], None]:
         """A function that any thread may call, once, and that has the transport's thread do `then`."""
