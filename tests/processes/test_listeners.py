@@ -405,5 +405,5 @@ async def test_more_listeners_than_there_are_descriptors_are_an_error_that_leave
     reserved.close()
 
 
-def test_workers_of_the_portable_transport_bind_by_themselves() -> None:
-    assert not hands_down_listeners(Config())
+def test_workers_of_grpcio_bind_by_themselves() -> None:
+    assert not hands_down_listeners(Config(transport="grpcio"))
