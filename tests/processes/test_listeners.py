@@ -311,7 +311,7 @@ async def _two_clients(address: tuple[str, int]) -> dict[int, Client]:
 
 
 def _toy_child(name: str, arguments: Sequence[str], **settings: Any) -> Child:
-    program = (TOY_WORKER, *arguments[2:]) if name.startswith("worker") else ("-c", "print('{}', flush=True); input()")
+    program = (TOY_WORKER, *arguments[3:]) if name.startswith("worker") else ("-c", "print('{}', flush=True); input()")
     return Child(name, program, **settings)
 
 
