@@ -202,7 +202,7 @@ def _next_worker(server: Server, turn: int) -> psutil.Process:
     with ExitStack() as probes:
         while time.perf_counter() < until:
             with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-                serving = {int(worker.cmdline()[3]): worker for worker in server.workers() if _connections(worker)}
+                serving = {int(worker.cmdline()[4]): worker for worker in server.workers() if _connections(worker)}
                 if len(serving) == WORKERS:
                     return serving[turn % WORKERS]
                 probes.enter_context(socket.create_connection((host, int(port)), timeout=BACK_S))

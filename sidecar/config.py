@@ -3,7 +3,6 @@
 Precedence: a command-line option wins over the file, the file over the defaults below.
 """
 
-import tomllib
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal
@@ -283,6 +282,8 @@ def load_config(path: Path) -> Config:
         ConfigError: it cannot be read, is no TOML, has unknown keys, wrong types, or parts that do not fit; the message
             names the keys and the remedies.
     """
+    import tomllib  # noqa: PLC0415 - the other processes get it as JSON
+
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

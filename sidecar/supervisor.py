@@ -100,7 +100,9 @@ class Supervisor:
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, roll.set)
         runtime = str(self._runtime)
-        self._control = Child("control", ("-m", "sidecar.control.process", runtime, str(self._first)), alone=True)
+        self._control = Child(
+            "control", ("-m", "sidecar.start", "sidecar.control.process", runtime, str(self._first)), alone=True
+        )
         count = self._config.workers or max(1, cores() - 1)
         self._shared = Shared(self._config, count, self._runtime)
         if hands_down_listeners(self._config):
@@ -131,7 +133,7 @@ class Supervisor:
         return [*self._workers, self._control, *([self._observer] if self._observer else [])]
 
     def _new_worker(self, number: int, listen: str) -> Child:
-        arguments = ("-m", "sidecar.worker", str(number), str(self._runtime), listen)
+        arguments = ("-m", "sidecar.start", "sidecar.worker", str(number), str(self._runtime), listen)
         listeners = self._listeners
         if listeners is None:
             return Child(f"worker {number}", arguments)
@@ -144,7 +146,7 @@ class Supervisor:
 
     def _new_observer(self) -> Child:
         # Two would write into the same rows of the fleet table.
-        return Child("observer", ("-m", "sidecar.observer", str(self._runtime)), alone=True)
+        return Child("observer", ("-m", "sidecar.start", "sidecar.observer", str(self._runtime)), alone=True)
 
     def _tell(self, listen: str) -> None:
         told = self._workers[0].status

@@ -4,7 +4,6 @@ It serves whether or not the control process is there. Started by the supervisor
 hands.
 """
 
-import json
 import logging
 import os
 import signal
@@ -297,7 +296,7 @@ def main() -> None:
         worker = Worker(config, number, runtime)
         address = worker.start(listen, *(handed_down(number, runtime, sys.argv[4:]) if sys.argv[4:] else ()))
     except RouterError as error:
-        print(json.dumps({"error": str(error)}), flush=True)  # noqa: T201 - the supervisor listens
+        print(msgspec.json.encode({"error": str(error)}).decode(), flush=True)  # noqa: T201 - the supervisor listens
         sys.exit(CONFIG_FAULT)
     server = worker.server
     engine = server.services.engine
@@ -307,7 +306,7 @@ def main() -> None:
         "running": engine.version,
         "fault": engine.fault,
     }
-    print(json.dumps(status), flush=True)  # noqa: T201 - the supervisor listens
+    print(msgspec.json.encode(status).decode(), flush=True)  # noqa: T201 - the supervisor listens
     os.dup2(2, 1)  # nobody reads what else may be printed there
     os.read(told, 1)
     worker.drain()

@@ -8,7 +8,6 @@ import numpy as np
 
 from sidecar.bundle import arrays, files, memory
 from sidecar.bundle import golden as golden_vectors
-from sidecar.bundle.encoder import Encoder
 from sidecar.bundle.golden import GoldenVector
 from sidecar.bundle.manifest import GOLDEN_OF, MANIFEST, MODEL, REFERENCE, TOKENIZER, Manifest
 from sidecar.bundle.signature import ANYONE, Trust
@@ -133,6 +132,8 @@ def _load(
     scorer: Score = plain
     placement = Placement(session.execution_provider)
     if manifest.family == "encoder":
+        from sidecar.bundle.encoder import Encoder  # noqa: PLC0415 - a static model starts sooner without it
+
         on_stage(provider)
         encoder = Encoder(verified, session, width, tokenizer, novelty, limits, golden=golden)
         scorer, placement = encoder.scorer(provider)

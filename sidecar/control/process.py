@@ -5,7 +5,6 @@ standard output, in one line of JSON, that it serves, or why it cannot.
 """
 
 import asyncio
-import json
 import logging
 import os
 import shutil
@@ -195,7 +194,7 @@ def _end_with_the_supervisor(runtime: Path) -> None:
 
 
 def _say(status: dict[str, str]) -> None:
-    print(json.dumps(status), flush=True)  # noqa: T201 - the supervisor listens
+    print(msgspec.json.encode(status).decode(), flush=True)  # noqa: T201 - the supervisor listens
     os.dup2(2, 1)  # nobody reads what else may be printed there
 
 

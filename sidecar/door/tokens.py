@@ -3,7 +3,6 @@
 import hashlib
 import re
 import secrets
-import tomllib
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, NamedTuple
@@ -79,6 +78,8 @@ def parse_tokens(path: str, content: bytes) -> tuple[TokenEntry, ...]:
     Raises:
         ConfigError: it is not a tokens file; the message names the place and quotes nothing of it.
     """
+    import tomllib  # noqa: PLC0415 - not without a tokens file
+
     try:
         entries = msgspec.convert(tomllib.loads(content.decode()), _File).tokens
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):

@@ -21,12 +21,16 @@ between two of these steps leaves wrong is right again after the next connection
 import itertools
 import mmap
 import os
+from functools import cached_property
+from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # the supervisor starts without numpy; it needs it only once a worker is down
+    import numpy as np
+    import numpy.typing as npt
 
-Integers = npt.NDArray[np.int64]
+    Integers = npt.NDArray[np.int64]
 
 FILE = "connections"
 SLOTS = 2
@@ -61,14 +65,17 @@ class ConnectionTable:
             (senders, workers),
             (RECEIVERS, senders, workers),
         )
-        ends = np.cumsum([np.prod(shape) for shape in shapes])
+        ends = list(itertools.accumulate(prod(shape) for shape in shapes))
         descriptor = os.open(runtime / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(descriptor, int(ends[-1]) * 8)
-            words = np.frombuffer(mmap.mmap(descriptor, int(ends[-1]) * 8), np.int64)
+            os.ftruncate(descriptor, ends[-1] * 8)
+            words = memoryview(mmap.mmap(descriptor, ends[-1] * 8))
         finally:
             os.close(descriptor)
-        parts = [part.reshape(shape) for part, shape in zip(np.split(words, ends[:-1]), shapes, strict=True)]
+        parts = [
+            words[8 * begin : 8 * end].cast("q", shape)
+            for begin, end, shape in zip([0, *ends], ends, shapes, strict=False)
+        ]
         self._process, self._pid, self._open, self._sent, self._taken = parts
 
     def begin(self, worker: int, process: int) -> int:
@@ -91,19 +98,26 @@ class ConnectionTable:
         """The process with this slot has so many open connections."""
         self._open[worker, slot] = connections
 
-    def coming(self) -> Integers:
-        """Connections that were sent to each worker and not received so far, [worker]."""
-        waiting: Integers = np.maximum(self._sent - self._taken.max(axis=0), 0).sum(axis=0)
+    @cached_property
+    def _arrays(self) -> "tuple[Integers, Integers]":
+        import numpy as np  # noqa: PLC0415 - see the top
+
+        return np.asarray(self._sent), np.asarray(self._taken)
+
+    def coming(self) -> list[int]:
+        """Connections that were sent to each worker and not received so far, by worker."""
+        sent, taken = self._arrays
+        waiting: list[int] = (sent - taken.max(axis=0)).clip(0).sum(axis=0).tolist()
         return waiting
 
     def loads(self) -> list[int]:
         """Connections that each worker has or is about to have, by worker; -1 while it does not serve."""
-        return self._loads(self.coming().tolist())
+        return self._loads(self.coming())
 
     def _loads(self, coming: list[int]) -> list[int]:
         loads = [-1] * len(coming)
-        # Lists, since numpy takes longer than the few numbers are worth.
-        rows = zip(self._process.tolist(), self._pid.tolist(), self._open.tolist(), strict=True)
+        slots: list[list[list[int]]] = [self._pid.tolist(), self._open.tolist()]  # type: ignore[list-item]  # of two dimensions
+        rows = zip(self._process.tolist(), *slots, strict=True)
         for worker, (process, pids, connections) in enumerate(rows):
             if process and process in pids:
                 loads[worker] = connections[pids.index(process)] + coming[worker]
@@ -123,7 +137,7 @@ class ConnectionTable:
         Returns:
             Those that look at what they are sent.
         """
-        coming: list[int] = self.coming().tolist()
+        coming = self.coming()
         here = connections + coming[own]
         loads = sorted(zip(self._loads(coming), itertools.count(), strict=False))
         return [worker for load, worker in loads if 0 <= load < here and coming[worker] < MOST_COMING and worker != own]
@@ -131,7 +145,7 @@ class ConnectionTable:
     def note_sent(self, sender: int, worker: int) -> int:
         """This sender is about to send a connection to this worker; gives the number that it has to bring along."""
         self._sent[sender, worker] += 1
-        return int(self._sent[sender, worker])
+        return self._sent[sender, worker]
 
     def note_kept(self, sender: int, worker: int) -> None:
         """It could not be sent."""

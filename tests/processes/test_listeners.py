@@ -311,7 +311,7 @@ async def _two_clients(address: tuple[str, int]) -> dict[int, Client]:
 
 
 def _toy_child(name: str, arguments: Sequence[str], **settings: Any) -> Child:
-    program = (TOY_WORKER, *arguments[2:]) if name.startswith("worker") else ("-c", "print('{}', flush=True); input()")
+    program = (TOY_WORKER, *arguments[3:]) if name.startswith("worker") else ("-c", "print('{}', flush=True); input()")
     return Child(name, program, **settings)
 
 
@@ -405,5 +405,5 @@ async def test_more_listeners_than_there_are_descriptors_are_an_error_that_leave
     reserved.close()
 
 
-def test_workers_of_the_portable_transport_bind_by_themselves() -> None:
-    assert not hands_down_listeners(Config())
+def test_workers_of_grpcio_bind_by_themselves() -> None:
+    assert not hands_down_listeners(Config(transport="grpcio"))

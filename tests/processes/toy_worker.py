@@ -78,5 +78,5 @@ class ToyWorker:
 
 if __name__ == "__main__":
     worker = ToyWorker(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[4:])
-    print(json.dumps({"lane": "toy", "running": ""}), flush=True)  # noqa: T201 - as the supervisor expects it
+    print(json.dumps({"transport": "toy", "running": ""}), flush=True)  # noqa: T201 - as the supervisor expects it
     worker.run()
