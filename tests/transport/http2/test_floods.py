@@ -199,7 +199,9 @@ def test_a_ping_and_two_windows_after_each_reply_are_no_flood() -> None:
     memory = Memory()
     line = opened(memory)
     for number in range(3 * BUDGET):
-        line.send(call(2 * number + 1, wanted(3)) + widen(0, 8) + widen(2 * number + 1, 8) + frame(PING, 0, 0, bytes(8)))
+        line.send(
+            call(2 * number + 1, wanted(3)) + widen(0, 8) + widen(2 * number + 1, 8) + frame(PING, 0, 0, bytes(8))
+        )
     assert not line.wire.closed
     assert not memory.server.notes.counts
     closed(memory.server)

@@ -11,7 +11,6 @@ import pytest
 from benchmarks.http2 import (
     ACK,
     CONTINUATION,
-    DATA,
     END_HEADERS,
     END_STREAM,
     GOAWAY,
@@ -38,7 +37,6 @@ from tests.transport.http2.memory import (
     STREAM,
     UNARY,
     WATCH,
-    Line,
     Memory,
     closed,
     left_on,
@@ -117,7 +115,9 @@ def test_what_is_kept_of_headers_is_bounded_in_number_and_bytes(memory: Memory) 
     line = opened(memory)
     meanings = line.connection._meanings
     for number in range(1000):
-        line.send(call(2 * number + 1, wanted(0), to(UNARY, ("x-request", str(number) * (number % 2000)))) + widen(0, 99))
+        line.send(
+            call(2 * number + 1, wanted(0), to(UNARY, ("x-request", str(number) * (number % 2000)))) + widen(0, 99)
+        )
         kept = sum(len(name) + len(value) for key in meanings._entries for name, value in key)
         assert kept + sum(map(len, meanings.blocks)) <= MOST_KEPT_BYTES
         assert len(meanings.blocks) <= MOST_KEPT
@@ -130,7 +130,9 @@ def test_errors_are_kept_without_the_messages_that_caused_them(memory: Memory) -
     line = opened(memory)
     line.send(head(1) + body(1, grpc(bytes(1000))[:-1]))
     assert sender._trailers
-    assert [error for error in sender._trailers if error.__traceback__ is not None or error.__context__ is not None] == []
+    assert [
+        error for error in sender._trailers if error.__traceback__ is not None or error.__context__ is not None
+    ] == []
 
 
 # Windows that do not open, and peers that do not read.
@@ -261,7 +263,12 @@ def test_a_connection_that_begins_too_slowly_is_closed(memory: Memory, cut: int)
 
 @pytest.mark.parametrize(
     "slow",
-    [frame(PING, 0, 0, bytes(8))[:5], head(1)[:20], body(1, bytes(100))[:50], head(1, CALL, 0) + frame(CONTINUATION, 0, 1)],
+    [
+        frame(PING, 0, 0, bytes(8))[:5],
+        head(1)[:20],
+        body(1, bytes(100))[:50],
+        head(1, CALL, 0) + frame(CONTINUATION, 0, 1),
+    ],
     ids=["head of a frame", "header block", "DATA", "CONTINUATION"],
 )
 def test_a_frame_or_a_block_that_does_not_end_ends_the_connection(memory: Memory, slow: bytes) -> None:
@@ -324,7 +331,9 @@ def test_an_idle_connection_costs_a_few_kilobytes(memory: Memory) -> None:
     assert (after - before) / 200 < 6000
 
 
-def test_connections_over_the_limit_are_closed_at_once_and_counted_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_connections_over_the_limit_are_closed_at_once_and_counted_in_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with serving(max_connections=20) as running:
         held = [running.peer() for _ in range(20)]
         for one in held:
@@ -359,7 +368,7 @@ def test_streams_that_are_opened_and_never_used_are_bounded_and_cost_less_than_a
 
 @pytest.mark.parametrize("path", [UNARY, STREAM, COLD, WATCH, HEALTH_WATCH])
 @pytest.mark.parametrize("whole", [False, True], ids=["half a message", "a message without an end"])
-def test_unfinished_messages_are_bounded_over_all_streams(memory: Memory, path: str, whole: bool) -> None:  # noqa: FBT001
+def test_unfinished_messages_are_bounded_over_all_streams(memory: Memory, path: str, whole: bool) -> None:
     if whole and path == STREAM:
         return  # there a message is answered at once
     line = opened(memory)
@@ -391,7 +400,9 @@ def test_unfinished_messages_are_bounded_over_all_connections(memory: Memory) ->
 def test_a_call_that_expires_within_its_message_leaves_nothing(memory: Memory) -> None:
     line = opened(memory)
     for number, path in enumerate((UNARY, STREAM, COLD, WATCH, HEALTH_WATCH)):
-        line.send(head(2 * number + 1, to(path, ("grpc-timeout", "5S"))) + body(2 * number + 1, grpc(bytes(99))[:-1], 0))
+        line.send(
+            head(2 * number + 1, to(path, ("grpc-timeout", "5S"))) + body(2 * number + 1, grpc(bytes(99))[:-1], 0)
+        )
     assert memory.server.parts == 5 * 103
     memory.wait(6.0)
     sent = line.wire.take()

@@ -158,7 +158,10 @@ CASES: dict[str, tuple[bytes, Check]] = {
     "6.9 WINDOW_UPDATE of a wrong length": (frame(WINDOW_UPDATE, 0, 0, bytes(3)), ends(FRAME_SIZE)),
     "6.9.1 the connection's window overflows": (widen(0, LARGEST) * 2, ends(FLOW_CONTROL)),
     "6.9.1 a stream's window overflows": (head(1, POST) + widen(1, LARGEST) * 2, resets(1, FLOW_CONTROL)),
-    "6.9.1 the reserved bit of the increment is ignored": (head(1, POST) + widen(1, 1 << 31 | 1) + body(1, b"x"), answers()),
+    "6.9.1 the reserved bit of the increment is ignored": (
+        head(1, POST) + widen(1, 1 << 31 | 1) + body(1, b"x"),
+        answers(),
+    ),
     "6.9.2 SETTINGS overflow a stream's window": (
         head(1, POST) + widen(1, LARGEST - 65_535) + settings((INITIAL_WINDOW, 65_536)),
         ends(FLOW_CONTROL),

@@ -16,6 +16,7 @@ from benchmarks.http2 import (
     frame,
     settings,
 )
+from tests.transport.http2.memory import wanted
 from tests.transport.http2.peers import (
     CALL,
     GET,
@@ -37,7 +38,6 @@ from tests.transport.http2.peers import (
     serving,
     widen,
 )
-from tests.transport.http2.memory import wanted
 
 PRIORITY_FRAME = 2
 PROTOCOL, STREAM_CLOSED, REFUSED, COMPRESSION, NO_ERROR = 1, 5, 7, 9, 0
@@ -106,7 +106,10 @@ STATES: dict[str, tuple[bytes, Check]] = {
     "8.1 POST with DATA in pieces": (head(1, POST) + body(1, b"te", 0) + body(1, b"st"), answers()),
     "8.1 POST with an empty end": (head(1, POST) + body(1, b"test", 0) + body(1, b""), answers()),
     "8.1 POST with padding": (head(1, POST) + frame(DATA, PADDED | END_STREAM, 1, b"\x02test\0\0"), answers()),
-    "8.1 GET with the content type of gRPC": (asked(1, (*GET, ("content-type", "application/grpc"))), answers(1, "405")),
+    "8.1 GET with the content type of gRPC": (
+        asked(1, (*GET, ("content-type", "application/grpc"))),
+        answers(1, "405"),
+    ),
     "8.1.2.6 a length that is kept": (head(1, (*POST, ("content-length", "4"))) + body(1, b"test"), answers()),
     "8.1.2.6 padding does not count": (
         head(1, (*POST, ("content-length", "4"))) + frame(DATA, PADDED | END_STREAM, 1, b"\x02test\0\0"),
