@@ -65,7 +65,6 @@ class Methods:
         self._open: dict[str, tuple[Open, Hot | None]] = {path: (each.open, None) for path, each in rare.items()}
         self._open |= {path: (UnaryCall, hot) for path, hot in services.unary.items()}
         self._open |= {path: (StreamCall, hot) for path, hot in services.streams.items()}
-        tokens = access.tokens
         self._admit: dict[str, Admit] = {}
         if access.tokens is not None:
             for path in self._open:

@@ -19,7 +19,7 @@ MOST_MESSAGE_BYTES = 4096
 def percent_encoded(message: str) -> bytes:
     """A status message as the header `grpc-message`: printable ASCII stays, all else and `%` is percent-encoded."""
     return b"".join(
-        bytes((byte,)) if 0x20 <= byte <= 0x7E and byte != 0x25 else b"%%%02X" % byte
+        bytes((byte,)) if 0x20 <= byte <= 0x7E and byte != 0x25 else b"%%%02X" % byte  # noqa: PLR2004 - ASCII
         for byte in message.encode("utf-8", "replace")
     )
 

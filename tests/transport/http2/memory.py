@@ -103,9 +103,9 @@ class Loop:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.timers: list[Timer] = []
-        self._soon: deque[Callable[[], None]] = deque()
+        self._soon: deque[Callable[[], object]] = deque()
 
-    def call_soon(self, call: Callable[..., None], *arguments: Any) -> None:
+    def call_soon(self, call: Callable[..., object], *arguments: Any) -> None:
         self._soon.append(lambda: call(*arguments))
 
     call_soon_threadsafe = call_soon
@@ -119,12 +119,12 @@ class Loop:
 
         class Later(Future[Any]):
             def add_done_callback(self, done: Callable[[Any], object]) -> None:
-                loop.call_soon(lambda: done(self) and None)
+                loop.call_soon(done, self)
 
         future = Later()
         try:
             future.set_result(work(*arguments))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the future holds it
             future.set_exception(error)
         return future
 

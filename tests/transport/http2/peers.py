@@ -175,7 +175,7 @@ class Peer:
         content = b""
         while (got := self.read()) is not None:
             if got.kind == HEADERS:
-                read = dict(self.decoder.decode(got.payload))
+                read = {str(name): str(value) for name, value in self.decoder.decode(got.payload)}
                 if got.stream == stream:
                     fields |= read
             if got.stream != stream:
@@ -199,7 +199,7 @@ class Peer:
     def alive(self) -> list[Frame]:
         """Waits until the server has dealt with all that was sent; gives the frames that came before."""
         self.send(frame(PING, 0, 0, b"all read"))
-        before = []
+        before: list[Frame] = []
         while (got := self.read()) is not None:
             if got == Frame(PING, ACK, 0, b"all read"):
                 return before
@@ -241,7 +241,8 @@ def serving(
     try:
         yield Serving(server, services, health, address)
     finally:
-        server.drain(1.0)
+        if server.thread.is_alive():  # else the test has drained it
+            server.drain(1.0)
 
 
 Check = Callable[[Peer], None]

@@ -37,6 +37,7 @@ from tests.transport.http2.memory import (
     STREAM,
     UNARY,
     WATCH,
+    Line,
     Memory,
     closed,
     left_on,
@@ -233,7 +234,7 @@ def test_what_the_transport_holds_for_one_peer_is_bounded(memory: Memory) -> Non
 
 
 def test_what_is_held_for_all_peers_that_do_not_read_is_bounded(memory: Memory) -> None:
-    lines = []
+    lines: list[Line] = []
     while sum(line.connection.pending for line in lines) <= UNREAD_OF_ALL:
         lines.append(opened(memory))
         lines[-1].send(settings((INITIAL_WINDOW, 0)))
@@ -368,7 +369,7 @@ def test_streams_that_are_opened_and_never_used_are_bounded_and_cost_less_than_a
 
 @pytest.mark.parametrize("path", [UNARY, STREAM, COLD, WATCH, HEALTH_WATCH])
 @pytest.mark.parametrize("whole", [False, True], ids=["half a message", "a message without an end"])
-def test_unfinished_messages_are_bounded_over_all_streams(memory: Memory, path: str, whole: bool) -> None:
+def test_unfinished_messages_are_bounded_over_all_streams(memory: Memory, path: str, whole: bool) -> None:  # noqa: FBT001
     if whole and path == STREAM:
         return  # there a message is answered at once
     line = opened(memory)
