@@ -108,7 +108,7 @@ class Client:
             extra.append(("content-length", str(len(call.left))))
         number = self.h2.get_next_available_stream_id()
         # h2 forgets the bytes of the priority where it cuts a block.
-        priority = {"priority_weight": chance.randint(1, 256)} if chance.random() < 0.2 and not extra else {}
+        priority: Any = {"priority_weight": chance.randint(1, 256)} if chance.random() < 0.2 and not extra else {}
         self.h2.send_headers(number, head(path, *extra), **priority)
         self.calls[number] = call
 

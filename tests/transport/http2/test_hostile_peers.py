@@ -11,7 +11,6 @@ import pytest
 from benchmarks.http2 import (
     ACK,
     CONTINUATION,
-    DATA,
     END_HEADERS,
     END_STREAM,
     GOAWAY,
@@ -235,7 +234,7 @@ def test_what_the_transport_holds_for_one_peer_is_bounded(memory: Memory) -> Non
 
 
 def test_what_is_held_for_all_peers_that_do_not_read_is_bounded(memory: Memory) -> None:
-    lines = []
+    lines: list[Line] = []
     while sum(line.connection.pending for line in lines) <= UNREAD_OF_ALL:
         lines.append(opened(memory))
         lines[-1].send(settings((INITIAL_WINDOW, 0)))
