@@ -397,10 +397,15 @@ class Connection(Peer):
         """
         self._parts += more
         self.server.parts += more
-        if more > 0 and (self._parts > self.server.most_parts or self.server.parts > self.server.most_parts_of_all):
+        if more > 0 and (self._parts > self.server.most_parts or self._is_over_its_share()):
             raise TooLarge(
                 "too much of unfinished messages is held for this connection; send fewer large ones at a time."
             )
+
+    def _is_over_its_share(self) -> bool:
+        """True if all connections together hold too much, and this one more than each could."""
+        server = self.server
+        return server.parts > server.most_parts_of_all and self._parts > server.most_parts_of_all // len(server.connections)
 
 
 # A flag of our own, beyond the eight that frames have.
