@@ -299,7 +299,7 @@ class Peer(Sender):
         # As grpc's core: what a reply brings about, such as probes of the bandwidth, is no strike.
         if self.now - self._ping_at >= least_s or self.replied != self._replied_at_ping:
             self._strikes = 0
-        else:
+        elif not self.streams:
             self._strikes += 1
             if self._strikes > PING_STRIKES:
                 raise Violation(ENHANCE_YOUR_CALM, "too_many_pings")
