@@ -35,7 +35,7 @@ EMPTY_HTTP2, EMPTY_GRPCIO = "empty handler, http2", "empty handler, grpcio"
 EMPTY_OTHER = "empty handler, other checkout"
 COLUMNS = ("subject", "in_flight", "per_second", "p50_us", "p99_us", "server_us_per_call", "errors", "rounds")
 FIGURES = ("per_second", "p50_us", "p99_us", "server_us_per_call")
-RATIO_COLUMNS = ("subject", "ratio", "lowest", "highest", "target", "verdict")
+RATIO_COLUMNS = ("subject", "ratio", "lowest", "highest", "target", "verdict", "by_server_cpu")
 
 
 Add = Callable[[str, tuple[int, ...], Callable[[int], Row]], None]  # (subject, calls in flight, how to measure)
@@ -237,17 +237,32 @@ def compared(turns: dict[tuple[str, int], Turn], *, another: bool) -> tuple[list
         if above in turns and below in turns:
             middle, lowest, highest = ratio(turns[above], turns[below], column)
             row = verdict(subject, round(middle, 3), target)
-            rows.append({**row, "ratio": row["value"], "lowest": round(lowest, 3), "highest": round(highest, 3)})
+            extremes = {"lowest": round(lowest, 3), "highest": round(highest, 3)}
+            rows.append(
+                {**row, "ratio": row["value"], **extremes, "by_server_cpu": _by_cpu(turns[above], turns[below])}
+            )
         elif another or below not in ((ROUTE_OTHER, HIGH), (ROUTE_OTHER, LONE), (EMPTY_OTHER, HIGH)):
             notes.append(f"{subject}: left out, for one of the servers did not run")
     return rows, notes
+
+
+def _by_cpu(above: Turn, below: Turn) -> float | None:
+    """How many calls one does in the processor time of the other; None where that was not measured."""
+    if not (above.values("server_us_per_call") and below.values("server_us_per_call")):
+        return None
+    return round(ratio(below, above, "server_us_per_call")[0], 3)
 
 
 def _compared(plan: Plan, turns: dict[tuple[str, int], Turn]) -> Section:
     section = Section("ratios", "Ratios (of throughput; at 1 in flight of p50), median over the rounds", RATIO_COLUMNS)
     section.rows, section.notes = compared(turns, another=plan.against is not None)
     section.notes.append(f"load: {'h2load' if plan.h2load else f'{plan.client} client of this program'}")
-    if not plan.h2load:
+    if plan.h2load:
+        section.notes.append(
+            "by server cpu: the same ratio of calls per second of the servers' processor time, which other programs on the "
+            "machine and a generator that is too slow disturb less; it is not judged"
+        )
+    else:
         section.notes.append(
             "without h2load the generator, not the server, may set the pace of the empty handlers: their throughput "
             "is a lower bound, and ratios over it are too good"

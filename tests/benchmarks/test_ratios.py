@@ -65,6 +65,15 @@ def test_ratios_are_judged_by_their_targets_and_those_that_cannot_be_taken_are_t
     assert len(notes) == len(COMPARISONS) - 2
 
 
+def test_processor_time_tells_the_same_ratio_where_it_was_measured() -> None:
+    route = pair("Route: http2 / other checkout")
+    figures = filled((route.above, 180.0), (route.below, 100.0))
+    assert compared(figures, another=True)[0][0]["by_server_cpu"] is None
+    for key, spent in ((route.above, 50.0), (route.below, 110.0)):
+        figures[key].rows[0]["server_us_per_call"] = spent
+    assert compared(figures, another=True)[0][0]["by_server_cpu"] == 2.2
+
+
 def test_another_checkout_is_not_missed_where_none_was_asked_for() -> None:
     rows, notes = compared({}, another=False)
     assert rows == []
