@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from sidecar.config import Config
+from sidecar.errors import RouterError
 from sidecar.lanes.health import Health
 from sidecar.lanes.lane import Call, Hot
 from sidecar.transport.choose import transport_of
@@ -44,6 +45,12 @@ class EmptyServices:
     def ready(self) -> bool:
         """True if calls wait."""
         return bool(self._calls)
+
+    crowded = False
+
+    def turn_away(self, method: Hot, calls: int) -> RouterError:
+        """See Services; nothing is ever turned away."""
+        raise NotImplementedError
 
     def offer(self, call: Call) -> None:
         """Takes a call."""

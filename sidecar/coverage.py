@@ -50,12 +50,12 @@ class Coverage:
         except KeyError:
             self._new(segment)[0] += 1
 
-    def unscored(self, segment: str) -> None:
-        """One request was not: degraded, turned away, or expired while it waited."""
+    def unscored(self, segment: str, requests: int = 1) -> None:
+        """Requests were not: degraded, turned away, or expired while they waited."""
         try:
-            self._counts[segment][1] += 1
+            self._counts[segment][1] += requests
         except KeyError:
-            self._new(segment)[1] += 1
+            self._new(segment)[1] += requests
 
     def totals(self) -> dict[str, Covered]:
         """Since the start, by segment."""

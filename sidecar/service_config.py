@@ -16,7 +16,8 @@ SERVICE_CONFIG = Path(__file__).with_suffix(".json").read_text(encoding="utf-8")
 CHANNEL_OPTIONS: Sequence[tuple[str, str | int]] = (
     ("grpc.service_config", SERVICE_CONFIG),
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    # Also the time that a connection may take: one that waits for the successor of a killed worker is not given up.
+    ("grpc.min_reconnect_backoff_ms", 5000),
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.per_rpc_retry_buffer_size", 8 << 20),
 )

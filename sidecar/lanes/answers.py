@@ -107,11 +107,11 @@ class Answers:
             self._coverage.unscored(segment)
         return EXPIRED
 
-    def reject_unread(self, segment: str | None, wait_s: float) -> RouterError:
-        """A message is turned away unparsed; its caller may try again after wait_s seconds."""
-        self.drops.shed += 1
+    def reject_unread(self, segment: str | None, wait_s: float, messages: int = 1) -> RouterError:
+        """Messages are turned away unparsed; their callers may try again after wait_s seconds."""
+        self.drops.shed += messages
         if segment is not None:
-            self._coverage.unscored(segment)
+            self._coverage.unscored(segment, messages)
         return _overloaded(ceil(wait_s / WAIT_STEP_S))
 
 

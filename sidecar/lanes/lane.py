@@ -73,6 +73,15 @@ class Services(Protocol):
     @property
     def ready(self) -> bool: ...  # noqa: D102 - said above
 
+    @property
+    def crowded(self) -> bool:
+        """True while calls wait for their turn."""
+        ...
+
+    def turn_away(self, method: Hot, calls: int) -> RouterError:
+        """Counts calls of a method that are refused unread since too many wait; gives what they are told."""
+        ...
+
     def offer(self, call: Call) -> None:
         """Takes a call of a hot method; it will be answered at a flush, unless its caller is gone by then."""
         ...

@@ -195,6 +195,15 @@ class RouterServices:
         """Takes a call of a hot method; see Services."""
         self.admission.offer(call)
 
+    @property
+    def crowded(self) -> bool:
+        """True while calls wait for their turn."""
+        return self.admission.crowded
+
+    def turn_away(self, method: Hot, calls: int) -> RouterError:
+        """Counts calls of a method that are refused unread; see Services."""
+        return self._answers.reject_unread(peek.UNREAD if method.scores else None, self._wait_s(), calls)
+
     def flush(self) -> None:
         """Parses calls whose turn it is, answers one batch; then changes what is asked to be changed."""
         began = self._busy_since = self._clock()
@@ -226,8 +235,12 @@ class RouterServices:
             method.degrade(call.raw, _reply, call, call)
             self._allowance.spend(self._clock() - began)
             return
-        wait_s = len(self.admission) / self._batch_calls * self._turn_s
-        call.reply(method.refuse(call.raw, self._answers.reject_unread(self._counted(method, segment), wait_s)))
+        error = self._answers.reject_unread(self._counted(method, segment), self._wait_s())
+        call.reply(method.refuse(call.raw, error))
+
+    def _wait_s(self) -> float:
+        """Seconds until all that waits unparsed would be answered."""
+        return len(self.admission) / self._batch_calls * self._turn_s
 
     def _expire(self, call: Call, segment: str) -> None:
         method = call.method

@@ -114,27 +114,28 @@ class Peer(Sender):
     def pause_writing(self) -> None:
         """See asyncio.Protocol: the peer does not read. Nothing is read from it either, so that it cannot make more."""
         self.choked_since = self.server.clock()
-        self._pace()
+        self.pace()
 
     def resume_writing(self) -> None:
         """See asyncio.Protocol."""
         self.choked_since = 0.0
-        self._pace()
+        self.pace()
 
     def pause(self) -> None:
         """See Origin."""
         self.paused = True
-        self._pace()
+        self.pace()
 
     def resume(self) -> None:
         """See Origin."""
         self.paused = False
-        self._pace()
+        self.pace()
 
-    def _pace(self) -> None:
+    def pace(self) -> None:
+        """Reads on, or stops reading, as everything says that bears on it."""
         if self.closing or self.transport.is_closing():
             return
-        if self.paused or self.choked_since:
+        if self.paused or self.choked_since or self in self.server.held:
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()
@@ -275,7 +276,8 @@ class Peer(Sender):
         self._stop_timer(number)
         self._drop_queue(stream)
         stream.hang_up()
-        if self.now - stream.opened < RAPID_S:
+        # A call that reaches us with hardly any time left is given up at its deadline, not for nothing.
+        if self.now - stream.opened < RAPID_S < stream.expires - self.now:
             self.budget.spend(self.now, "rapid reset")
         if self._drain_step:
             self.leave_if_idle()

@@ -10,11 +10,14 @@ from sidecar.transport.http2.frames import (
     DATA,
     DEFAULT_FRAME_BYTES,
     DEFAULT_WINDOW,
+    END_HEADERS,
     END_STREAM,
+    HEADERS,
     NO_ERROR,
     frame,
     reset,
     window_update,
+    write_word,
 )
 from sidecar.transport.http2.replies import ACCEPTED_ENCODINGS, HEAD_BLOCK, headers_frames, trailers_block
 from sidecar.transport.http2.streams import Stream, UnknownEncoding
@@ -45,6 +48,21 @@ def refusal_block(error: RouterError) -> bytes:
             _trailers.clear()
         block = _trailers[error] = trailers_block(error, ENCODINGS if isinstance(error, UnknownEncoding) else ())
     return block
+
+
+def refusal_frame(error: RouterError) -> tuple[bytes, bytes]:
+    """The frame that ends a call with an error before it has got headers: what stands before and after the stream's number."""
+    found = _frames.get(error)
+    if found is None:
+        if len(_frames) >= MOST_TRAILERS:
+            _frames.clear()
+        block = HEAD_BLOCK + refusal_block(error)
+        head = len(block).to_bytes(3, "big") + bytes((HEADERS, END_HEADERS | END_STREAM))
+        found = _frames[error] = head, block
+    return found
+
+
+_frames: dict[RouterError, tuple[bytes, bytes]] = {}
 
 
 class Sender(asyncio.Protocol):
@@ -162,6 +180,11 @@ class Sender(asyncio.Protocol):
 
     def refuse(self, number: int, error: RouterError, *, ended: bool) -> None:
         """Ends a call that has got no headers yet; `ended`: the peer has sent all of it."""
+        if ended and not self._prefix:
+            head, block = refusal_frame(error)
+            if len(block) <= DEFAULT_FRAME_BYTES:
+                self.write_last(number, (head, write_word(number), block))
+                return
         self._write_headers(number, HEAD_BLOCK + refusal_block(error), END_STREAM)
         self._close(number, ended=ended)
 

@@ -51,6 +51,9 @@ log = logging.getLogger(__name__)
 IDLE_S = 0.02
 # How often connections are looked at for what only time tells, at most and at least.
 SWEEP_S, FASTEST_SWEEP_S = 1.0, 0.02
+# After so much reading in one turn of the loop, connections that brought at least so many bytes are held until a batch was
+# answered. A turn without them brings a dozen batches at most.
+READING_S, GREEDY_BYTES = 0.002, 1 << 14
 # Connections that are accepted before other work goes on.
 ACCEPTED_AT_ONCE = 64
 # Of a full table of descriptors: accepting is tried again after so many seconds.
@@ -77,6 +80,7 @@ class Http2Transport:
         connections: the open ones.
         dirty: connections that have something to write.
         notes: why connections were closed.
+        held: connections that bring much, and are not read until a batch was answered.
         parts: bytes of messages that have not come whole, on all connections.
         unpacked: bytes of messages that came compressed since the last batch.
     """
@@ -91,6 +95,9 @@ class Http2Transport:
         self.dirty: list[Sender] = []
         self.most_streams = access.limits.max_concurrent_streams
         self.whole_bytes = min(DEFAULT_FRAME_BYTES, access.max_message_bytes + MESSAGE_HEAD)
+        self.held: set[Peer] = set()
+        self._greedy: set[Peer] = set()  # connections whose latest bytes were many
+        self._reading_s = 0.0  # in this turn of the loop
         self.parts = self.unpacked = 0
         self.most_parts = max(LEAST_PARTS_OF_ONE, PARTS_OF_ONE * access.max_message_bytes)
         self.most_parts_of_all = max(PARTS_OF_ALL, self.most_parts)
@@ -173,6 +180,24 @@ class Http2Transport:
 
         return do
 
+    def took_in(self, connection: Peer, size: int) -> None:
+        """What a connection brought was read; it will be answered soon.
+
+        Where reading takes long, connections that bring much are not read again before a batch was answered: else a
+        flood of them would be read for ever (receive livelock; Mogul and Ramakrishnan, ACM TOCS 15(3), 1997).
+        """
+        now = self.clock()
+        self._reading_s += now - connection.now
+        if size >= GREEDY_BYTES:
+            self._greedy.add(connection)
+        elif self._greedy:
+            self._greedy.discard(connection)
+        if self._reading_s > READING_S and not self.held and self._greedy:
+            self.held = set(self._greedy)
+            for each in self.held:
+                each.pace()
+        self.soon()
+
     def soon(self) -> None:
         """Has what has come answered, and what is gathered written, once all connections were read."""
         if not self._due:
@@ -188,6 +213,7 @@ class Http2Transport:
     def forget(self, connection: Peer) -> None:
         """A connection is closed."""
         self.connections.discard(connection)
+        self._greedy.discard(connection)
         self._count()
 
     def _report(self, name: str, status: int) -> None:
@@ -221,10 +247,12 @@ class Http2Transport:
         self.unpacked = 0
         services = self.services
         if services.ready:
-            try:
-                services.flush()
-            except Exception as error:  # noqa: BLE001 - one connection must not end the others
-                log.error("the transport failed to deliver a batch; it lives on: %s", place(error))  # noqa: TRY400
+            # Half of the time, where there is so much to read, goes into answering.
+            until = self.clock() + self._reading_s
+            self._flush()
+            while services.ready and self.clock() < until:
+                self._flush()
+        self._reading_s = 0.0
         dirty = self.dirty
         if dirty:
             self.dirty = []
@@ -232,11 +260,21 @@ class Http2Transport:
                 connection.flush()
                 if connection.last_allowed != LARGEST_STREAM:  # type: ignore[attr-defined]  # it is a Peer
                     connection.leave_if_idle()  # type: ignore[attr-defined]
+        if self.held:
+            held, self.held = self.held, set()
+            for each in held:
+                each.pace()
         if services.ready or self.dirty:
             self.soon()
 
+    def _flush(self) -> None:
+        try:
+            self.services.flush()
+        except Exception as error:  # noqa: BLE001 - one batch must not end the others
+            log.error("the transport failed to deliver a batch; it lives on: %s", place(error))  # noqa: TRY400
+
     def _idle(self) -> None:
-        self.services.flush()
+        self._flush()
         self.soon()
         self.loop.call_later(IDLE_S, self._idle)
 
