@@ -317,6 +317,7 @@ class Peer(Sender):
             raise Violation(PROTOCOL_ERROR, "GOAWAY on a stream")
         if len(payload) < 8:  # noqa: PLR2004 - last stream and code
             raise Violation(FRAME_SIZE_ERROR, "GOAWAY of a wrong length")
+        self.budget.spend(self.now, "GOAWAY")
         self.last_allowed = min(self.last_allowed, self.last)
         self._drain_step = 2
         self.leave_if_idle()

@@ -98,11 +98,17 @@ class Timer:
 
 
 class Loop:
-    """As much of an event loop as the transport uses. What others would do in threads is done at once."""
+    """As much of an event loop as the transport uses. What others would do in threads is done at once.
+
+    Attributes:
+        threads: False while no thread has time.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.timers: list[Timer] = []
+        self.threads = True
+        self._put_off: list[Callable[[], object]] = []
         self._soon: deque[Callable[[], object]] = deque()
 
     def call_soon(self, call: Callable[..., object], *arguments: Any) -> None:
@@ -119,17 +125,26 @@ class Loop:
 
         class Later(Future[Any]):
             def add_done_callback(self, done: Callable[[Any], object]) -> None:
-                loop.call_soon(done, self)
+                super().add_done_callback(lambda future: loop.call_soon(done, future))
 
         future = Later()
-        try:
-            future.set_result(work(*arguments))
-        except Exception as error:  # noqa: BLE001 - the future holds it
-            future.set_exception(error)
+
+        def do() -> None:
+            try:
+                future.set_result(work(*arguments))
+            except Exception as error:  # noqa: BLE001 - the future holds it
+                future.set_exception(error)
+
+        if self.threads:
+            do()
+        else:
+            self._put_off.append(do)
         return future
 
     def run(self) -> None:
         """Does all that is due."""
+        while self.threads and self._put_off:
+            self._put_off.pop(0)()
         due = [timer for timer in self.timers if timer.at <= self.clock.now]
         self.timers = [timer for timer in self.timers if timer.at > self.clock.now and not timer.cancelled]
         for timer in due:

@@ -105,6 +105,7 @@ FLOODS = {
     ),
     "empty DATA": Flood(lambda _: body(1, b"", 0), BUDGET, "flood: empty DATA"),
     "padding without DATA": Flood(lambda _: frame(0, 8, 1, b"\xff" + bytes(255)), BUDGET, "flood: empty DATA"),
+    "GOAWAY": Flood(lambda _: frame(GOAWAY, 0, 0, bytes(8)), BUDGET, "flood: GOAWAY"),
     "PRIORITY": Flood(lambda at: frame(PRIORITY_FRAME, 0, own(at), bytes(5)), BUDGET, "flood: PRIORITY"),
     "unknown frames": Flood(lambda _: frame(0xEE, 0, 0, b"x"), BUDGET, "flood: unknown frames"),
     "windows of the connection": Flood(lambda _: widen(0, 1), BUDGET, "flood: WINDOW_UPDATE"),

@@ -116,6 +116,7 @@ ANSWERED: dict[str, bytes] = {
     "gzip announced and not used": head(1, (*CALL, ("grpc-encoding", "gzip"))) + body(1, grpc(GOOD)),
     "identity": call(1, GOOD, (*CALL, ("grpc-encoding", "identity"))),
     "a rare method": call(1, GOOD, to(COLD)),
+    "a stream with the longest deadline": call(1, GOOD, to(STREAM, ("grpc-timeout", "99999999H"))),
     "a stream of one": call(1, GOOD, to(STREAM)),
 }
 

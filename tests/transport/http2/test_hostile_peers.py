@@ -24,6 +24,7 @@ from benchmarks.http2 import (
     settings,
 )
 from sidecar.transport.http2 import greeting, peer, sender, server, streams
+from sidecar.transport.http2.calls import ONE_MESSAGE
 from sidecar.transport.http2.connection import SLOW_READER_BYTES, SLOWEST_READER_BYTES, Connection
 from sidecar.transport.http2.meanings import MOST_KEPT, MOST_KEPT_BYTES
 from sidecar.transport.http2.peer import HEARD_S, LINGER_BYTES, LINGER_S, STARVED_S
@@ -129,8 +130,11 @@ def test_what_is_kept_of_headers_is_bounded_in_number_and_bytes(memory: Memory) 
 
 def test_errors_are_kept_without_the_messages_that_caused_them(memory: Memory) -> None:
     line = opened(memory)
-    line.send(head(1) + body(1, grpc(bytes(1000))[:-1]))
+    for number in range(10):
+        line.send(head(4 * number + 1) + body(4 * number + 1, grpc(bytes(1000))[:-1]))
+        line.send(head(4 * number + 3) + body(4 * number + 3, grpc(b"two") * 2))  # the same error each time
     assert sender._trailers
+    assert ONE_MESSAGE in sender._trailers
     assert [
         error for error in sender._trailers if error.__traceback__ is not None or error.__context__ is not None
     ] == []
@@ -425,6 +429,42 @@ def test_a_call_that_expires_within_its_message_leaves_nothing(memory: Memory) -
     assert left_on(line.connection) == {}
     memory.wait(1.0)
     assert not line.wire.closed
+
+
+@pytest.mark.parametrize("path", [COLD, WATCH, REFLECTION])
+def test_messages_that_wait_for_a_thread_are_bounded(memory: Memory, path: str) -> None:
+    memory.loop.threads = False
+    line = opened(memory)
+    raw = grpc(bytes(MOST_MESSAGE - 5))
+    refused = 0
+    for number in range(8):
+        stream = 2 * number + 1
+        answer = line.send(head(stream, to(path)))
+        for at in range(0, len(raw), 16_384):
+            answer += line.send(body(stream, raw[at : at + 16_384], END_STREAM if at + 16_384 >= len(raw) else 0))
+        refused += status(answer, stream) == 8
+        assert memory.server.parts <= memory.server.most_parts
+    assert refused >= 6
+    memory.loop.threads = True
+    assert line.send(widen(0, 1 << 20))
+    for number in range(8):
+        line.send(cancel(2 * number + 1))
+    assert memory.server.parts == 0
+
+
+def test_a_conversation_is_not_told_to_send_on_while_much_of_it_waits(memory: Memory) -> None:
+    memory.loop.threads = False
+    line = opened(memory)
+    line.send(head(1, to(REFLECTION)))
+    sent = 0
+    while status(answer := line.send(body(1, grpc(bytes(16_000)), 0))) is None:
+        sent += 16_005
+        assert sent <= memory.server.most_parts + 16_005
+    assert status(answer) == 8
+    assert memory.server.parts == 0
+    memory.loop.threads = True
+    line.send(b"")
+    assert memory.server.parts == 0
 
 
 def test_tiny_messages_of_a_conversation_that_are_not_waited_for_are_bounded(memory: Memory) -> None:
