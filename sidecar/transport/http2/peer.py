@@ -75,9 +75,9 @@ class Peer(Sender):
     """
 
     __slots__ = (
-        "_age_s", "_closed_at", "_discarded", "_drain_step", "_drain_until", "_drained_at", "_gaps", "_ping_at", "_replied_at_ping", "_strikes", "_updates",
-        "budget", "cut_since", "held", "last", "last_allowed", "now", "paused", "pinged",
-        "since", "started",
+        "_age_s", "_closed_at", "_discarded", "_drain_step", "_drain_until", "_drained_at", "_gaps", "_ping_at",
+        "_replied_at_ping", "_strikes", "_updates", "budget", "cut_since", "held", "last", "last_allowed", "now", "paused",
+        "pinged", "since", "started",
     )  # fmt: skip
 
     def __init__(self, server: "Http2Transport") -> None:
@@ -230,7 +230,7 @@ class Peer(Sender):
         Raises:
             Violation, StreamError: it is none, or too much.
         """
-        if len(payload) != 4:  # noqa: PLR2004 - the code
+        if len(payload) != 4:  # noqa: PLR2004 - the increment
             raise Violation(FRAME_SIZE_ERROR, "WINDOW_UPDATE of a wrong length")
         # Looking what may go out costs the more, the more is held back.
         self._count("WINDOW_UPDATE", 1 + len(self._blocked) // BLOCKED_PER_FRAME)

@@ -68,8 +68,8 @@ class Sender(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_blocked", "_prefix", "_resets", "_timers", "choked_since", "closing", "frame_bytes", "out", "pending", "progress", "replied", "server",
-        "stream_window", "streams", "transport", "whole_bytes", "window",
+        "_blocked", "_prefix", "_resets", "_timers", "choked_since", "closing", "frame_bytes", "out", "pending", "progress",
+        "replied", "server", "stream_window", "streams", "transport", "whole_bytes", "window",
     )  # fmt: skip
 
     def __init__(self, server: "Http2Transport") -> None:

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, cast
 
+from benchmarks.http2 import PREFACE, settings
 from sidecar.door.settings import LimitsConfig
 from sidecar.errors import InvalidRequest
 from sidecar.lanes.health import Health
@@ -259,6 +260,12 @@ class Memory:
     def line(self) -> Line:
         """A new connection."""
         return Line(self)
+
+    def opened(self) -> Line:
+        """A new connection whose peer has sent its preface and settings."""
+        line = self.line()
+        assert line.send(PREFACE + settings())
+        return line
 
     def wait(self, seconds: float) -> None:
         """Lets time pass: timers first, then the sweep over the connections."""
