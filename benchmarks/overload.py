@@ -51,7 +51,7 @@ from sidecar.settings import OverloadConfig
 from sidecar.wire import router_pb2 as pb
 
 FACTORS = (0.5, 1.0, 1.5, 3.0, 10.0)
-GOODPUT_FACTOR, GOODPUT_TARGET = 3.0, at_least(0.9)
+GOODPUT_TARGETS = {1.0: at_least(0.95), 1.5: at_least(0.9), 3.0: at_least(0.8), 10.0: at_least(0.5)}  # by factor
 RECOVERY_TARGET = "< 50"
 DEADLINE_S = 0.05
 PEAK_IN_FLIGHT = 64
@@ -147,7 +147,7 @@ def overload_verdicts(rows: list[Row], budget_ms: float) -> Section:
     for row in rows:
         at, factor = f"at {row['factor']:g}x of peak", row["factor"]
         section.rows.append(
-            verdict(f"goodput / peak, {at}", row["ratio_to_peak"], GOODPUT_TARGET if factor == GOODPUT_FACTOR else "")
+            verdict(f"goodput / peak, {at}", row["ratio_to_peak"], GOODPUT_TARGETS.get(factor, ""))
         )
         section.rows.append(verdict(f"coverage of the answered, {at}", row["coverage_of_answered"], ""))
         p99_ms = None if row["sent_p99_us"] is None else round(row["sent_p99_us"] / 1e3, 1)

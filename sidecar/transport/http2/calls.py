@@ -83,6 +83,7 @@ class UnaryCall(Stream):
         """See Stream."""
         if not self._whole:
             raise NO_MESSAGE
+        self.forget()  # admission has bounds of its own
         self.since = self.connection.now
         self.connection.server.services.offer(self)
 

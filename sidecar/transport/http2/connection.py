@@ -79,15 +79,8 @@ class Connection(Peer):
     """The receiving half of a connection, over the other half (Sender) and what keeps both in bounds (Peer)."""
 
     __slots__ = (
-        "_block",
-        "_block_flags",
-        "_block_stream",
-        "_buffer",
-        "_continuations",
-        "_eaten",
-        "_meanings",
-        "_parts",
-    )
+        "_block", "_block_flags", "_block_stream", "_buffer", "_continuations", "_eaten", "_meanings", "_parts",
+    )  # fmt: skip
 
     def __init__(self, server: "Http2Transport") -> None:
         super().__init__(server)
@@ -459,10 +452,8 @@ class Connection(Peer):
 
     def _is_over_its_share(self) -> bool:
         """True if all connections together hold too much, and this one more than each could."""
-        server = self.server
-        return server.parts > server.most_parts_of_all and self._parts > server.most_parts_of_all // len(
-            server.connections
-        )
+        server, most = self.server, self.server.most_parts_of_all
+        return server.parts > most and self._parts > most // len(server.connections)
 
 
 # A flag of our own, beyond the eight that frames have.

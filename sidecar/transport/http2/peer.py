@@ -76,9 +76,9 @@ class Peer(Sender):
     """
 
     __slots__ = (
-        "_age_s", "_closed_at", "_discarded", "_drain_step", "_drain_until", "_drained_at", "_gaps", "_ping_at", "_replied_at_ping", "_strikes", "_updates",
-        "budget", "cut_since", "held", "last", "last_allowed", "now", "paused", "pinged",
-        "since", "started",
+        "_age_s", "_closed_at", "_discarded", "_drain_step", "_drain_until", "_drained_at", "_gaps", "_ping_at",
+        "_replied_at_ping", "_strikes", "_updates", "budget", "cut_since", "held", "last", "last_allowed", "now", "paused",
+        "pinged", "since", "started",
     )  # fmt: skip
 
     def __init__(self, server: "Http2Transport") -> None:
@@ -232,7 +232,7 @@ class Peer(Sender):
         Raises:
             Violation, StreamError: it is none, or too much.
         """
-        if len(payload) != 4:  # noqa: PLR2004 - the code
+        if len(payload) != 4:  # noqa: PLR2004 - the increment
             raise Violation(FRAME_SIZE_ERROR, "WINDOW_UPDATE of a wrong length")
         # Looking what may go out costs the more, the more is held back.
         self._count("WINDOW_UPDATE", 1 + len(self._blocked) // BLOCKED_PER_FRAME)
@@ -318,6 +318,7 @@ class Peer(Sender):
             raise Violation(PROTOCOL_ERROR, "GOAWAY on a stream")
         if len(payload) < 8:  # noqa: PLR2004 - last stream and code
             raise Violation(FRAME_SIZE_ERROR, "GOAWAY of a wrong length")
+        self.budget.spend(self.now, "GOAWAY")
         self.last_allowed = min(self.last_allowed, self.last)
         self._drain_step = 2
         self.leave_if_idle()

@@ -51,7 +51,7 @@ class RareCall(Stream):
         if self._raw is not None:
             raise ONE_MESSAGE
         self._raw = raw
-        self.keep(len(raw))  # until the call has ended
+        self.keep(len(raw))  # until it is answered
 
     def finish(self) -> None:
         """See Stream."""
@@ -77,6 +77,7 @@ class RareCall(Stream):
         """Ends the call."""
         if self.gone:
             return
+        self.forget()
         connection = self.connection
         if error is None:
             connection.begin(self)
@@ -181,16 +182,18 @@ def conversation(answer: Cold) -> Rare:  # noqa: C901 - a class within
     """A method of many messages, each with its reply."""
 
     class ConversationCall(RareCall):
-        __slots__ = ("_busy", "_waiting")
+        __slots__ = ("_busy", "_size", "_waiting")
 
         def __init__(self, connection: "Connection", number: int, entry: "Entry", expires: float, now: float) -> None:
             super().__init__(connection, number, entry, expires, now)
             self._waiting: deque[bytes] = deque()
             self._busy = False
+            self._size = 0  # of the message that is being answered
 
         def message(self, raw: bytes) -> None:
             if len(self._waiting) >= MOST_WAITING:
                 raise TOO_FAST
+            self.keep(len(raw))
             self._waiting.append(raw)
             self._go_on()
 
@@ -208,13 +211,16 @@ def conversation(answer: Cold) -> Rare:  # noqa: C901 - a class within
                 return
             if self._waiting:
                 self._busy = True
-                self.do(answer, self._waiting.popleft(), then=self._answered)
+                raw = self._waiting.popleft()
+                self._size = len(raw)
+                self.do(answer, raw, then=self._answered)
             elif self.ended:
                 self.end()
 
         def _answered(self, reply: bytes) -> None:
             self._busy = False
             if not self.gone:
+                self.keep(-self._size)
                 self.send(reply)
                 if not self.ended:
                     self.grant()

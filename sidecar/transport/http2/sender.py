@@ -41,9 +41,10 @@ _trailers: dict[RouterError, bytes] = {}
 
 def refusal_block(error: RouterError) -> bytes:
     """The trailers of an error; kept, since under overload one error ends thousands of calls."""
+    # An error that lives on must not keep messages and connections; one that is raised again and again would gather them.
+    error.__traceback__ = error.__context__ = None
     block = _trailers.get(error)
     if block is None:
-        error.__traceback__ = error.__context__ = None  # what is kept must not keep messages and connections
         if len(_trailers) >= MOST_TRAILERS:
             _trailers.clear()
         block = _trailers[error] = trailers_block(error, ENCODINGS if isinstance(error, UnknownEncoding) else ())
@@ -85,8 +86,8 @@ class Sender(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_blocked", "_prefix", "_resets", "_timers", "choked_since", "closing", "frame_bytes", "out", "pending", "progress", "replied", "server",
-        "stream_window", "streams", "transport", "whole_bytes", "window",
+        "_blocked", "_prefix", "_resets", "_timers", "choked_since", "closing", "frame_bytes", "out", "pending", "progress",
+        "replied", "server", "stream_window", "streams", "transport", "whole_bytes", "window",
     )  # fmt: skip
 
     def __init__(self, server: "Http2Transport") -> None:

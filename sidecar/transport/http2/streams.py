@@ -101,7 +101,7 @@ class Stream:
         raise NotImplementedError
 
     def finish(self) -> None:
-        """The peer has sent all."""
+        """The peer has sent all. What is kept from now on waits for the answer; see keep and forget."""
         raise NotImplementedError
 
     def hang_up(self) -> None:
@@ -164,7 +164,7 @@ class Stream:
             self.ended = True
             if parts:
                 raise InvalidRequest("the call ended within a message; send messages whole.")
-            self.forget()
+            self._parts = None
             self.finish()
         else:
             self.grant()
@@ -192,7 +192,7 @@ class Stream:
             self.connection.update_window(self.number, more)
 
     def keep(self, more: int) -> None:
-        """Counts bytes that are held until the peer sends on; negative once they are not.
+        """Counts bytes that are held for a call that nothing else bounds; negative once they are not.
 
         Raises:
             TooLarge: the connection, or all of them, hold too many.
@@ -201,7 +201,7 @@ class Stream:
         self.connection.keep_parts(more)
 
     def forget(self) -> None:
-        """Drops the beginning of a message; nothing of this stream is held for its peer's sake any more."""
+        """Drops the beginning of a message; nothing is held for this call any more."""
         if self._kept:
             self.connection.keep_parts(-self._kept)
             self._kept = 0

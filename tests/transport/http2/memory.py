@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, cast
 
+from benchmarks.http2 import PREFACE, settings
 from sidecar.door.settings import LimitsConfig
 from sidecar.errors import InvalidRequest
 from sidecar.lanes.health import Health
@@ -47,7 +48,9 @@ class Echo:
 
     Attributes:
         busy: nothing is answered for now.
+        crowded: what it tells of itself.
         offered: calls that were taken, ever.
+        turned_away: calls that were refused unread, ever.
     """
 
     def __init__(self) -> None:
@@ -56,13 +59,17 @@ class Echo:
         self.streams: Mapping[str, Hot] = {STREAM: hot}
         self.cold: Mapping[str, Cold] = {COLD: reply_to, FAILING: _fail}
         self.watches: Mapping[str, Watch] = {WATCH: lambda raw, _here: iter([reply_to(raw)] * WATCHED)}
-        self.busy = False
-        self.offered = 0
+        self.busy = self.crowded = False
+        self.offered = self.turned_away = 0
         self.calls: deque[Call] = deque()
 
     @property
     def ready(self) -> bool:
         return bool(self.calls) and not self.busy
+
+    def turn_away(self, _method: Hot, calls: int) -> RouterError:
+        self.turned_away += calls
+        return TURNED_AWAY
 
     def offer(self, call: Call) -> None:
         self.offered += 1
@@ -98,11 +105,17 @@ class Timer:
 
 
 class Loop:
-    """As much of an event loop as the transport uses. What others would do in threads is done at once."""
+    """As much of an event loop as the transport uses. What others would do in threads is done at once.
+
+    Attributes:
+        threads: False while no thread has time.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.timers: list[Timer] = []
+        self.threads = True
+        self._put_off: list[Callable[[], object]] = []
         self._soon: deque[Callable[[], object]] = deque()
 
     def call_soon(self, call: Callable[..., object], *arguments: Any) -> None:
@@ -119,17 +132,26 @@ class Loop:
 
         class Later(Future[Any]):
             def add_done_callback(self, done: Callable[[Any], object]) -> None:
-                loop.call_soon(done, self)
+                super().add_done_callback(lambda future: loop.call_soon(done, future))
 
         future = Later()
-        try:
-            future.set_result(work(*arguments))
-        except Exception as error:  # noqa: BLE001 - the future holds it
-            future.set_exception(error)
+
+        def do() -> None:
+            try:
+                future.set_result(work(*arguments))
+            except Exception as error:  # noqa: BLE001 - the future holds it
+                future.set_exception(error)
+
+        if self.threads:
+            do()
+        else:
+            self._put_off.append(do)
         return future
 
     def run(self) -> None:
         """Does all that is due."""
+        while self.threads and self._put_off:
+            self._put_off.pop(0)()
         due = [timer for timer in self.timers if timer.at <= self.clock.now]
         self.timers = [timer for timer in self.timers if timer.at > self.clock.now and not timer.cancelled]
         for timer in due:
@@ -244,6 +266,12 @@ class Memory:
     def line(self) -> Line:
         """A new connection."""
         return Line(self)
+
+    def opened(self) -> Line:
+        """A new connection whose peer has sent its preface and settings."""
+        line = self.line()
+        assert line.send(PREFACE + settings())
+        return line
 
     def wait(self, seconds: float) -> None:
         """Lets time pass: timers first, then the sweep over the connections."""

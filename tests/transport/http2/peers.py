@@ -1,7 +1,9 @@
 """A transport on a real port, and peers made by hand that say what they please and look at what comes back."""
 
+import gzip
 import socket
 import struct
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, Self
@@ -82,6 +84,17 @@ def widen(stream: int, more: int) -> bytes:
 def cancel(stream: int, code: int = 8) -> bytes:
     """A RST_STREAM frame."""
     return frame(RST_STREAM, 0, stream, WORD.pack(code))
+
+
+def to(path: str, *extra: tuple[str, str]) -> Fields:
+    """The headers of a call of a method."""
+    return (*CALL[:2], (":path", path), *CALL[3:], *extra)
+
+
+def packed(raw: bytes, encoding: str) -> bytes:
+    """A message with gRPC's prefix, compressed with gzip or deflate."""
+    content = gzip.compress(raw) if encoding == "gzip" else zlib.compress(raw)
+    return b"\1" + WORD.pack(len(content)) + content
 
 
 class Frame(NamedTuple):

@@ -14,7 +14,6 @@ from benchmarks.http2 import (
     HEADERS,
     INITIAL_WINDOW,
     PING,
-    PREFACE,
     SETTINGS,
     WORD,
     frame,
@@ -23,14 +22,15 @@ from benchmarks.http2 import (
 from sidecar.transport.http2.budget import BURST, FAULT_FRAMES, PER_SECOND
 from sidecar.transport.http2.connection import MOST_CONTINUATIONS
 from sidecar.transport.http2.peer import PING_STRIKES
-from tests.transport.http2.memory import STREAM, Line, Memory, closed, wanted
-from tests.transport.http2.peers import CALL, POST, Fields, Serving, asked, body, call, cancel, grpc, head, widen
+from tests.transport.http2.memory import STREAM, Memory, closed, wanted
+from tests.transport.http2.peers import CALL, POST, Serving, asked, body, call, cancel, grpc, head, to, widen
+from tests.transport.http2.reading import last_code
 
 CALM = 11
 PRIORITY_FRAME = 2
 BUDGET, FAULTS = int(BURST), int(BURST) // FAULT_FRAMES
-CONVERSATION: Fields = (*CALL[:2], (":path", STREAM), *CALL[3:])
-UNKNOWN: Fields = (*CALL[:2], (":path", "/test.Test/None"), *CALL[3:])
+CONVERSATION = to(STREAM)
+UNKNOWN = to("/test.Test/None")
 
 
 def own(number: int) -> int:
@@ -105,6 +105,7 @@ FLOODS = {
     ),
     "empty DATA": Flood(lambda _: body(1, b"", 0), BUDGET, "flood: empty DATA"),
     "padding without DATA": Flood(lambda _: frame(0, 8, 1, b"\xff" + bytes(255)), BUDGET, "flood: empty DATA"),
+    "GOAWAY": Flood(lambda _: frame(GOAWAY, 0, 0, bytes(8)), BUDGET, "flood: GOAWAY"),
     "PRIORITY": Flood(lambda at: frame(PRIORITY_FRAME, 0, own(at), bytes(5)), BUDGET, "flood: PRIORITY"),
     "unknown frames": Flood(lambda _: frame(0xEE, 0, 0, b"x"), BUDGET, "flood: unknown frames"),
     "windows of the connection": Flood(lambda _: widen(0, 1), BUDGET, "flood: WINDOW_UPDATE"),
@@ -120,31 +121,13 @@ FLOODS = {
 }  # fmt: skip
 
 
-def opened(memory: Memory) -> Line:
-    line = memory.line()
-    assert line.send(PREFACE + settings())
-    return line
-
-
-def last_code(sent: bytes) -> int | None:
-    """The code of the GOAWAY among some frames; None if there is none."""
-    code = None
-    at = 0
-    while at < len(sent):
-        size = int.from_bytes(sent[at : at + 3], "big")
-        if sent[at + 3] == GOAWAY:
-            code = WORD.unpack(sent[at + 13 : at + 17])[0]
-        at += 9 + size
-    return code
-
-
 @pytest.mark.parametrize("name", FLOODS)
 def test_a_flood_is_ended_after_a_bounded_number_and_a_neighbour_is_served(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     flood = FLOODS[name]
     memory = Memory()
-    neighbour, line = opened(memory), opened(memory)
+    neighbour, line = memory.opened(), memory.opened()
     memory.services.busy = True  # nothing is answered meanwhile, so that no reply pays for a frame
     line.send(flood.first)
     number = 0
@@ -185,7 +168,7 @@ def test_the_peer_of_a_flood_is_told_why_though_it_goes_on_sending(shared: Servi
 
 def test_frames_at_the_pace_that_is_allowed_are_no_flood() -> None:
     memory = Memory()
-    line = opened(memory)
+    line = memory.opened()
     line.send(head(1, CONVERSATION))
     for _ in range(20):
         memory.clock.now += 1.0
@@ -197,7 +180,7 @@ def test_frames_at_the_pace_that_is_allowed_are_no_flood() -> None:
 def test_a_ping_and_two_windows_after_each_reply_are_no_flood() -> None:
     """Go's client measures the network with a ping after each reply, and C core's widens both windows."""
     memory = Memory()
-    line = opened(memory)
+    line = memory.opened()
     for number in range(3 * BUDGET):
         line.send(
             call(2 * number + 1, wanted(3)) + widen(0, 8) + widen(2 * number + 1, 8) + frame(PING, 0, 0, bytes(8))
@@ -209,7 +192,7 @@ def test_a_ping_and_two_windows_after_each_reply_are_no_flood() -> None:
 
 def test_a_ping_after_each_message_of_a_stream_is_no_flood() -> None:
     memory = Memory()
-    line = opened(memory)
+    line = memory.opened()
     line.send(head(1, CONVERSATION) + settings((INITIAL_WINDOW, 1 << 30)))
     for _ in range(3 * BUDGET):
         line.send(body(1, grpc(wanted(3)), 0) + frame(PING, 0, 0, bytes(8)) + widen(0, 8))
@@ -220,21 +203,21 @@ def test_a_ping_after_each_message_of_a_stream_is_no_flood() -> None:
 def test_the_log_gets_a_line_at_a_time_though_many_connections_flood(caplog: pytest.LogCaptureFixture) -> None:
     memory = Memory()
     for _ in range(50):
-        opened(memory).send(frame(PING, 0, 0, bytes(8)) * 10)
+        memory.opened().send(frame(PING, 0, 0, bytes(8)) * 10)
     assert memory.server.notes.counts == {"too_many_pings": 50}
     assert len(caplog.records) == 1
     memory.clock.now += 31.0
-    opened(memory).send(b"\xff\xff\xff" + bytes(6))
-    opened(memory).send(b"\xff\xff\xfe" + bytes(6))  # a reason holds nothing that a peer chose
+    memory.opened().send(b"\xff\xff\xff" + bytes(6))
+    memory.opened().send(b"\xff\xff\xfe" + bytes(6))  # a reason holds nothing that a peer chose
     assert memory.server.notes.counts == {"too_many_pings": 50, "a frame that is too large": 2}
-    opened(memory).send(frame(PING, 0, 0, bytes(8)) * 10)
+    memory.opened().send(frame(PING, 0, 0, bytes(8)) * 10)
     assert caplog.records[-1].message == "a connection was closed: too_many_pings (50 since the line before)"
     closed(memory.server)
 
 
 def test_the_budget_is_one_for_all_kinds_of_frames() -> None:
     memory = Memory()
-    line = opened(memory)
+    line = memory.opened()
     line.send(head(1, CONVERSATION))
     mixed = frame(0xEE, 0, 0) + settings() + body(1, b"", 0) + frame(PRIORITY_FRAME, 0, 7, bytes(5)) + widen(0, 1)
     sent = 0
@@ -247,7 +230,7 @@ def test_the_budget_is_one_for_all_kinds_of_frames() -> None:
 
 def test_posts_to_nowhere_are_answered_and_cost_no_budget() -> None:
     memory = Memory()
-    line = opened(memory)
+    line = memory.opened()
     for number in range(3 * BUDGET):
         assert line.send(head(2 * number + 1, POST, END_HEADERS) + body(2 * number + 1, b"x") + widen(0, 300))
     assert not line.wire.closed
