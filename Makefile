@@ -67,7 +67,7 @@ $(FUZZ)/.done: pyproject.toml constraints.txt
 	$(FUZZ)/bin/python $(PIP) -c constraints.txt -e '.[cpu]' --group fuzz
 	@touch $@
 
-fuzz: $(FUZZ)/.done  ## throw requests or header blocks made wrong at their decoder, led by coverage (SECONDS=60 TARGET=requests|hpack)
+fuzz: $(FUZZ)/.done  ## throw requests, header blocks or connections made wrong at what reads them, led by coverage (SECONDS=60 TARGET=requests|hpack|connection)
 	$(FUZZ)/bin/python -m tests.fuzz.run --seconds $(SECONDS) --target $(TARGET)
 
 lint: $(DEV)/.done  ## check style, types, imports and the contract

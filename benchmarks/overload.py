@@ -15,6 +15,7 @@ good one.
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import click
@@ -57,7 +58,7 @@ PEAK_IN_FLIGHT = 64
 COLUMNS = (
     "subject", "offered_per_second", "goodput_per_second", "ratio_to_peak", "coverage", "coverage_of_answered",
     "sent_p50_us", "sent_p99_us", "budget_ms", "due_p50_us", "due_p99_us",
-    "late", "rejected", "degraded", "errors", "recovery_us", "lag_p99_us", "reconnects",
+    "late", "rejected", "degraded", "errors", "recovery_us", "lag_p99_us", "generator_cpu", "reconnects",
 )  # fmt: skip
 
 
@@ -106,14 +107,16 @@ def _multiples(plan: Plan, address: str, peak: float, deadline_s: float, budget_
         schedule = poisson(factor * peak, plan.seconds, plan.seed)
         _warm(plan, address)
         over = np.arange(len(schedule)) % max(2, plan.connections)
+        own, began = time.process_time(), time.perf_counter()
         run, reconnects = flood(address, ROUTE, schedule, payloads, over, deadline_s=deadline_s, spin_s=plan.spin_s)
+        busy = (time.process_time() - own) / (time.perf_counter() - began)
         recovery_us = round(recovery_s(address, salted(payloads[:1])[0]) * 1e6)
         row = judged(run, deadline_s)
         section.rows.append(
             {
                 "subject": f"{factor:g}x of peak", "factor": factor, "peak_per_second": peak, **row,
                 "ratio_to_peak": round(row["goodput_per_second"] / peak, 3), "budget_ms": budget_ms,
-                "recovery_us": recovery_us, "reconnects": reconnects,
+                "recovery_us": recovery_us, "reconnects": reconnects, "generator_cpu": round(busy, 2),
             }
         )  # fmt: skip
         section.notes += [complaint] if (complaint := fell_behind(run)) else []

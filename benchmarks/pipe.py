@@ -17,7 +17,6 @@ from benchmarks.client import DEADLINE_EXCEEDED, OK, UNANSWERED, UNAVAILABLE
 from benchmarks.hpack import grpc_status
 from benchmarks.http2 import (
     ACK,
-    CANCEL,
     DATA,
     DEFAULT_WINDOW,
     ENABLE_PUSH,
@@ -41,9 +40,10 @@ from benchmarks.http2 import (
     settings,
 )
 from benchmarks.schedule import Seconds
-from benchmarks.stencil import Numbers, Stencil
+from benchmarks.stencil import Numbers, Stencil, cancels
 
-READ_BYTES = 1 << 16
+# Small, so that what is due meanwhile is not late for long.
+READ_BYTES = 1 << 14
 CONNECT_S = 5.0
 UNLIMITED = 1 << 31
 # Beyond so many bytes that the socket does not take no call is begun: a client's transport is not writable then.
@@ -154,6 +154,7 @@ class Pipe:
             record.status[gone], record.done[gone], record.written[gone] = DEADLINE_EXCEEDED, now, np.nan
             self.missing -= len(gone)
             self._head = cut
+        self._pass_ended()
         if self._oldest < len(self._begun) and self._sent[self._begun[self._oldest]] <= late:
             places = np.array(self._begun[self._oldest :])
             count = int(np.searchsorted(self._sent[places], late, "right"))
@@ -162,10 +163,18 @@ class Pipe:
             gone = numbers[cancelled]
             record.status[gone], record.done[gone] = DEADLINE_EXCEEDED, now
             streams = (self._oldest + np.flatnonzero(cancelled)) * 2 + 1
-            self._out += b"".join(frame(RST_STREAM, 0, stream, WORD.pack(CANCEL)) for stream in streams.tolist())
+            self._out += cancels(streams)
             self.missing -= len(gone)
             self._open -= len(gone)
             self._oldest += count
+
+    def _pass_ended(self) -> None:
+        """Moves on to the oldest call that has not ended."""
+        status, calls, begun = self._record.status, self._calls, self._begun
+        oldest, count = self._oldest, len(begun)
+        while oldest < count and status[calls[begun[oldest]]] != UNANSWERED:
+            oldest += 1
+        self._oldest = oldest
 
     def _begin(self, count: int, now: float) -> None:
         places = np.arange(self._head, self._head + count)
@@ -175,12 +184,9 @@ class Pipe:
         streams = (first + np.arange(count)) * 2 + 1
         if not first:
             self._out += self._stencil.first(int(numbers[0]), 1, int(left_ms[0]))
-        if skipped := int(not first):
-            numbers_, streams, left_ms = numbers[skipped:], streams[skipped:], left_ms[skipped:]
-        else:
-            numbers_ = numbers
-        if len(numbers_):
-            self._out += self._stencil.later(numbers_, streams, left_ms)
+        later = slice(0 if first else 1, None)
+        if len(numbers[later]):
+            self._out += self._stencil.later(numbers[later], streams[later], left_ms[later])
         self._record.written[numbers] = now
         self._begun += places.tolist()
         self._head += count
@@ -236,8 +242,9 @@ class Pipe:
 
     def _end(self, stream: int, block: bytes, now: float, status: int | None = None) -> None:
         record, number = self._record, int(self._calls[self._begun[stream >> 1]])
-        if record.status[number] != UNANSWERED:  # cancelled
-            record.bodies[number] = b""
+        if record.status[number] != UNANSWERED:
+            if record.status[number] != OK:  # cancelled
+                record.bodies[number] = b""
             return
         if status is None:
             status = self._statuses.get(block)

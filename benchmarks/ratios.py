@@ -33,7 +33,6 @@ ROUTE_HTTP2, ROUTE_GRPCIO, ROUTE_OTHER = "Route, http2", "Route, grpcio", "Route
 ROUTE_TLS, BATCH_HTTP2 = "Route, http2, TLS", "RouteBatch, http2 (items)"
 EMPTY_HTTP2, EMPTY_GRPCIO = "empty handler, http2", "empty handler, grpcio"
 EMPTY_OTHER = "empty handler, other checkout"
-OTHER = "other checkout"
 COLUMNS = ("subject", "in_flight", "per_second", "p50_us", "p99_us", "server_us_per_call", "errors", "rounds")
 FIGURES = ("per_second", "p50_us", "p99_us", "server_us_per_call")
 RATIO_COLUMNS = ("subject", "ratio", "lowest", "highest", "target", "verdict")
@@ -225,16 +224,28 @@ def _batch_caller(plan: Plan, server: Server) -> Callable[[int], Row]:
     return take
 
 
+def compared(turns: dict[tuple[str, int], Turn], *, another: bool) -> tuple[list[Row], list[str]]:
+    """The rows of all comparisons whose servers ran, and notes on the others.
+
+    Args:
+        turns: by subject and calls in flight.
+        another: whether another checkout was asked for.
+    """
+    rows: list[Row] = []
+    notes: list[str] = []
+    for subject, above, below, column, target in COMPARISONS:
+        if above in turns and below in turns:
+            middle, lowest, highest = ratio(turns[above], turns[below], column)
+            row = verdict(subject, round(middle, 3), target)
+            rows.append({**row, "ratio": row["value"], "lowest": round(lowest, 3), "highest": round(highest, 3)})
+        elif another or below not in ((ROUTE_OTHER, HIGH), (ROUTE_OTHER, LONE), (EMPTY_OTHER, HIGH)):
+            notes.append(f"{subject}: left out, for one of the servers did not run")
+    return rows, notes
+
+
 def _compared(plan: Plan, turns: dict[tuple[str, int], Turn]) -> Section:
     section = Section("ratios", "Ratios (of throughput; at 1 in flight of p50), median over the rounds", RATIO_COLUMNS)
-    for subject, above, below, column, target in COMPARISONS:
-        if above not in turns or below not in turns:
-            if plan.against or OTHER not in below[0]:
-                section.notes.append(f"{subject}: left out, for one of the servers did not run")
-            continue
-        middle, lowest, highest = ratio(turns[above], turns[below], column)
-        row = verdict(subject, round(middle, 3), target)
-        section.rows.append({**row, "ratio": row["value"], "lowest": round(lowest, 3), "highest": round(highest, 3)})
+    section.rows, section.notes = compared(turns, another=plan.against is not None)
     section.notes.append(f"load: {'h2load' if plan.h2load else f'{plan.client} client of this program'}")
     if not plan.h2load:
         section.notes.append(

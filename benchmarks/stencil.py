@@ -11,16 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.hpack import first_block, later_block, literal
-from benchmarks.http2 import DATA, END_HEADERS, END_STREAM, HEADERS, frame, message
+from benchmarks.http2 import CANCEL, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, WORD, frame, message
 from benchmarks.prompts import SALT
 
 Numbers = NDArray[np.int64]
 # gRPC's C core tells short timeouts in whole milliseconds; leading zeros keep all fields equally long.
 TIMEOUT_DIGITS = 8
 # A salt is eight hexadecimal digits of the run and five of the call.
-SALT_DIGITS, RUN_DIGITS = 13, 8
+RUN_DIGITS, SALT_MASK = 8, 0xFFFFF
 HEXADECIMAL = np.frombuffer(b"0123456789abcdef", np.uint8)
 NIBBLES = np.array([16, 12, 8, 4, 0])
+CANCEL_FRAME = np.frombuffer(frame(RST_STREAM, 0, 0, WORD.pack(CANCEL)), np.uint8)
+# So few calls are made sooner one by one.
+FEW = 8
 _STREAM = 5  # of a frame's head, where the number of the stream begins
 _HEAD = 9
 
@@ -54,7 +57,7 @@ class Stencil:
 
     def first(self, number: int, stream: int, timeout_ms: int) -> bytes:
         """The first call of a connection; later ones refer to its headers."""
-        return self._first.cast(np.array([number]), np.array([stream]), np.array([timeout_ms]))
+        return self._first.one(number, stream, timeout_ms)
 
     def later(self, numbers: Numbers, streams: Numbers, timeouts_ms: Numbers) -> bytes:
         """Later calls, one after the other.
@@ -64,7 +67,17 @@ class Stencil:
             streams: [K] their streams.
             timeouts_ms: [K] until their deadlines, whole milliseconds.
         """
-        return self._later.cast(numbers, streams, timeouts_ms)
+        if len(numbers) > FEW:
+            return self._later.cast(numbers, streams, timeouts_ms)
+        each = zip(numbers.tolist(), streams.tolist(), timeouts_ms.tolist(), strict=True)
+        return b"".join([self._later.one(*call) for call in each])
+
+
+def cancels(streams: Numbers) -> bytes:
+    """RST_STREAM frames for the streams [K]."""
+    rows = np.tile(CANCEL_FRAME, (len(streams), 1))
+    rows[:, _STREAM : _STREAM + 4] = streams.astype(">u4").view(np.uint8).reshape(-1, 4)
+    return rows.tobytes()
 
 
 class _Mould:
@@ -81,7 +94,18 @@ class _Mould:
         message_at = len(headers) + _HEAD + len(message(b""))
         self._salt = message_at + salt + RUN_DIGITS
 
+    def one(self, number: int, stream: int, timeout_ms: int) -> bytes:
+        """One call."""
+        chosen = number % len(self._rows) if self._choice is None else self._choice[number]
+        row = bytearray(self._rows[chosen])
+        for place in self._streams:
+            WORD.pack_into(row, place, stream)
+        row[self._salt : self._salt + len(NIBBLES)] = b"%05x" % (number & SALT_MASK)
+        row[self._timeout : self._timeout + TIMEOUT_DIGITS] = b"%08d" % max(1, timeout_ms)
+        return bytes(row)
+
     def cast(self, numbers: Numbers, streams: Numbers, timeouts_ms: Numbers) -> bytes:
+        """Many calls."""
         chosen = numbers % len(self._rows) if self._choice is None else self._choice[numbers]
         rows = self._rows[chosen]  # a copy
         count = len(numbers)

@@ -7,9 +7,9 @@ from benchmarks.client import DEADLINE_EXCEEDED, OK
 from benchmarks.flood import flood
 from benchmarks.floor import METHOD, EmptyServices
 from benchmarks.hpack import first_block, later_block, literal
-from benchmarks.http2 import DATA, END_HEADERS, END_STREAM, HEADERS, frame, message
+from benchmarks.http2 import CANCEL, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, WORD, frame, message
 from benchmarks.prompts import SALT
-from benchmarks.stencil import Stencil
+from benchmarks.stencil import Stencil, cancels
 from benchmarks.tenants import FEW, FLOOD, mixed, segment_requests
 from sidecar.config import Config
 from sidecar.lanes.health import Health
@@ -55,6 +55,21 @@ def test_the_bytes_of_calls_are_those_of_one_call_after_the_other() -> None:
         assert salt.endswith(b"%05x" % number)
         payload = PAYLOADS[1].replace(b"0123456789abc", salt)
         assert part == whole(later_block(), stream, timeout, payload)
+
+
+def test_many_calls_are_made_as_few_are() -> None:
+    stencil = Stencil("/a.B/C", "h:1", PAYLOADS)
+    numbers = np.arange(40) * 77_777
+    streams, timeouts = np.arange(40) * 2 + 3, np.arange(40) * 31
+    parts = [
+        stencil.later(*(each[place : place + 4] for each in (numbers, streams, timeouts))) for place in range(0, 40, 4)
+    ]
+    assert stencil.later(numbers, streams, timeouts) == b"".join(parts)
+
+
+def test_calls_are_cancelled_by_one_frame_each() -> None:
+    expected = b"".join(frame(RST_STREAM, 0, stream, WORD.pack(CANCEL)) for stream in (1, 70_001))
+    assert cancels(np.array([1, 70_001])) == expected
 
 
 def test_the_first_call_of_a_connection_has_whole_headers() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.ratios import Turn, alternate, ratio
+from benchmarks.ratios import COMPARISONS, Comparison, Turn, alternate, compared, ratio
 from benchmarks.samples import Row
 
 
@@ -42,3 +42,30 @@ def test_unequal_rounds_are_a_mistake() -> None:
     alternate([short], 1)
     with pytest.raises(ValueError, match="zip"):
         ratio(long, short, "per_second")
+
+
+def filled(*figures: tuple[tuple[str, int], float]) -> dict[tuple[str, int], Turn]:
+    made = {}
+    for (subject, in_flight), figure in figures:
+        made[subject, in_flight] = Turn(subject, in_flight, dict)
+        made[subject, in_flight].rows = [{"per_second": figure, "p50_us": figure, "errors": {}}]
+    return made
+
+
+def pair(subject: str) -> Comparison:
+    return next(each for each in COMPARISONS if each.subject == subject)
+
+
+def test_ratios_are_judged_by_their_targets_and_those_that_cannot_be_taken_are_told() -> None:
+    route, alone = pair("Route: http2 / other checkout"), pair("p50 alone: Route, http2 / other checkout")
+    figures = filled((route.above, 180.0), (route.below, 100.0), (alone.above, 0.66), (alone.below, 1.0))
+    rows, notes = compared(figures, another=True)
+    judged = {row["subject"]: (row["ratio"], row["verdict"]) for row in rows}
+    assert judged == {route.subject: (1.8, "met"), alone.subject: (0.66, "MISSED")}
+    assert len(notes) == len(COMPARISONS) - 2
+
+
+def test_another_checkout_is_not_missed_where_none_was_asked_for() -> None:
+    rows, notes = compared({}, another=False)
+    assert rows == []
+    assert not any("other checkout" in note for note in notes)

@@ -43,7 +43,7 @@ class Head(NamedTuple):
     bodiless: bool = False
 
 
-def read_head(headers: Headers) -> Head:
+def read_head(headers: Headers) -> Head:  # noqa: C901 - one header after the other
     """Reads the headers of a request.
 
     Raises:
@@ -122,7 +122,7 @@ def seconds(timeout: bytes) -> float | None:
 
 
 def _content_length(value: bytes, before: int | None) -> int:
-    if not value.isdigit() or len(value) > 18:
+    if not value.isdigit() or len(value) > 18:  # noqa: PLR2004 - digits beyond any body
         raise Malformed
     length = int(value)
     if before not in (None, length):

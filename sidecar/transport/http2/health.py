@@ -89,7 +89,7 @@ def health_watch(health: Health, watchers: HealthWatchers) -> Rare:
 
 
 def _service_of(raw: bytes) -> str:
-    from grpc_health.v1 import health_pb2
+    from grpc_health.v1 import health_pb2  # noqa: PLC0415 - a start does not need it
 
     return str(parsed(health_pb2.HealthCheckRequest, raw).service)
 

@@ -76,10 +76,10 @@ class Meanings:
             Malformed: they are none of a request.
         """
         # Go's client sends another timeout with every call: all the rest is looked up without it.
-        timeout = b""
+        timeout: bytes | None = None
         rest = []
         for field in headers:
-            if field[0] == TIMEOUT and not timeout:
+            if field[0] == TIMEOUT and timeout is None:
                 timeout = field[1]
             else:
                 rest.append(field)
@@ -90,10 +90,13 @@ class Meanings:
             found = entry, entry.open is UnaryCall and entry.admit is None
             self._keep(self._entries, key, found, sum(len(name) + len(value) + FIELD_BYTES for name, value in rest))
         entry, quick = found
-        told_s = seconds(timeout) if timeout else math.inf
-        if told_s is None:
-            return Meaning(self._methods.entry(read_head(headers)), math.inf, quick=False)
-        meaning = Meaning(entry, told_s, quick)
+        timeout_s = math.inf
+        if timeout is not None:
+            told_s = seconds(timeout)
+            if told_s is None:
+                return Meaning(self._methods.entry(read_head(headers)), math.inf, quick=False)
+            timeout_s = told_s
+        meaning = Meaning(entry, timeout_s, quick)
         if self._decoder.changes == self._changes:
             self._keep(self.blocks, block, meaning, len(block))
         else:

@@ -96,7 +96,7 @@ class Peer(Sender):
         self._closed_at = 0.0
         self._drain_step, self._drained_at, self._drain_until = 0, 0.0, 0.0
         age_s = server.access.limits.max_connection_age_seconds
-        self._age_s = age_s * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER)
+        self._age_s = age_s * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER)  # noqa: S311 - no secret
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
@@ -225,13 +225,13 @@ class Peer(Sender):
         self.write(frame(SETTINGS, ACK, 0))
         self.pump()
 
-    def widen(self, number: int, payload: bytes) -> None:
+    def widen(self, number: int, payload: bytes) -> None:  # noqa: C901 - one rule after the other
         """Takes a WINDOW_UPDATE.
 
         Raises:
             Violation, StreamError: it is none, or too much.
         """
-        if len(payload) != 4:
+        if len(payload) != 4:  # noqa: PLR2004 - the code
             raise Violation(FRAME_SIZE_ERROR, "WINDOW_UPDATE of a wrong length")
         # Looking what may go out costs the more, the more is held back.
         self._count("WINDOW_UPDATE", 1 + len(self._blocked) // BLOCKED_PER_FRAME)
@@ -266,7 +266,7 @@ class Peer(Sender):
         """
         if not number or self.is_idle(number):
             raise Violation(PROTOCOL_ERROR, "RST_STREAM on an idle stream")
-        if len(payload) != 4:
+        if len(payload) != 4:  # noqa: PLR2004 - the code
             raise Violation(FRAME_SIZE_ERROR, "RST_STREAM of a wrong length")
         stream = self.streams.pop(number, None)
         if stream is None:
@@ -299,7 +299,7 @@ class Peer(Sender):
         # As grpc's core: what a reply brings about, such as probes of the bandwidth, is no strike.
         if self.now - self._ping_at >= least_s or self.replied != self._replied_at_ping:
             self._strikes = 0
-        else:
+        elif not self.streams:
             self._strikes += 1
             if self._strikes > PING_STRIKES:
                 raise Violation(ENHANCE_YOUR_CALM, "too_many_pings")
@@ -314,7 +314,7 @@ class Peer(Sender):
         """
         if number:
             raise Violation(PROTOCOL_ERROR, "GOAWAY on a stream")
-        if len(payload) < 8:
+        if len(payload) < 8:  # noqa: PLR2004 - last stream and code
             raise Violation(FRAME_SIZE_ERROR, "GOAWAY of a wrong length")
         self.last_allowed = min(self.last_allowed, self.last)
         self._drain_step = 2
@@ -358,7 +358,7 @@ class Peer(Sender):
 
     def leave_if_idle(self) -> None:
         """Closes a connection that is ending, once nothing is open."""
-        if self._drain_step == 2 and not self.streams:
+        if self._drain_step == 2 and not self.streams:  # noqa: PLR2004 - the second step
             self.close()
 
     def sweep(self, now: float) -> None:

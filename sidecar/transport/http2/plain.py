@@ -25,7 +25,7 @@ class PlainRequest(Stream):
         """See Stream."""
 
     def _answer(self) -> None:
-        assert self.entry.plain is not None
+        assert self.entry.plain is not None  # noqa: S101 - so this stream was opened
         status, text = self.entry.plain
         body = text.encode()
         self.connection.answer(self, plain_head(status, len(body)), b"" if self.entry.bodiless else body)

@@ -23,13 +23,13 @@ def reflect(names: Sequence[str], raw: bytes) -> bytes:
     Raises:
         InvalidRequest: it is none.
     """
-    from grpc_health.v1 import health_pb2
-    from grpc_reflection.v1alpha import reflection_pb2 as pb
+    from grpc_health.v1 import health_pb2  # noqa: PLC0415 - a start does not need them
+    from grpc_reflection.v1alpha import reflection_pb2 as pb  # noqa: PLC0415
 
     request = parsed(pb.ServerReflectionRequest, raw)
     reply = pb.ServerReflectionResponse(valid_host=request.host, original_request=request)
     pool = descriptor_pool.Default()
-    assert health_pb2.DESCRIPTOR.pool is pool
+    assert health_pb2.DESCRIPTOR.pool is pool  # noqa: S101 - so reflection knows the health service
     kind = request.WhichOneof("message_request")
     try:
         if kind == "list_services":

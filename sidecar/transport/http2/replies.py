@@ -1,5 +1,7 @@
 """The header blocks of replies. No entry of a dynamic table is used, so a block is the same bytes on every connection."""
 
+from urllib.parse import unquote_to_bytes
+
 from sidecar.errors import RouterError
 from sidecar.transport.http2.encode import indexed_name, literal
 from sidecar.transport.http2.frames import CONTINUATION, END_HEADERS, END_STREAM, HEADERS, frame
@@ -17,15 +19,26 @@ MOST_MESSAGE_BYTES = 4096
 def percent_encoded(message: str) -> bytes:
     """A status message as the header `grpc-message`: printable ASCII stays, all else and `%` is percent-encoded."""
     return b"".join(
-        bytes((byte,)) if 0x20 <= byte <= 0x7E and byte != 0x25 else b"%%%02X" % byte
+        bytes((byte,)) if 0x20 <= byte <= 0x7E and byte != 0x25 else b"%%%02X" % byte  # noqa: PLR2004 - ASCII
         for byte in message.encode("utf-8", "replace")
     )
+
+
+def _cut(encoded: bytes) -> bytes:
+    """A message of at most MOST_MESSAGE_BYTES that ends with a whole character."""
+    if len(encoded) <= MOST_MESSAGE_BYTES:
+        return encoded
+    kept = encoded[:MOST_MESSAGE_BYTES]
+    escape = kept.rfind(b"%", MOST_MESSAGE_BYTES - 2)
+    if escape >= 0:  # it was cut off
+        kept = kept[:escape]
+    return percent_encoded(unquote_to_bytes(kept).decode("utf-8", "ignore"))
 
 
 def trailers_block(error: RouterError, extra: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
     """The status of a call that failed, as a block of trailers."""
     fields = [literal(b"grpc-status", b"%d" % error.code)]
-    message = percent_encoded(str(error))[:MOST_MESSAGE_BYTES]
+    message = _cut(percent_encoded(str(error)))
     if message:
         fields.append(literal(b"grpc-message", message))
     fields += [literal(name.encode(), value.encode()) for name, value in error.trailers]

@@ -124,7 +124,7 @@ class Http2Transport:
         names = sorted({*served, HEALTH_SERVICE})
 
         def reflected(raw: bytes) -> bytes:
-            from sidecar.transport.http2.reflection import reflect
+            from sidecar.transport.http2.reflection import reflect  # noqa: PLC0415 - a start does not need it
 
             return reflect(names, raw)
 
@@ -151,7 +151,7 @@ class Http2Transport:
         self._listeners = list(listeners) or [listen_on(listen, shared=self.access.shared)]
         self._handover = handover
         for listener in self._listeners:
-            listener.setblocking(False)
+            listener.setblocking(False)  # noqa: FBT003 - the socket's own signature
         self._health.listen(self._report)
         self.thread.start()
         return bound(listen, self._listeners[0].getsockname()[1])
@@ -223,8 +223,8 @@ class Http2Transport:
         if services.ready:
             try:
                 services.flush()
-            except Exception as error:
-                log.error("the transport failed to deliver a batch; it lives on: %s", place(error))
+            except Exception as error:  # noqa: BLE001 - one connection must not end the others
+                log.error("the transport failed to deliver a batch; it lives on: %s", place(error))  # noqa: TRY400
         dirty = self.dirty
         if dirty:
             self.dirty = []
@@ -245,8 +245,8 @@ class Http2Transport:
         for connection in list(self.connections):
             try:
                 connection.sweep(now)
-            except Exception as error:
-                log.error("a connection failed and is closed: %s", place(error))
+            except Exception as error:  # noqa: BLE001 - one connection must not end the others
+                log.error("a connection failed and is closed: %s", place(error))  # noqa: TRY400 - it may quote a prompt
                 connection.transport.abort()
         self._bound_unread()
         limits = self.access.limits
@@ -290,7 +290,7 @@ class Http2Transport:
         self.loop.call_later(ACCEPT_AGAIN_S, again)
 
     def _take_over(self) -> None:
-        assert self._handover is not None
+        assert self._handover is not None  # noqa: S101 - else nothing is watched
         for accepted in self._handover.receive():
             self._adopt(accepted)
 
@@ -310,7 +310,7 @@ class Http2Transport:
     async def _begin(self, accepted: socket.socket) -> None:
         timeout_s = self.access.limits.handshake_timeout_seconds
         try:
-            accepted.setblocking(False)
+            accepted.setblocking(False)  # noqa: FBT003 - the socket's own signature
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             context = self._handshakes.context() if self._handshakes else None
             await self.loop.connect_accepted_socket(

@@ -120,7 +120,7 @@ class Stream:
     def drained(self) -> None:
         """The windows let out all that was held back."""
 
-    def data(self, payload: bytes, length: int, *, ended: bool) -> None:
+    def data(self, payload: bytes, length: int, *, ended: bool) -> None:  # noqa: C901 - one rule after the other
         """Takes a DATA frame.
 
         Args:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 from sidecar.door.settings import LimitsConfig
+from sidecar.errors import InvalidRequest
 from sidecar.lanes.health import Health
 from sidecar.lanes.lane import Call, Cold, Hot, Watch
 from sidecar.transport.http2.connection import Connection
@@ -17,6 +18,7 @@ from sidecar.transport.http2.server import Http2Transport
 from sidecar.transport.transport import Access
 
 UNARY, STREAM, COLD, WATCH = "/test.Test/Unary", "/test.Test/Stream", "/test.Test/Cold", "/test.Test/Watch"
+FAILING, ODD_TEXT = "/test.Test/Failing", "100 % of é and \n, but ~ stays"
 HEALTH_WATCH, REFLECTION = "/grpc.health.v1.Health/Watch", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 MOST_MESSAGE = 1 << 20
 MOST_REPLY = 1 << 22
@@ -36,6 +38,10 @@ def reply_to(raw: bytes) -> bytes:
     return (pattern * (size // len(pattern) + 1))[:size]
 
 
+def _fail(_raw: bytes) -> bytes:
+    raise InvalidRequest(ODD_TEXT)
+
+
 class Echo:
     """Services that answer each message with `reply_to`.
 
@@ -48,7 +54,7 @@ class Echo:
         hot = Hot(lambda *_: None, lambda _raw: "")
         self.unary: Mapping[str, Hot] = {UNARY: hot}
         self.streams: Mapping[str, Hot] = {STREAM: hot}
-        self.cold: Mapping[str, Cold] = {COLD: reply_to}
+        self.cold: Mapping[str, Cold] = {COLD: reply_to, FAILING: _fail}
         self.watches: Mapping[str, Watch] = {WATCH: lambda raw, _here: iter([reply_to(raw)] * WATCHED)}
         self.busy = False
         self.offered = 0
@@ -97,9 +103,9 @@ class Loop:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.timers: list[Timer] = []
-        self._soon: deque[Callable[[], None]] = deque()
+        self._soon: deque[Callable[[], object]] = deque()
 
-    def call_soon(self, call: Callable[..., None], *arguments: Any) -> None:
+    def call_soon(self, call: Callable[..., object], *arguments: Any) -> None:
         self._soon.append(lambda: call(*arguments))
 
     call_soon_threadsafe = call_soon
@@ -113,7 +119,7 @@ class Loop:
 
         class Later(Future[Any]):
             def add_done_callback(self, done: Callable[[Any], object]) -> None:
-                loop.call_soon(lambda: done(self) and None)
+                loop.call_soon(done, self)
 
         future = Later()
         try:

@@ -4,7 +4,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from hpack import Decoder
 
@@ -25,8 +25,10 @@ from benchmarks.http2 import (
     frame,
     settings,
 )
+from sidecar.door.certificates import Certificates
 from sidecar.door.settings import LimitsConfig
 from sidecar.lanes.health import Health
+from sidecar.transport.grpcio.server import GrpcioTransport
 from sidecar.transport.http2.server import Http2Transport
 from sidecar.transport.transport import Access
 from tests.transport.http2.memory import Echo
@@ -173,7 +175,7 @@ class Peer:
         content = b""
         while (got := self.read()) is not None:
             if got.kind == HEADERS:
-                read = dict(self.decoder.decode(got.payload))
+                read = {str(name): str(value) for name, value in self.decoder.decode(got.payload)}
                 if got.stream == stream:
                     fields |= read
             if got.stream != stream:
@@ -197,7 +199,7 @@ class Peer:
     def alive(self) -> list[Frame]:
         """Waits until the server has dealt with all that was sent; gives the frames that came before."""
         self.send(frame(PING, 0, 0, b"all read"))
-        before = []
+        before: list[Frame] = []
         while (got := self.read()) is not None:
             if got == Frame(PING, ACK, 0, b"all read"):
                 return before
@@ -210,6 +212,7 @@ class Serving(NamedTuple):
 
     server: Http2Transport
     services: Echo
+    health: Health
     address: str
 
     def peer(self, opening: bytes = PREFACE + settings()) -> Peer:
@@ -223,15 +226,23 @@ class Serving(NamedTuple):
 
 
 @contextmanager
-def serving(*, max_message_bytes: int = 1 << 20, **limits: Any) -> Iterator[Serving]:
+def serving(
+    transport: Literal["http2", "grpcio"] = "http2",
+    *,
+    max_message_bytes: int = 1 << 20,
+    certificates: Certificates | None = None,
+    **limits: Any,
+) -> Iterator[Serving]:
     """A transport with `Echo` behind it."""
-    services = Echo()
-    server = Http2Transport(services, Access(LimitsConfig(**limits), max_message_bytes), Health())
+    services, health = Echo(), Health()
+    access = Access(LimitsConfig(**limits), max_message_bytes, certificates)
+    server: Any = (Http2Transport if transport == "http2" else GrpcioTransport)(services, access, health)
     address = server.start("127.0.0.1:0")
     try:
-        yield Serving(server, services, address)
+        yield Serving(server, services, health, address)
     finally:
-        server.drain(1.0)
+        if server.thread.is_alive():  # else the test has drained it
+            server.drain(1.0)
 
 
 Check = Callable[[Peer], None]

@@ -13,6 +13,7 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
+from sidecar.transport.http2.connection import CONNECTION_WINDOW
 from sidecar.transport.http2.frames import FRAME_HEAD
 from tests.transport.http2.memory import (
     COLD,
@@ -108,7 +109,7 @@ class Client:
             extra.append(("content-length", str(len(call.left))))
         number = self.h2.get_next_available_stream_id()
         # h2 forgets the bytes of the priority where it cuts a block.
-        priority = {"priority_weight": chance.randint(1, 256)} if chance.random() < 0.2 and not extra else {}
+        priority: Any = {"priority_weight": chance.randint(1, 256)} if chance.random() < 0.2 and not extra else {}
         self.h2.send_headers(number, head(path, *extra), **priority)
         self.calls[number] = call
 
@@ -224,6 +225,7 @@ class Client:
                 opened = True
                 self.h2.update_settings({Settings.INITIAL_WINDOW_SIZE: 1 << 20})
             self.read()
+            self.exchange()
             if not self.open and not self.pings:
                 return
             for number in self.open:
@@ -255,6 +257,10 @@ def test_every_call_gets_its_replies_whatever_else_happens_on_the_connection(see
             assert call.trailers[b"grpc-status"] == b"0"
             assert bytes(call.got) == call.expected
     assert not memory.server.notes.counts
+    ours = line.connection
+    assert (ours.window, ours.pending) == (client.h2.inbound_flow_control_window, 0)
+    assert ours.stream_window == client.h2.local_settings.initial_window_size
+    assert ours._eaten == CONNECTION_WINDOW - client.h2.outbound_flow_control_window
     line.lose()
     assert left_on(line.connection) == {}
     assert memory.left_behind() == {}

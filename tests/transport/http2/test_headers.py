@@ -87,7 +87,7 @@ def test_timeouts_have_six_units(timeout: bytes, expected: float) -> None:
 @pytest.mark.parametrize("timeout", [b"", b"S", b"5", b"-1S", b"1.5S", b"123456789S", b"1s", b"soon", b" 1S"])
 def test_anything_else_is_no_timeout(timeout: bytes) -> None:
     assert seconds(timeout) is None
-    if timeout:
+    if timeout.strip() == timeout != b"":
         assert read_head([*GOOD, (b"grpc-timeout", timeout)]).fault == "timeout"
 
 

@@ -11,7 +11,6 @@ import pytest
 from benchmarks.http2 import (
     ACK,
     CONTINUATION,
-    DATA,
     END_HEADERS,
     END_STREAM,
     GOAWAY,
@@ -29,7 +28,7 @@ from sidecar.transport.http2.connection import SLOW_READER_BYTES, SLOWEST_READER
 from sidecar.transport.http2.meanings import MOST_KEPT, MOST_KEPT_BYTES
 from sidecar.transport.http2.peer import HEARD_S, LINGER_BYTES, LINGER_S, STARVED_S
 from sidecar.transport.http2.rare import MOST_WAITING
-from sidecar.transport.http2.server import PARTS_OF_ALL, UNPACKED_AT_ONCE, UNREAD_OF_ALL
+from sidecar.transport.http2.server import UNPACKED_AT_ONCE, UNREAD_OF_ALL
 from tests.transport.http2.memory import (
     COLD,
     HEALTH_WATCH,
@@ -235,7 +234,7 @@ def test_what_the_transport_holds_for_one_peer_is_bounded(memory: Memory) -> Non
 
 
 def test_what_is_held_for_all_peers_that_do_not_read_is_bounded(memory: Memory) -> None:
-    lines = []
+    lines: list[Line] = []
     while sum(line.connection.pending for line in lines) <= UNREAD_OF_ALL:
         lines.append(opened(memory))
         lines[-1].send(settings((INITIAL_WINDOW, 0)))
@@ -391,12 +390,25 @@ def test_unfinished_messages_are_bounded_over_all_streams(memory: Memory, path: 
     assert memory.server.parts == 0
 
 
-def test_unfinished_messages_are_bounded_over_all_connections(memory: Memory) -> None:
-    memory.server.parts = PARTS_OF_ALL
-    line = opened(memory)
-    assert status(line.send(head(1) + body(1, grpc(bytes(1000))[:-1], 0))) == 8
-    assert memory.server.parts == PARTS_OF_ALL
-    memory.server.parts = 0
+def test_unfinished_messages_are_bounded_over_all_connections_and_the_modest_are_served(memory: Memory) -> None:
+    memory.server.most_parts_of_all = 1 << 21
+    raw = grpc(bytes(MOST_MESSAGE - 5))[:-1]
+    told = []
+    for _ in range(10):
+        line = opened(memory)
+        sent = line.send(head(1))
+        for at in range(0, len(raw), 16_384):
+            sent += line.send(body(1, raw[at : at + 16_384], 0))
+        told.append(status(sent))
+    assert told[0] is None
+    assert told[-5:] == [8] * 5
+    assert memory.server.parts <= 2 * memory.server.most_parts_of_all
+    modest = opened(memory)
+    large = grpc(wanted(5, bytes(100_000)))
+    sent = modest.send(head(1))
+    for at in range(0, len(large), 16_384):
+        sent += modest.send(body(1, large[at : at + 16_384], 0))
+    assert status(sent + modest.send(body(1, b""))) == 0
 
 
 def test_a_call_that_expires_within_its_message_leaves_nothing(memory: Memory) -> None:

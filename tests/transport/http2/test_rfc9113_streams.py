@@ -16,6 +16,7 @@ from benchmarks.http2 import (
     frame,
     settings,
 )
+from tests.transport.http2.memory import wanted
 from tests.transport.http2.peers import (
     CALL,
     GET,
@@ -37,7 +38,6 @@ from tests.transport.http2.peers import (
     serving,
     widen,
 )
-from tests.transport.http2.memory import wanted
 
 PRIORITY_FRAME = 2
 PROTOCOL, STREAM_CLOSED, REFUSED, COMPRESSION, NO_ERROR = 1, 5, 7, 9, 0
