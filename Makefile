@@ -18,6 +18,7 @@ help:  ## list the verbs
 $(SERVE)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $(SERVE)
 	$(SERVE)/bin/python $(PIP) -c constraints.txt -e '.[cpu]'
+	$(SERVE)/bin/python -m compileall -q sidecar  # else each start compiles, where PYTHONDONTWRITEBYTECODE is set
 	@touch $@
 
 $(DEV)/.done: pyproject.toml constraints.txt

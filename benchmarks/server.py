@@ -1,5 +1,6 @@
 """Starts a server on its core, knows when it serves, what it weighs, and how to end it."""
 
+import compileall
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -186,7 +188,17 @@ UNCACHED = ROOT / "benchmarks" / "uncached.toml"
 
 def sidecar_command(bundle: Path | None, transport: str = "http2", config: Path | None = None) -> list[str]:
     """The command line of a sidecar on a free port of the loopback."""
+    _compile()
     command = [sys.executable, "-m", "sidecar.cli", "serve", "--listen", "127.0.0.1:0", "--transport", transport]
     if config:
         command += ["--config", str(config.resolve())]
     return [*command, "--bundle", str(bundle.resolve())] if bundle else command
+
+
+@cache
+def _compile() -> None:
+    """Leaves bytecode beside the sources, as pip does where it installs.
+
+    A checkout may have none (PYTHONDONTWRITEBYTECODE), and then each start compiles all modules in each process.
+    """
+    compileall.compile_dir(ROOT / "sidecar", quiet=2)

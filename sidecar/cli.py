@@ -51,15 +51,18 @@ def main() -> None:
 @TRUST
 def serve(config: Path | None, **options: Any) -> None:
     """Serve Route over gRPC until SIGTERM or SIGINT; SIGHUP reads the configuration anew and replaces all processes."""
-    import asyncio
+    from sidecar.start import collector_at_rest
 
-    from sidecar import logs
-    from sidecar.bundle.embedded import configured_bundle
-    from sidecar.supervisor import Supervisor
+    with collector_at_rest():
+        import asyncio
 
-    logs.begin()
-    settings = _settings(config, options)
-    _warn(settings)
+        from sidecar import logs
+        from sidecar.bundle.embedded import configured_bundle
+        from sidecar.supervisor import Supervisor
+
+        logs.begin()
+        settings = _settings(config, options)
+        _warn(settings)
     supervisor = Supervisor(
         settings,
         configured_bundle(settings),

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TICK_S = 0.5
+# By then the workers have started; what the watch imports would keep the processor from them.
+WATCH_AFTER_S = 3.0
 
 
 class Control:
@@ -48,7 +50,7 @@ class Control:
     Attributes:
         metrics: how things stand, as /metrics tells it where there is one.
         fleet: where the fleet's load is seen; None: nowhere.
-        watch: makes `fleet` at the first tick: what it imports would keep workers that start from their assignment.
+        watch: makes `fleet`, WATCH_AFTER_S after the first tick; None: there is nothing to be made.
     """
 
     def __init__(self, config: Config, first: Path) -> None:
@@ -62,6 +64,7 @@ class Control:
         self._incidents = Incidents([candidate.name for candidate in config.candidates])
         self._seen: tuple[int, ...] | None = None
         self._learning = False
+        self._began: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def _first(self, otherwise: Path) -> Path:
@@ -99,7 +102,9 @@ class Control:
         self.metrics.state = self.swap.state
         self.metrics.swaps = self.swap.counts
         self.metrics.seen = self.observed.seen
-        if self.watch is not None:
+        if self._began is None:
+            self._began = now
+        if self.watch is not None and now - self._began >= WATCH_AFTER_S:
             self.fleet, self.watch = self.watch(), None
         if self.fleet is not None:
             self.metrics.load = self.fleet.look()
