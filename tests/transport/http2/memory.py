@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from benchmarks.http2 import PREFACE, settings
 from sidecar.door.settings import LimitsConfig
-from sidecar.errors import InvalidRequest
+from sidecar.errors import InvalidRequest, Overloaded, RouterError
 from sidecar.lanes.health import Health
 from sidecar.lanes.lane import Call, Cold, Hot, Watch
 from sidecar.transport.http2.connection import Connection
@@ -21,6 +21,7 @@ from sidecar.transport.transport import Access
 UNARY, STREAM, COLD, WATCH = "/test.Test/Unary", "/test.Test/Stream", "/test.Test/Cold", "/test.Test/Watch"
 FAILING, ODD_TEXT = "/test.Test/Failing", "100 % of é and \n, but ~ stays"
 HEALTH_WATCH, REFLECTION = "/grpc.health.v1.Health/Watch", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+TURNED_AWAY = Overloaded(0.5)
 MOST_MESSAGE = 1 << 20
 MOST_REPLY = 1 << 22
 SIZE = 4  # bytes in front of a message, which say how long its reply is
