@@ -184,7 +184,7 @@ class Client:
         self.h2.update_settings({name: changes[name]})
 
     def ping(self) -> None:
-        if self.open:
+        if self.open and not self.pings:  # clients wait for the answer
             self.h2.ping(bytes(8))
             self.pings += 1
 

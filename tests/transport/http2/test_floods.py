@@ -100,6 +100,7 @@ FLOODS = {
     "SETTINGS of many values": Flood(lambda _: settings(*[(INITIAL_WINDOW, 65_535)] * 2700), 1, "flood: SETTINGS"),
     "acknowledgements": Flood(lambda _: frame(SETTINGS, ACK, 0), BUDGET, "flood: SETTINGS"),
     "PING": Flood(lambda _: frame(PING, 0, 0, bytes(8)), BUDGET, "flood: PING"),
+    "answers to pings that were not sent": Flood(lambda _: frame(PING, ACK, 0, bytes(8)), BUDGET, "flood: PING"),
     "PING while nothing is open": Flood(
         lambda _: frame(PING, 0, 0, bytes(8)), PING_STRIKES + 1, "too_many_pings", b""
     ),
