@@ -81,6 +81,9 @@ FLOODS = {
         lambda at: head(own(at)) + widen(own(at), (1 << 31) - 1), FAULTS, "flood: faults"
     ),
     "DATA after the end": Flood(lambda at: call(own(at), wanted(0)) + body(own(at), b"x"), FAULTS, "flood: faults"),
+    "whole messages after the end": Flood(
+        lambda at: call(own(at), wanted(0)) + body(own(at), grpc(wanted(0))), FAULTS, "flood: faults"
+    ),
     "streams that depend on themselves": Flood(
         lambda at: head(own(at)) + self_dependent(own(at)), FAULTS, "flood: faults"
     ),
