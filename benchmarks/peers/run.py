@@ -34,7 +34,7 @@ from sidecar.bundle.embedded import DEFAULT_BUNDLE
 PEERS = ("mosec", "pytriton", "mlserver")
 COLUMNS = ("subject", "in_flight", "per_second", "p50_us", "p99_us", "errors", "rounds")
 RATIO_COLUMNS = ("subject", "ratio", "lowest", "highest", "p50_alone", "target", "verdict")
-TARGETS = {"mosec 0.9.8": at_least(1.2), "PyTriton 0.7.0": at_least(3)}
+TARGETS = {"mosec 0.9.8": at_least(1.3), "PyTriton 0.7.0": at_least(5)}
 BATCH_TARGETS = {"mosec 0.9.8": at_least(2)}
 LONE = 1
 
