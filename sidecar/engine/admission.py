@@ -248,22 +248,43 @@ class Admission(Generic[C]):
             del self._lines[origin]
 
     def _keep_bounds(self) -> None:
-        bounds = self._bounds
-        while self._sorted > bounds.calls or self._bytes > bounds.bytes:
-            origin, line = max(self._lines.items(), key=lambda item: item[1].calls)
+        lines, bounds = self._lines, self._bounds
+        while self._exceeded():
             if self._bytes > bounds.bytes:
-                origin, line = max(self._lines.items(), key=lambda item: item[0].held)
-            segment, waiting = line.longest()
-            excess = self._sorted - bounds.calls
-            for _ in range(max(1, min(excess, len(waiting) // DROP_SHARE))):
-                call = waiting.popleft()
-                line.calls -= 1
-                self._leave(call)
-                (self._forget if call.gone else self._shed)(call, segment)
-            if not waiting:
-                del line.segments[segment]
+                origin, line = max(lines.items(), key=lambda item: item[0].held)
+                self._shorten(line, max(1, line.calls // DROP_SHARE))
                 if not line.calls:
-                    del self._lines[origin]
+                    del lines[origin]
+                continue
+            longest = max(line.calls for line in lines.values())
+            level = longest - max(1, longest // DROP_SHARE)
+            for origin, line in [item for item in lines.items() if item[1].calls > level]:
+                self._shorten(line, line.calls - level)
+                if not line.calls:
+                    del lines[origin]
+
+    def _exceeded(self) -> bool:
+        return self._sorted > self._bounds.calls or self._bytes > self._bounds.bytes
+
+    def _shorten(self, line: _Line[C], most: int) -> None:
+        """Drops at most so many calls of a line, from its longest segments, until the bounds are kept.
+
+        All segments that are about as long as the longest are cut in one pass: where each call has a segment of its own,
+        looking for the longest one anew for each would take time by the square of what waits.
+        """
+        segments = line.segments
+        while most > 0 and self._exceeded():
+            longest = len(line.longest()[1])
+            level = longest - max(1, longest // DROP_SHARE)
+            for segment, waiting in [item for item in segments.items() if len(item[1]) > level]:
+                while len(waiting) > level and most > 0 and self._exceeded():
+                    call = waiting.popleft()
+                    line.calls -= 1
+                    most -= 1
+                    self._leave(call)
+                    (self._forget if call.gone else self._shed)(call, segment)
+                if not waiting:
+                    del segments[segment]
 
     def _turns(self, most: int, now: float, need_s: float) -> list[C]:
         lines, taken = self._lines, list[C]()

@@ -1,11 +1,11 @@
 import math
-from collections import Counter
+from collections import Counter, deque
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.engine.admission import Admission, Bounds
+from sidecar.engine.admission import Admission, Bounds, _Line
 
 BATCH = 4
 
@@ -243,3 +243,38 @@ def test_every_call_is_taken_or_dropped_once_and_bounds_hold(
     names = [call.name for call in taken] + [name for _, name, _ in desk.dropped]
     assert sorted(names, key=int) == [str(number) for number in range(offered)]
     assert all(line.held == 0 and not line.paused for line in lines)
+
+
+@pytest.mark.parametrize("apart", ["segments", "connections"])
+def test_of_many_short_lines_each_gives_up_its_own_without_a_search_for_each_call(
+    apart: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched = Counter[str]()
+    longest = _Line.longest
+
+    def counting(self: _Line[Call]) -> tuple[str, deque[Call]]:
+        searched["times"] += 1
+        return longest(self)
+
+    monkeypatch.setattr(_Line, "longest", counting)
+    desk = Desk(calls=500)
+    for number in range(2000):
+        if apart == "segments":
+            desk.offer(str(number), segment=str(number))
+        else:
+            desk.offer(str(number), origin=Line())
+    desk.take()
+    assert len(desk.names("shed")) == 1500
+    assert len(desk.admission) == 500 - BATCH
+    assert searched["times"] <= (20 if apart == "segments" else 1500)
+
+
+def test_short_lines_give_up_nothing_while_a_long_one_is_there() -> None:
+    desk = Desk(calls=100)
+    desk.offer(*numbered(300, "long "), segment="long")
+    short = [Line() for _ in range(40)]
+    for number, line in enumerate(short):
+        desk.offer(f"short {number}", origin=line)
+    desk.take()
+    assert len(desk.names("shed")) == 240
+    assert not [name for name in desk.names("shed") if name.startswith("short")]

@@ -58,12 +58,20 @@ def seeds() -> list[bytes]:
         call(1, wanted(5)) + frame(GOAWAY, 0, 0, bytes(8)) + call(3, wanted(5)),
         asked(1) + head(3) + body(3, b"\0\0", 0) + asked(3, (("x", "y"),)) + widen(3, 0) + body(5, b"x"),
     ]
+    first = (
+        frame(HEADERS, END_HEADERS, 1, FIRST)
+        + body(1, message)
+        + frame(HEADERS, END_HEADERS, 3, LATER)
+        + body(3, message)
+    )
+    later = b"".join(frame(HEADERS, END_HEADERS, at, LATER) + body(at, message) for at in range(5, 25, 2))
     return [
         b"",
         framed([Step(SEND, PREFACE + settings() + sent[0])], greeted=False),
         framed([Step(SEND, b"GET / HTTP/1.1\r\n\r\n")], greeted=False),
         *(framed([Step(SEND, data)]) for data in sent),
         *(framed([Step(SEND, data[:30]), Step(SEND, data[30:]), Step(WAIT), Step(SEND, data)]) for data in sent),
-        framed([Step(BUSY), Step(SEND, sent[0] + sent[1]), Step(WAIT), Step(BUSY), Step(SEND, cancel(1))]),
+        framed([Step(BUSY, b"\1"), Step(SEND, sent[0] + sent[1]), Step(WAIT), Step(BUSY), Step(SEND, cancel(1))]),
+        framed([Step(SEND, first), Step(BUSY, b"\3"), Step(SEND, later), Step(BUSY), Step(SEND, later[:400])]),
         framed([Step(STOP_READING), Step(SEND, call(1, wanted(1 << 20))), Step(WAIT)]),
     ]

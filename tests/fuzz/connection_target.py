@@ -1,7 +1,7 @@
 """Bytes of a peer through a whole HTTP/2 connection, and what must hold whatever they are.
 
 An input is a byte that says how the connection begins, and what the peer does. Of the two bytes in front of each step two bits
-say what it is; the others are the length of what it sends, which may be more than is there, or which time it waits.
+say what it is; the others are the length of what it sends, which may be more than is there, which time passes, or whether calls wait.
 """
 
 import logging
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from benchmarks.http2 import CONTINUATION, DATA, END_STREAM, HEADERS, PREFACE, RST_STREAM, settings
+from sidecar.transport.http2 import connection
 from tests.fuzz.target import Broken
 from tests.transport.http2.memory import Line, Memory, left_on
 
@@ -17,6 +18,8 @@ SEND, WAIT, BUSY, STOP_READING = range(4)
 # How it begins: with a preface and settings, or with what is sent.
 GREETED = 1
 MOST_PIECE = (1 << 14) - 1
+# Bytes that are a backlog, and how many of them are taken all the same.
+BACKLOG = 300, 100
 WAITED_S = (0.05, 2.0, 15.0, 100.0)
 # Processor time of one input, at most: what a flood within the budget costs, many times over.
 MOST_SECONDS, MOST_SECONDS_PER_BYTE = 0.5, 2e-5
@@ -55,6 +58,12 @@ def steps_of(data: bytes) -> Iterator[Step]:
             yield Step(told >> 14, bytes((told % len(WAITED_S),)))
 
 
+def eager() -> "ConnectionTarget":
+    """A target that turns calls away as soon as a few have gathered; for all of this process."""
+    connection.BACKLOG_BYTES, connection.FRESH_BYTES = BACKLOG
+    return ConnectionTarget()
+
+
 class ConnectionTarget:
     """A transport in memory. Call it with inputs; it raises Broken where something did not hold."""
 
@@ -73,7 +82,7 @@ class ConnectionTarget:
             return
         memory = self._memory
         self._log.lines.clear()
-        memory.services.busy = False
+        memory.services.busy = memory.services.crowded = False
         began = time.thread_time()
         line = memory.line()
         said = [line.send(PREFACE + settings())] if data[0] & GREETED else []
@@ -101,7 +110,8 @@ class ConnectionTarget:
         if step.action == WAIT:
             self._memory.wait(WAITED_S[step.data[0]])
         elif step.action == BUSY:
-            self._memory.services.busy = not self._memory.services.busy
+            services = self._memory.services
+            services.busy, services.crowded = bool(step.data[0] & 1), bool(step.data[0] & 2)
         else:
             line.wire.dead = True
         return b""

@@ -16,7 +16,7 @@ import click
 
 with atheris.instrument_imports(include=["sidecar"], enable_loader_override=False):
     from tests.fuzz import hpack_target
-    from tests.fuzz.connection_target import ConnectionTarget
+    from tests.fuzz.connection_target import eager
     from tests.fuzz.target import Target
 
 from tests.fuzz import connection_seeds, hpack_seeds
@@ -31,7 +31,7 @@ MOST_MB = 2048
 # Beside whole requests: seeds, and what makes the target.
 OTHERS: dict[str, tuple[Callable[[], list[bytes]], Callable[[], Callable[[bytes], None]]]] = {
     "hpack": (hpack_seeds.seeds, lambda: hpack_target.run),
-    "connection": (connection_seeds.seeds, ConnectionTarget),
+    "connection": (connection_seeds.seeds, eager),
 }
 
 

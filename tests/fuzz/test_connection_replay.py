@@ -7,10 +7,22 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.http2 import PING, frame
+from sidecar.transport.http2 import connection
 from sidecar.transport.http2.connection import Connection
 from sidecar.transport.http2.sender import Sender
 from tests.fuzz.connection_seeds import seeds
-from tests.fuzz.connection_target import BUSY, MOST_PIECE, SEND, WAIT, ConnectionTarget, Step, check, framed, steps_of
+from tests.fuzz.connection_target import (
+    BACKLOG,
+    BUSY,
+    MOST_PIECE,
+    SEND,
+    WAIT,
+    ConnectionTarget,
+    Step,
+    check,
+    framed,
+    steps_of,
+)
 from tests.fuzz.replay import recorded
 from tests.fuzz.target import Broken
 from tests.transport.http2.peers import body, call
@@ -19,7 +31,9 @@ MUTATIONS = 4000
 
 
 @pytest.fixture
-def target() -> Iterator[ConnectionTarget]:
+def target(monkeypatch: pytest.MonkeyPatch) -> Iterator[ConnectionTarget]:
+    for name, amount in zip(("BACKLOG_BYTES", "FRESH_BYTES"), BACKLOG, strict=True):
+        monkeypatch.setattr(connection, name, amount)
     made = ConnectionTarget()
     yield made
     logging.getLogger("sidecar").removeHandler(made._log)
@@ -28,6 +42,7 @@ def target() -> Iterator[ConnectionTarget]:
 def test_every_seed_and_what_was_once_found_holds(target: ConnectionTarget) -> None:
     for data in [*seeds(), *recorded("connection").values()]:
         target(data)
+    assert target._memory.services.turned_away
 
 
 def test_mutations_hold(target: ConnectionTarget) -> None:
@@ -58,7 +73,7 @@ def test_a_fault_is_noticed(target: ConnectionTarget, monkeypatch: pytest.Monkey
 def test_what_is_left_behind_is_noticed(target: ConnectionTarget, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Connection, "_leave_streams", lambda _self: None)
     with pytest.raises(Broken, match="left behind"):
-        target(framed([Step(BUSY), Step(SEND, call(1, b"")), Step(SEND, b"")]))
+        target(framed([Step(BUSY, b"\1"), Step(SEND, call(1, b"")), Step(SEND, b"")]))
 
 
 def test_a_frame_after_the_end_of_its_stream_is_noticed(

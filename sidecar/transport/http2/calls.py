@@ -61,9 +61,9 @@ class UnaryCall(Stream):
         return self.connection
 
     def is_all(self, length: int) -> bool:
-        """True if a DATA frame of so many bytes may be the whole of the body."""
+        """True if a DATA frame of so many bytes may be the whole of the body; of a call that has ended it is not."""
         promised = self.entry.length
-        return not self._received and (promised is None or promised == length)
+        return not self._received and not self.ended and (promised is None or promised == length)
 
     def whole(self, raw: bytes, now: float) -> None:
         """Takes the message and the end of the call, which came in one frame."""

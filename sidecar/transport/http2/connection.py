@@ -123,7 +123,12 @@ class Connection(Peer):
         streams, blocks, offer = self.streams, self._meanings.blocks, self.server.services.offer
         now, most_bytes, most_streams = self.now, self.server.whole_bytes, self.server.most_streams
         unchecked = self._may_open
-        if size >= BACKLOG_BYTES and unchecked and self.server.services.crowded:
+        if (
+            size >= BACKLOG_BYTES
+            and unchecked
+            and self.server.services.crowded
+            and not (self._block_stream or self._prefix)
+        ):
             position = self._turn_away(data, position, size - FRESH_BYTES)
         while size - position >= FRAME_HEAD:
             high, low, kind, flags, number = read_head(data, position)
@@ -188,7 +193,13 @@ class Connection(Peer):
             high, low, kind, flags, number = read_head(data, position)
             start = position + FRAME_HEAD
             end = start + (high << 16 | low)
-            if kind != HEADERS or flags != END_HEADERS or number != self.last + 2 or end + FRAME_HEAD > until:
+            if (
+                kind != HEADERS
+                or flags != END_HEADERS
+                or number != self.last + 2
+                or end + FRAME_HEAD > until
+                or number > LARGEST_STREAM
+            ):
                 break
             meaning = blocks.get(data[start:end])
             high, low, kind, flags, same = read_head(data, end)

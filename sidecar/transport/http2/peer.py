@@ -292,11 +292,11 @@ class Peer(Sender):
             raise Violation(PROTOCOL_ERROR, "PING on a stream")
         if len(payload) != PING_BYTES:
             raise Violation(FRAME_SIZE_ERROR, "PING of a wrong length")
+        self._count("PING")
         if flags & ACK:
             if payload == ENDING:
                 self._second_step()
             return
-        self._count("PING")
         least_s = self.server.access.limits.min_ping_seconds
         # As grpc's core: what a reply brings about, such as probes of the bandwidth, is no strike.
         if self.now - self._ping_at >= least_s or self.replied != self._replied_at_ping:

@@ -39,12 +39,16 @@ ENCODINGS = ((b"grpc-accept-encoding", ACCEPTED_ENCODINGS),)
 _trailers: dict[RouterError, bytes] = {}
 
 
+def _let_go(error: RouterError) -> None:
+    """Has an error forget where it was raised: one that is kept, or raised again, would keep messages and connections."""
+    error.__traceback__ = error.__context__ = None
+
+
 def refusal_block(error: RouterError) -> bytes:
     """The trailers of an error; kept, since under overload one error ends thousands of calls."""
-    # An error that lives on must not keep messages and connections; one that is raised again and again would gather them.
-    error.__traceback__ = error.__context__ = None
     block = _trailers.get(error)
     if block is None:
+        _let_go(error)
         if len(_trailers) >= MOST_TRAILERS:
             _trailers.clear()
         block = _trailers[error] = trailers_block(error, ENCODINGS if isinstance(error, UnknownEncoding) else ())
@@ -169,6 +173,7 @@ class Sender(asyncio.Protocol):
 
     def fail(self, stream: Stream, error: RouterError) -> None:
         """Ends a stream with an error; what the windows held back is dropped."""
+        _let_go(error)
         if stream.number not in self.streams:
             return
         self._drop_queue(stream)

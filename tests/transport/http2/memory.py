@@ -289,6 +289,7 @@ class Memory:
         kept = {
             "connections": self.server.connections,
             "parts": self.server.parts,
+            "held": self.server.held | self.server._greedy,
             "watchers": self.server._watchers._calls,
             "timers": [timer for timer in self.loop.timers if not timer.cancelled],
             "dirty": [each for each in self.server.dirty if each.out],

@@ -13,6 +13,7 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
+from sidecar.transport.http2 import connection
 from sidecar.transport.http2.connection import CONNECTION_WINDOW
 from sidecar.transport.http2.frames import FRAME_HEAD
 from tests.transport.http2.memory import (
@@ -32,6 +33,7 @@ from tests.transport.http2.memory import (
 STEPS = 100
 MOST_OPEN = 12
 RESOURCE_EXHAUSTED = b"8"
+CROWDED_SEEDS = 25
 Settings = h2.settings.SettingCodes
 
 
@@ -79,6 +81,7 @@ class Client:
         self.calls: dict[int, Asked] = {}
         self.unread: dict[int, int] = {}
         self.pings = 0
+        self.crowds = False
         self.settled = False  # h2 takes an acknowledgement for all settings that it sent
 
     def step(self) -> None:
@@ -97,6 +100,9 @@ class Client:
         chance = self.chance
         if len(self.open) >= MOST_OPEN:
             return
+        if self.crowds and chance.random() < 0.7:
+            self.burst()
+            return
         path = chance.choice((UNARY, UNARY, UNARY, STREAM, STREAM, COLD, WATCH))
         sizes = (0, 1, 10, 1000, 1000, 20_000, 70_000)
         amount = chance.randint(0, 6) if path == STREAM else 1
@@ -112,6 +118,18 @@ class Client:
         priority: Any = {"priority_weight": chance.randint(1, 256)} if chance.random() < 0.2 and not extra else {}
         self.h2.send_headers(number, head(path, *extra), **priority)
         self.calls[number] = call
+
+    def burst(self) -> None:
+        """Sends whole calls with equal headers, one after the other."""
+        for _ in range(self.chance.randint(1, 8)):
+            call = Asked(UNARY, [wanted(10, self.chance.randbytes(10))])
+            number = self.h2.get_next_available_stream_id()
+            self.h2.send_headers(number, head(UNARY))
+            self.calls[number] = call
+            if self.h2.local_flow_control_window(number) < len(call.left):
+                return
+            self.h2.send_data(number, call.left, end_stream=True)
+            call.left, call.ended = b"", True
 
     def send(self) -> None:
         """Sends a piece of some call, or its end."""
@@ -166,12 +184,13 @@ class Client:
         self.h2.update_settings({name: changes[name]})
 
     def ping(self) -> None:
-        if self.open:
+        if self.open and not self.pings:  # clients wait for the answer
             self.h2.ping(bytes(8))
             self.pings += 1
 
     def busy(self) -> None:
         self.line.memory.services.busy = self.chance.random() < 0.5
+        self.line.memory.services.crowded = self.crowds and self.chance.random() < 0.8
 
     def exchange(self) -> None:
         """Has the network carry what was written, in pieces."""
@@ -238,24 +257,26 @@ class Client:
         raise AssertionError(f"no answer on {self.open}, {self.pings} pings")
 
 
-@hypothesis.settings(max_examples=40, derandomize=True)
-@hypothesis.given(seed=st.integers(0, 1 << 30))
-def test_every_call_gets_its_replies_whatever_else_happens_on_the_connection(seed: int) -> None:
-    memory = Memory(max_metadata_bytes=1 << 16)
-    line = memory.line()
-    client = Client(line, random.Random(seed))
+def run(memory: Memory, client: Client) -> None:
+    """Has a client do all that it wants, and looks whether it got what it should."""
+    line = client.line
     for _ in range(STEPS):
         client.step()
     client.finish()
+    turned_away = 0
     for call in client.calls.values():
         if call.reset:
             assert call.expected.startswith(bytes(call.got))
-        else:
-            assert call.trailers is not None
-            if call.path == WATCH and call.trailers[b"grpc-status"] == RESOURCE_EXHAUSTED:
-                continue  # more watches than there may be
-            assert call.trailers[b"grpc-status"] == b"0"
-            assert bytes(call.got) == call.expected
+            continue
+        assert call.trailers is not None
+        if call.path == WATCH and call.trailers[b"grpc-status"] == RESOURCE_EXHAUSTED:
+            continue  # more watches than there may be
+        if call.path == UNARY and call.trailers[b"grpc-status"] == RESOURCE_EXHAUSTED:
+            turned_away += 1
+            continue
+        assert call.trailers[b"grpc-status"] == b"0"
+        assert bytes(call.got) == call.expected
+    assert turned_away <= memory.services.turned_away  # some may have been reset by then
     assert not memory.server.notes.counts
     ours = line.connection
     assert (ours.window, ours.pending) == (client.h2.inbound_flow_control_window, 0)
@@ -265,6 +286,27 @@ def test_every_call_gets_its_replies_whatever_else_happens_on_the_connection(see
     assert left_on(line.connection) == {}
     assert memory.left_behind() == {}
     closed(memory.server)
+
+
+@hypothesis.settings(max_examples=40, derandomize=True)
+@hypothesis.given(seed=st.integers(0, 1 << 30))
+def test_every_call_gets_its_replies_whatever_else_happens_on_the_connection(seed: int) -> None:
+    memory = Memory(max_metadata_bytes=1 << 16)
+    run(memory, Client(memory.line(), random.Random(seed)))
+    assert not memory.services.turned_away
+
+
+def test_where_much_waits_calls_get_their_replies_or_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "BACKLOG_BYTES", 300)
+    monkeypatch.setattr(connection, "FRESH_BYTES", 100)
+    turned_away = 0
+    for seed in range(CROWDED_SEEDS):
+        memory = Memory(max_metadata_bytes=1 << 16)
+        client = Client(memory.line(), random.Random(seed))
+        client.crowds = True
+        run(memory, client)
+        turned_away += memory.services.turned_away
+    assert turned_away > CROWDED_SEEDS
 
 
 def recorded(seed: int) -> list[bytes]:

@@ -81,6 +81,9 @@ FLOODS = {
         lambda at: head(own(at)) + widen(own(at), (1 << 31) - 1), FAULTS, "flood: faults"
     ),
     "DATA after the end": Flood(lambda at: call(own(at), wanted(0)) + body(own(at), b"x"), FAULTS, "flood: faults"),
+    "whole messages after the end": Flood(
+        lambda at: call(own(at), wanted(0)) + body(own(at), grpc(wanted(0))), FAULTS, "flood: faults"
+    ),
     "streams that depend on themselves": Flood(
         lambda at: head(own(at)) + self_dependent(own(at)), FAULTS, "flood: faults"
     ),
@@ -100,6 +103,7 @@ FLOODS = {
     "SETTINGS of many values": Flood(lambda _: settings(*[(INITIAL_WINDOW, 65_535)] * 2700), 1, "flood: SETTINGS"),
     "acknowledgements": Flood(lambda _: frame(SETTINGS, ACK, 0), BUDGET, "flood: SETTINGS"),
     "PING": Flood(lambda _: frame(PING, 0, 0, bytes(8)), BUDGET, "flood: PING"),
+    "answers to pings that were not sent": Flood(lambda _: frame(PING, ACK, 0, bytes(8)), BUDGET, "flood: PING"),
     "PING while nothing is open": Flood(
         lambda _: frame(PING, 0, 0, bytes(8)), PING_STRIKES + 1, "too_many_pings", b""
     ),

@@ -231,6 +231,18 @@ def test_a_watch_of_health_that_is_malformed_ends_alone(memory: Memory) -> None:
     assert not memory.server._watchers._calls
 
 
+@pytest.mark.parametrize("waits", [True, False], ids=["for a batch", "for a window"])
+def test_a_call_that_has_ended_takes_no_second_message(memory: Memory, waits: bool) -> None:  # noqa: FBT001
+    line = memory.opened()
+    memory.services.busy = waits
+    line.send(settings((INITIAL_WINDOW, 3)) + call(1, wanted(50)))
+    answer = line.send(body(1, grpc(wanted(50))) * 3)
+    assert [(kind, number) for kind, number, _ in frames(answer)] == [(RST_STREAM, 1)]
+    memory.services.busy = False
+    assert line.send(widen(1, 1000)) == b""
+    assert memory.services.offered == 1
+
+
 # Compressed messages.
 
 
