@@ -146,9 +146,7 @@ def overload_verdicts(rows: list[Row], budget_ms: float) -> Section:
     section = Section("overload_verdicts", "Targets", VERDICT_COLUMNS)
     for row in rows:
         at, factor = f"at {row['factor']:g}x of peak", row["factor"]
-        section.rows.append(
-            verdict(f"goodput / peak, {at}", row["ratio_to_peak"], GOODPUT_TARGETS.get(factor, ""))
-        )
+        section.rows.append(verdict(f"goodput / peak, {at}", row["ratio_to_peak"], GOODPUT_TARGETS.get(factor, "")))
         section.rows.append(verdict(f"coverage of the answered, {at}", row["coverage_of_answered"], ""))
         p99_ms = None if row["sent_p99_us"] is None else round(row["sent_p99_us"] / 1e3, 1)
         section.rows.append(verdict(f"p99 of good calls, ms, {at}", p99_ms, at_most(budget_ms)))
