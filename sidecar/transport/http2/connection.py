@@ -70,7 +70,7 @@ MOST_CONTINUATIONS = 32
 SLOW_READER_BYTES, SLOWEST_READER_BYTES = 1 << 24, 1 << 26
 SLOW_READER = Overloaded(1.0)
 # So much at once of a connection, while calls wait for their turn, is a backlog, of which only the end is fresh.
-BACKLOG_BYTES, FRESH_BYTES = 1 << 16, 1 << 14
+BACKLOG_BYTES, FRESH_BYTES = 24 << 10, 8 << 10
 # Of DATA that comes for a stream after its end, smaller frames are counted.
 FULL_FRAME_BYTES = 1 << 10
 

@@ -251,8 +251,18 @@ class Http2Transport:
             until = self.clock() + self._reading_s
             self._flush()
             while services.ready and self.clock() < until:
+                self._write()
                 self._flush()
         self._reading_s = 0.0
+        self._write()
+        if self.held:
+            held, self.held = self.held, set()
+            for each in held:
+                each.pace()
+        if services.ready or self.dirty:
+            self.soon()
+
+    def _write(self) -> None:
         dirty = self.dirty
         if dirty:
             self.dirty = []
@@ -260,12 +270,6 @@ class Http2Transport:
                 connection.flush()
                 if connection.last_allowed != LARGEST_STREAM:  # type: ignore[attr-defined]  # it is a Peer
                     connection.leave_if_idle()  # type: ignore[attr-defined]
-        if self.held:
-            held, self.held = self.held, set()
-            for each in held:
-                each.pace()
-        if services.ready or self.dirty:
-            self.soon()
 
     def _flush(self) -> None:
         try:
