@@ -6,17 +6,15 @@ gathered, and goes out in one `write` when the batch is answered.
 """
 
 import logging
-import math
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from sidecar.errors import Overloaded, RouterError, TooLarge
+from sidecar.errors import RouterError, TooLarge
 from sidecar.faults import place
 from sidecar.lanes.lane import Hot
 from sidecar.transport.http2.budget import FAULT_FRAMES
 from sidecar.transport.http2.calls import UnaryCall
 from sidecar.transport.http2.frames import (
     ACK,
-    COMPRESSION_ERROR,
     CONTINUATION,
     DATA,
     DEFAULT_FRAME_BYTES,
@@ -32,7 +30,6 @@ from sidecar.transport.http2.frames import (
     PADDED,
     PING,
     PREFACE,
-    PRIORITIZED,
     PRIORITY,
     PROTOCOL_ERROR,
     PUSH_PROMISE,
@@ -49,11 +46,7 @@ from sidecar.transport.http2.frames import (
     write_word,
 )
 from sidecar.transport.http2.greeting import NotHttp2, greet
-from sidecar.transport.http2.headers import Malformed, check_trailers
-from sidecar.transport.http2.hpack import CompressionError
-from sidecar.transport.http2.meanings import Meanings
-from sidecar.transport.http2.methods import Entry
-from sidecar.transport.http2.peer import Peer
+from sidecar.transport.http2.opening import SLOW_READER_BYTES, Opening, unpadded
 from sidecar.transport.http2.sender import refusal_frame
 
 if TYPE_CHECKING:
@@ -63,31 +56,25 @@ log = logging.getLogger(__name__)
 
 # What a peer may send before it is told to go on, all streams together; it is told after half of it.
 CONNECTION_WINDOW = 1 << 22
-# CONTINUATION frames of one header block.
-MOST_CONTINUATIONS = 32
-# What is held back for a peer that does not read, in bytes: beyond the first no call is taken, beyond the second the
-# connection is closed.
-SLOW_READER_BYTES, SLOWEST_READER_BYTES = 1 << 24, 1 << 26
-SLOW_READER = Overloaded(1.0)
+# What is held back for a peer that does not read, in bytes, beyond which its connection is closed.
+SLOWEST_READER_BYTES = 1 << 26
 # So much at once of a connection, while calls wait for their turn, is a backlog, of which only the end is fresh.
 BACKLOG_BYTES, FRESH_BYTES = 24 << 10, 8 << 10
 # Of DATA that comes for a stream after its end, smaller frames are counted.
 FULL_FRAME_BYTES = 1 << 10
 
 
-class Connection(Peer):
-    """The receiving half of a connection, over the other half (Sender) and what keeps both in bounds (Peer)."""
+class Connection(Opening):
+    """The part of a connection that reads.
 
-    __slots__ = (
-        "_block", "_block_flags", "_block_stream", "_buffer", "_continuations", "_eaten", "_meanings", "_parts",
-    )  # fmt: skip
+    Over those that open calls (Opening), take control frames (Peer), begin and end the connection (Lifetime), and send.
+    """
+
+    __slots__ = ("_buffer", "_eaten", "_parts")
 
     def __init__(self, server: "Http2Transport") -> None:
         super().__init__(server)
-        self._meanings = Meanings(server.methods, server.access.limits.max_metadata_bytes)
         self._buffer = b""
-        self._block = b""
-        self._block_flags = self._block_stream = self._continuations = 0
         self._eaten = self._parts = 0
 
     def data_received(self, data: bytes) -> None:
@@ -271,7 +258,7 @@ class Connection(Peer):
             raise Violation(PROTOCOL_ERROR, "a frame between those of one header block")
         try:
             if kind == DATA:
-                self._data(flags, number, payload)
+                self.take_data(flags, number, payload)
             elif kind == HEADERS:
                 self._headers(flags, number, payload)
             elif kind == CONTINUATION:
@@ -309,11 +296,16 @@ class Connection(Peer):
             raise Violation(code, "a wrong PRIORITY")
         raise StreamError(number, code)
 
-    def _data(self, flags: int, number: int, payload: bytes) -> None:
+    def take_data(self, flags: int, number: int, payload: bytes) -> None:
+        """Takes a DATA frame that is not the whole of a usual call.
+
+        Raises:
+            Violation, StreamError: it breaks a rule.
+        """
         length = len(payload)
         self._eaten += length
         if flags & PADDED:
-            payload = _unpadded(payload)
+            payload = unpadded(payload)
         ended = bool(flags & END_STREAM)
         if not payload and not ended:
             self.budget.spend(self.now, "empty DATA")
@@ -348,106 +340,6 @@ class Connection(Peer):
             return
         self.settle(payload)
 
-    def _headers(self, flags: int, number: int, payload: bytes) -> None:
-        if not number:
-            raise Violation(PROTOCOL_ERROR, "HEADERS on stream 0")
-        if flags & PADDED:
-            payload = _unpadded(payload)
-        if flags & PRIORITIZED:
-            if len(payload) < 5:  # noqa: PLR2004 - dependency and weight
-                raise Violation(FRAME_SIZE_ERROR, "HEADERS without the priority that it announces")
-            # A stream that depends on itself is found out once the block is decoded: the table must stay in step.
-            flags = flags if read_word(payload)[0] & LARGEST_STREAM != number else flags | SELF_DEPENDENT
-            payload = payload[5:]
-        if flags & END_HEADERS:
-            self._open(number, payload, flags)
-        else:
-            self._block, self._block_stream, self._block_flags, self._continuations = payload, number, flags, 0
-            self.cut_since = self.now
-
-    def _continuation(self, flags: int, payload: bytes) -> None:
-        if not self._block_stream:
-            raise Violation(PROTOCOL_ERROR, "CONTINUATION without HEADERS")
-        self._continuations += 1
-        self.budget.spend(self.now, "CONTINUATION")
-        self._block += payload
-        # A block that is within bounds when decoded is about as long encoded; twice that is for odd encoders.
-        if (
-            self._continuations > MOST_CONTINUATIONS
-            or len(self._block) > 2 * self.server.access.limits.max_metadata_bytes + DEFAULT_FRAME_BYTES
-        ):
-            raise Violation(ENHANCE_YOUR_CALM, "flood: CONTINUATION")
-        if flags & END_HEADERS:
-            number, block, self._block = self._block_stream, self._block, b""
-            self._block_stream = 0
-            self.cut_since = 0.0
-            self._open(number, block, self._block_flags)
-
-    def _open(self, number: int, block: bytes, flags: int) -> None:  # noqa: C901, PLR0912 - rule by rule
-        """A whole header block: a new call, or the trailers of one."""
-        known = self._meanings.blocks.get(block)  # a block that was kept changes no table
-        try:
-            headers = () if known else self._meanings.decode(block)
-        except CompressionError:
-            raise Violation(COMPRESSION_ERROR, "a header block that is no HPACK") from None
-        ended = bool(flags & END_STREAM)
-        stream = self.streams.get(number)
-        if stream is not None:
-            if stream.ended:
-                raise StreamError(number, STREAM_CLOSED)
-            try:
-                check_trailers(headers or ())
-                ended = ended and known is None
-            except Malformed:
-                ended = False
-            if not ended or flags & SELF_DEPENDENT:
-                raise StreamError(number, PROTOCOL_ERROR)
-            self._data(END_STREAM, number, b"")
-            return
-        if not number & 1:
-            raise Violation(PROTOCOL_ERROR, "a stream with an even number")
-        if number <= self.last:
-            if number in self._resets:
-                self._count("late HEADERS")
-                return
-            code = PROTOCOL_ERROR if self.was_skipped(number) else STREAM_CLOSED
-            raise Violation(code, "HEADERS on a closed stream")
-        if number != self.last + 2:
-            self.skip_to(number)
-        self.last = number
-        if number > self.last_allowed:
-            self._remember(number)  # the connection is ending: the peer will send it elsewhere
-            return
-        if flags & SELF_DEPENDENT:
-            raise StreamError(number, PROTOCOL_ERROR)
-        if len(self.streams) >= self.server.most_streams:
-            raise StreamError(number, REFUSED_STREAM)
-        if headers is None:
-            most = self.server.access.limits.max_metadata_bytes
-            self.refuse(number, TooLarge(f"metadata: more than {most} bytes of headers; send less."), ended=ended)
-            return
-        try:
-            meaning = known or self._meanings.of(block, headers)
-        except Malformed:
-            raise StreamError(number, PROTOCOL_ERROR) from None
-        self._begin_call(number, meaning.entry, meaning.timeout_s, ended=ended)
-
-    def _begin_call(self, number: int, entry: Entry, timeout_s: float, *, ended: bool) -> None:
-        refusal = entry.refusal
-        if refusal is None and entry.admit is not None:
-            refusal = entry.admit(entry.metadata)
-        if refusal is None and self.pending >= SLOW_READER_BYTES:
-            refusal = SLOW_READER
-        if refusal is not None or entry.open is None:
-            self.refuse(number, cast("RouterError", refusal), ended=ended)
-            return
-        stream = entry.open(self, number, entry, self.now + timeout_s, self.now)
-        self.streams[number] = stream
-        if timeout_s != math.inf and entry.open is not UnaryCall:
-            self.at_deadline(stream, timeout_s)
-        if ended:
-            self._data(END_STREAM, number, b"")
-
     def keep_parts(self, more: int) -> None:
         """Counts bytes of messages that have not come whole.
 
@@ -465,13 +357,3 @@ class Connection(Peer):
         """True if all connections together hold too much, and this one more than each could."""
         server, most = self.server, self.server.most_parts_of_all
         return server.parts > most and self._parts > most // len(server.connections)
-
-
-# A flag of our own, beyond the eight that frames have.
-SELF_DEPENDENT = 0x100
-
-
-def _unpadded(payload: bytes) -> bytes:
-    if not payload or payload[0] >= len(payload):
-        raise Violation(PROTOCOL_ERROR, "padding that is longer than its frame")
-    return payload[1 : len(payload) - payload[0]]

@@ -30,10 +30,10 @@ from sidecar.transport.http2.frames import (
     window_update,
 )
 from sidecar.transport.http2.health import HealthWatchers, health_check, health_watch
+from sidecar.transport.http2.lifetime import Lifetime
 from sidecar.transport.http2.listening import Handshakes, listen_on
 from sidecar.transport.http2.methods import Methods
 from sidecar.transport.http2.notes import Notes
-from sidecar.transport.http2.peer import Peer
 from sidecar.transport.http2.rare import Rare, cold, conversation, watch
 from sidecar.transport.http2.sender import UNREAD, Sender
 from sidecar.transport.http2.streams import MESSAGE_HEAD, STREAM_WINDOW
@@ -91,12 +91,12 @@ class Http2Transport:
         self.clock: Callable[[], float] = time.perf_counter
         self.notes = Notes(self.clock)
         self.note = self.notes.note
-        self.connections: set[Peer] = set()
+        self.connections: set[Lifetime] = set()
         self.dirty: list[Sender] = []
         self.most_streams = access.limits.max_concurrent_streams
         self.whole_bytes = min(DEFAULT_FRAME_BYTES, access.max_message_bytes + MESSAGE_HEAD)
-        self.held: set[Peer] = set()
-        self._greedy: set[Peer] = set()  # connections whose latest bytes were many
+        self.held: set[Lifetime] = set()
+        self._greedy: set[Lifetime] = set()  # connections whose latest bytes were many
         self._reading_s = 0.0  # in this turn of the loop
         self.parts = self.unpacked = 0
         self.most_parts = max(LEAST_PARTS_OF_ONE, PARTS_OF_ONE * access.max_message_bytes)
@@ -180,7 +180,7 @@ class Http2Transport:
 
         return do
 
-    def took_in(self, connection: Peer, size: int) -> None:
+    def took_in(self, connection: Lifetime, size: int) -> None:
         """What a connection brought was read; it will be answered soon.
 
         Where reading takes long, connections that bring much are not read again before a batch was answered: else a
@@ -204,13 +204,13 @@ class Http2Transport:
             self._due = True
             self.loop.call_soon(self._work)
 
-    def join(self, connection: Peer) -> None:
+    def join(self, connection: Lifetime) -> None:
         """A connection is open."""
         self.connections.add(connection)
         if self._end_at:  # it came with the last that were handed over
             connection.drain(self._end_at)
 
-    def forget(self, connection: Peer) -> None:
+    def forget(self, connection: Lifetime) -> None:
         """A connection is closed."""
         self.connections.discard(connection)
         self._greedy.discard(connection)
@@ -268,7 +268,7 @@ class Http2Transport:
             self.dirty = []
             for connection in dirty:
                 connection.flush()
-                if connection.last_allowed != LARGEST_STREAM:  # type: ignore[attr-defined]  # it is a Peer
+                if connection.last_allowed != LARGEST_STREAM:  # type: ignore[attr-defined]  # it is a Lifetime
                     connection.leave_if_idle()  # type: ignore[attr-defined]
 
     def _flush(self) -> None:

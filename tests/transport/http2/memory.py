@@ -13,8 +13,8 @@ from sidecar.errors import InvalidRequest, Overloaded, RouterError
 from sidecar.lanes.health import Health
 from sidecar.lanes.lane import Call, Cold, Hot, Watch
 from sidecar.transport.http2.connection import Connection
+from sidecar.transport.http2.lifetime import WRITE_BUFFER_BYTES
 from sidecar.transport.http2.notes import Notes
-from sidecar.transport.http2.peer import WRITE_BUFFER_BYTES
 from sidecar.transport.http2.server import Http2Transport
 from sidecar.transport.transport import Access
 

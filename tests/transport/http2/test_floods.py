@@ -20,7 +20,7 @@ from benchmarks.http2 import (
     settings,
 )
 from sidecar.transport.http2.budget import BURST, FAULT_FRAMES, PER_SECOND
-from sidecar.transport.http2.connection import MOST_CONTINUATIONS
+from sidecar.transport.http2.opening import MOST_CONTINUATIONS
 from sidecar.transport.http2.peer import PING_STRIKES
 from tests.transport.http2.memory import STREAM, Memory, closed, wanted
 from tests.transport.http2.peers import CALL, POST, Serving, asked, body, call, cancel, grpc, head, to, widen

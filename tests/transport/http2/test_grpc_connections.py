@@ -25,7 +25,7 @@ from benchmarks.http2 import (
 from sidecar.door.certificates import Certificates
 from sidecar.door.settings import TlsConfig
 from sidecar.transport.http2.greeting import HTTP1_ANSWER
-from sidecar.transport.http2.peer import HEARD_S
+from sidecar.transport.http2.lifetime import HEARD_S
 from tests import pki
 from tests.transport.http2.memory import (
     HEALTH_WATCH,

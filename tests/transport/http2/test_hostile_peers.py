@@ -16,9 +16,10 @@ from benchmarks.http2 import (
     frame,
     settings,
 )
-from sidecar.transport.http2 import greeting, peer, sender, server, streams
-from sidecar.transport.http2.connection import SLOW_READER_BYTES, SLOWEST_READER_BYTES, Connection
-from sidecar.transport.http2.peer import HEARD_S, LINGER_BYTES, LINGER_S, STARVED_S
+from sidecar.transport.http2 import greeting, sender, server, streams
+from sidecar.transport.http2.connection import SLOWEST_READER_BYTES, Connection
+from sidecar.transport.http2.lifetime import HEARD_S, LINGER_BYTES, LINGER_S, STARVED_S
+from sidecar.transport.http2.opening import SLOW_READER_BYTES
 from sidecar.transport.http2.server import UNREAD_OF_ALL
 from tests.transport.http2.memory import (
     STREAM,
@@ -332,4 +333,4 @@ def test_a_failure_of_one_connection_ends_no_other(
 def test_the_bounds_are_as_documented() -> None:
     assert (SLOW_READER_BYTES, SLOWEST_READER_BYTES, sender.MOST_UNREAD_BYTES) == (1 << 24, 1 << 26, 1 << 26)
     assert (server.PARTS_OF_ALL, server.UNREAD_OF_ALL, server.UNPACKED_AT_ONCE) == (1 << 28, 1 << 28, 1 << 26)
-    assert (peer.WRITE_BUFFER_BYTES, peer.LINGER_BYTES) == (1 << 20, 1 << 22)
+    assert (lifetime.WRITE_BUFFER_BYTES, lifetime.LINGER_BYTES) == (1 << 20, 1 << 22)
