@@ -16,7 +16,7 @@ from benchmarks.http2 import (
     frame,
     settings,
 )
-from sidecar.transport.http2 import greeting, sender, server, streams
+from sidecar.transport.http2 import greeting, lifetime, sender, server, streams
 from sidecar.transport.http2.connection import SLOWEST_READER_BYTES, Connection
 from sidecar.transport.http2.lifetime import HEARD_S, LINGER_BYTES, LINGER_S, STARVED_S
 from sidecar.transport.http2.opening import SLOW_READER_BYTES
