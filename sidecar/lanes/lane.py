@@ -17,7 +17,7 @@ Cold = Callable[[bytes], bytes]  # may raise RouterError
 Watch = Callable[[bytes, Callable[[], bool]], Iterator[bytes]]  # given whether the caller is still there
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Hot:
     """A method that is served by the transport's own thread, in batches.
 
