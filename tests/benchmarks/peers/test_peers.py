@@ -83,7 +83,7 @@ def test_batches_are_compared_by_prompts_beside_single_calls() -> None:
     turns = figures(ours.name, [150.0], 10.0) | figures(batch.name, [210.0], 90.0) | figures(mosec.name, [100.0], 20.0)
     rows = compare([ours, batch, mosec], turns, {}, 128)[1].rows
     assert [(row["subject"], row["ratio"], row["target"], row["verdict"]) for row in rows] == [
-        ("Route over mosec 0.9.8", 1.5, ">= 1.2", "met"),
+        ("Route over mosec 0.9.8", 1.5, ">= 1.3", "met"),
         ("RouteBatch over mosec 0.9.8", 2.1, ">= 2", "met"),
     ]
     assert (ours.items, mosec.items) == (1, 1)
