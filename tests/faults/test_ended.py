@@ -71,8 +71,10 @@ def test_the_end_does_not_wait_for_longer_than_drain_seconds(
     sidecar.process.send_signal(signal.SIGHUP)
     sidecar.said("SIGHUP: all processes are replaced")
     sidecar.info()
+    (worker,) = (process for process in family_of(sidecar) if "sidecar.worker" in process.cmdline())
+    before_s = worker.cpu_times().user
     call = sidecar.route.Route.future(pb.RouteRequest(text=f"what is {HANGS}"), timeout=PATIENCE_S)
-    sidecar.info()  # over the same connection, so the call before has arrived
+    until(lambda: worker.cpu_times().user > before_s + 0.5)  # the model is at it, and holds the transport's thread
     sidecar.process.send_signal(signal.SIGTERM)
     assert sidecar.end() == 0
     assert isinstance(call.exception(), grpc.RpcError)
