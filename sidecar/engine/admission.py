@@ -222,7 +222,8 @@ class Admission(Generic[C]):
     def _sweep(self, now: float, need_s: float) -> None:
         """Drops from the old end of each line what is gone, hopeless or too old."""
         latest = now + need_s
-        oldest = now - self._bounds.wait_s
+        # The answering counts too: the budget is to hold for what is answered.
+        oldest = now - self._bounds.wait_s + min(need_s, self._bounds.wait_s / 2)
         empty = []
         for origin, line in self._lines.items():
             for segment, waiting in list(line.segments.items()):

@@ -37,6 +37,8 @@ ROUTE, ROUTE_BATCH, ROUTE_STREAM, REPORT_OUTCOME, INFO = (
 SAVED_S = 1.0
 # A call needs about a flush from its turn to its answer, and a margin; learned from so much of each new one.
 NEED_MARGIN, TURN_LEARNING = 1.5, 0.1
+# For so long after calls waited for their turn it counts as if they still did.
+CROWDED_S = 0.1
 # Reports of outcomes take turns with the segments of a connection under this name.
 OUTCOMES = "(outcomes)"
 
@@ -111,6 +113,7 @@ class RouterServices:
         # A few bytes tell a segment only where it is what the caller names.
         self._peeks = tuple(config.segment_keys) == (SEGMENT_KEY,)
         self._batch_calls = config.max_score_batch
+        self._crowded_until = 0.0
         self._turn_s = 0.0  # that a flush takes while calls wait for their turn
         queue_s = overload.max_queue_ms / 1000.0
         self.admission: Admission[Call] = Admission(
@@ -197,8 +200,8 @@ class RouterServices:
 
     @property
     def crowded(self) -> bool:
-        """True while calls wait for their turn."""
-        return self.admission.crowded
+        """True while calls wait for their turn, and for a moment after: all that waited may just have been dropped."""
+        return self.admission.crowded or self._clock() < self._crowded_until
 
     def turn_away(self, method: Hot, calls: int) -> RouterError:
         """Counts calls of a method that are refused unread; see Services."""
@@ -208,6 +211,8 @@ class RouterServices:
         """Parses calls whose turn it is, answers one batch; then changes what is asked to be changed."""
         began = self._busy_since = self._clock()
         batcher, admission = self.batcher, self.admission
+        if len(admission) > self._batch_calls:
+            self._crowded_until = began + CROWDED_S
         if admission and (room := batcher.room) > 0:
             need_s = self._turn_s * NEED_MARGIN + batcher.flight_s if admission.crowded else 0.0
             calls = admission.take(room, began, need_s)

@@ -95,8 +95,9 @@ class Http2Transport:
         self.dirty: list[Sender] = []
         self.most_streams = access.limits.max_concurrent_streams
         self.whole_bytes = min(DEFAULT_FRAME_BYTES, access.max_message_bytes + MESSAGE_HEAD)
-        self.held: set[Lifetime] = set()
-        self._greedy: set[Lifetime] = set()  # connections whose latest bytes were many
+        self.held: dict[Lifetime, None] = {}
+        # Connections whose latest bytes were many; the one that was read last is the last, and is read last when all go on.
+        self._greedy: dict[Lifetime, None] = {}
         self._reading_s = 0.0  # in this turn of the loop
         self.parts = self.unpacked = 0
         self.most_parts = max(LEAST_PARTS_OF_ONE, PARTS_OF_ONE * access.max_message_bytes)
@@ -188,12 +189,12 @@ class Http2Transport:
         """
         now = self.clock()
         self._reading_s += now - connection.now
+        if self._greedy:
+            self._greedy.pop(connection, None)
         if size >= GREEDY_BYTES:
-            self._greedy.add(connection)
-        elif self._greedy:
-            self._greedy.discard(connection)
+            self._greedy[connection] = None
         if self._reading_s > READING_S and not self.held and self._greedy:
-            self.held = set(self._greedy)
+            self.held = self._greedy.copy()
             for each in self.held:
                 each.pace()
         self.soon()
@@ -213,7 +214,7 @@ class Http2Transport:
     def forget(self, connection: Lifetime) -> None:
         """A connection is closed."""
         self.connections.discard(connection)
-        self._greedy.discard(connection)
+        self._greedy.pop(connection, None)
         self._count()
 
     def _report(self, name: str, status: int) -> None:
@@ -256,8 +257,8 @@ class Http2Transport:
         self._reading_s = 0.0
         self._write()
         if self.held:
-            held, self.held = self.held, set()
-            for each in held:
+            self.held = {}
+            for each in self._greedy:
                 each.pace()
         if services.ready or self.dirty:
             self.soon()
