@@ -118,6 +118,7 @@ class Http2Transport:
         self._listeners: list[socket.socket] = []
         self._handover: Handover | None = None
         self._due = False
+        self._looks = False  # a flush is due though nothing may wait: something is to be changed between batches
         self._end_at = 0.0  # clock reading at which a drain ends; 0 if there is none
         self.loop: asyncio.AbstractEventLoop = new_event_loop()
         self.thread = threading.Thread(target=self._run, name="transport", daemon=True)
@@ -247,7 +248,8 @@ class Http2Transport:
         self._due = False
         self.unpacked = 0
         services = self.services
-        if services.ready:
+        if services.ready or self._looks:
+            self._looks = False
             # Half of the time, where there is so much to read, goes into answering.
             until = self.clock() + self._reading_s
             self._flush()
@@ -279,7 +281,7 @@ class Http2Transport:
             log.error("the transport failed to deliver a batch; it lives on: %s", place(error))  # noqa: TRY400
 
     def _idle(self) -> None:
-        self._flush()
+        self._looks = True
         self.soon()
         self.loop.call_later(IDLE_S, self._idle)
 
