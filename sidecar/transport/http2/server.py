@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 IDLE_S = 0.02
 # How often connections are looked at for what only time tells, at most and at least.
 SWEEP_S, FASTEST_SWEEP_S = 1.0, 0.02
-# After so much reading in one turn of the loop, connections that brought at least so many bytes are held until a batch was
+# After so much reading in one turn of the loop, and no less than the turn before took to answer, connections that brought at least so many bytes are held until a batch was
 # answered. A turn without them brings a dozen batches at most.
 READING_S, GREEDY_BYTES = 0.002, 1 << 14
 # Connections that are accepted before other work goes on.
@@ -99,6 +99,7 @@ class Http2Transport:
         # Connections whose latest bytes were many; the one that was read last is the last, and is read last when all go on.
         self._greedy: dict[Lifetime, None] = {}
         self._reading_s = 0.0  # in this turn of the loop
+        self._working_s = 0.0  # on batches, in the turn before
         self.parts = self.unpacked = 0
         self.most_parts = max(LEAST_PARTS_OF_ONE, PARTS_OF_ONE * access.max_message_bytes)
         self.most_parts_of_all = max(PARTS_OF_ALL, self.most_parts)
@@ -194,7 +195,7 @@ class Http2Transport:
             self._greedy.pop(connection, None)
         if size >= GREEDY_BYTES:
             self._greedy[connection] = None
-        if self._reading_s > READING_S and not self.held and self._greedy:
+        if self._reading_s > max(READING_S, self._working_s) and not self.held and self._greedy:
             self.held = self._greedy.copy()
             for each in self.held:
                 each.pace()
@@ -256,6 +257,7 @@ class Http2Transport:
             while services.ready and self.clock() < until:
                 self._write()
                 self._flush()
+            self._working_s = self.clock() - until + self._reading_s
         self._reading_s = 0.0
         self._write()
         if self.held:
