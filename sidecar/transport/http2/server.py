@@ -51,8 +51,8 @@ log = logging.getLogger(__name__)
 IDLE_S = 0.02
 # How often connections are looked at for what only time tells, at most and at least.
 SWEEP_S, FASTEST_SWEEP_S = 1.0, 0.02
-# After so much reading in one turn of the loop, and no less than the turn before took to answer, connections that brought at least so many bytes are held until a batch was
-# answered. A turn without them brings a dozen batches at most.
+# After so much reading in one turn of the loop, and no less than the turn before took to answer, connections that brought at
+# least so many bytes are held until a batch was answered. A turn without them brings a dozen batches at most.
 READING_S, GREEDY_BYTES = 0.002, 1 << 14
 # Connections that are accepted before other work goes on.
 ACCEPTED_AT_ONCE = 64
