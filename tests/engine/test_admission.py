@@ -278,3 +278,20 @@ def test_short_lines_give_up_nothing_while_a_long_one_is_there() -> None:
     desk.take()
     assert len(desk.names("shed")) == 240
     assert not [name for name in desk.names("shed") if name.startswith("short")]
+
+
+def test_hopeless_calls_are_dropped_though_their_turn_has_not_come() -> None:
+    desk = Desk()
+    desk.offer(*numbered(BATCH, "hopeless "), expires=10.0)
+    desk.offer(*numbered(3 * BATCH, "patient "))
+    taken = desk.take(now=9.5, need_s=1.0)
+    assert all(name.startswith("patient") for name in taken)
+    assert desk.names("expired") == numbered(BATCH, "hopeless ")
+
+
+def test_the_budget_of_waiting_counts_the_time_that_answering_will_take() -> None:
+    desk = Desk(wait_s=1.0)
+    desk.offer(*numbered(BATCH, "old "), since=0.0)
+    desk.offer(*numbered(BATCH, "new "), since=0.5)
+    assert desk.take(now=0.8, need_s=0.3) == numbered(BATCH, "new ")
+    assert desk.names("shed") == numbered(BATCH, "old ")

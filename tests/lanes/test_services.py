@@ -4,12 +4,14 @@ import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sidecar.bundle.load import Bundle, load
+from sidecar.errors import Expired
 from sidecar.lanes.canary import Canary
-from sidecar.lanes.services import ROUTE_BATCH, ROUTE_STREAM
+from sidecar.lanes.services import CROWDED_S, ROUTE, ROUTE_BATCH, ROUTE_STREAM
 from sidecar.wire import router_pb2 as pb
 from tests.conftest import POISON
 from tests.lanes.engines import FOREVER_S, PATIENT, Bench, of_version
@@ -174,3 +176,34 @@ def test_health_hears_of_the_running_engine_only(bench: Bench, bundle: Bundle) -
     assert bench.faults == [broken.fault]
     bench.route()
     assert bench.faults[-1] == ""
+
+
+class _Late:
+    """A call whose deadline passed before its turn; it is its own connection."""
+
+    held, paused, gone, since, expires = 0, False, False, 0.0, 0.0
+    raw = pb.RouteRequest(text="what is the capital").SerializeToString()
+
+    def __init__(self, bench: Bench) -> None:
+        self.method = bench.services.unary[ROUTE]
+        self.origin = self
+        self.told: object = None
+
+    def reply(self, encoded: object) -> None:
+        self.told = encoded
+
+
+def test_it_is_crowded_for_a_moment_after_all_that_waited_was_dropped(bench: Bench) -> None:
+    now = 1000.0
+    services: Any = bench.services
+    services._clock = lambda: now
+    late = [_Late(bench) for _ in range(2 * bench.config.max_score_batch)]
+    for call in late:
+        services.offer(call)
+    assert not services.crowded
+    services.flush()
+    assert {type(call.told) for call in late} == {Expired}
+    assert len(services.admission) == 0
+    assert services.crowded
+    now += CROWDED_S
+    assert not services.crowded

@@ -1,9 +1,10 @@
 """More comes at once than can be answered: of a backlog the fresh end is taken, and reading waits for answering."""
 
+from sidecar.transport.http2.budget import BURST
 from sidecar.transport.http2.connection import BACKLOG_BYTES, FRESH_BYTES
 from sidecar.transport.http2.server import GREEDY_BYTES, READING_S
-from tests.transport.http2.memory import Line, Memory, closed, wanted
-from tests.transport.http2.peers import CALL, call, head
+from tests.transport.http2.memory import UNARY, Line, Memory, closed, wanted
+from tests.transport.http2.peers import CALL, call, cancel, head, to
 from tests.transport.http2.reading import status
 
 RESOURCE_EXHAUSTED = 8
@@ -89,4 +90,16 @@ def test_a_held_connection_stays_paused_for_its_other_reasons() -> None:
     assert not line.wire.reads
     line.connection.resume()
     assert line.wire.reads
+    closed(memory.server)
+
+
+def test_calls_with_a_deadline_that_are_given_up_while_others_wait_are_no_flood() -> None:
+    memory = Memory()
+    memory.services.crowded = memory.services.busy = True
+    timed = to(UNARY, ("grpc-timeout", "50m"))
+    line = memory.opened()
+    for number in numbers(1, int(BURST) + 10):
+        line.send(call(number, wanted(0), timed) + cancel(number))
+    assert not line.wire.closed
+    memory.services.busy = False
     closed(memory.server)
